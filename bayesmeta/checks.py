@@ -1,0 +1,155 @@
+"""What is refused before inference: plates, shapes and supports that do not fit the tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from pyro.ops.provenance import get_provenance
+
+from bayesmeta.problem import Site
+from bayesmeta.tasks import Tasks
+
+TASKS, DATA = "tasks", "data"
+RESERVED = frozenset({TASKS, DATA, "chain", "draw", "observation"})
+_DIMS = {TASKS: -2, DATA: -1}
+_HOW = (
+    'with pyro.plate("tasks", tasks.num_tasks, dim=-2): ... '
+    'with pyro.plate("data", tasks.num_data, dim=-1): ...'
+)
+
+
+class StructureError(ValueError):
+    """The model cannot be read as theta, phi and data; the message names site, plate and remedy."""
+
+
+def check_sites(sites: Mapping[str, Site], tasks: Tasks) -> None:
+    """Refuse what would give a wrong posterior or none.
+
+    Raises:
+        StructureError: for a missing or misplaced plate, a plate of another size than the data, no
+            observed site, an observed site outside the plates or of another shape than they give,
+            an outcome outside its support, or a reserved site name.
+    """
+    random = [s for s in sites.values() if not s.is_deterministic]
+    for site in sites.values():
+        if site.name in RESERVED:
+            raise StructureError(
+                f"a site is named '{site.name}', which names a plate or a dimension of the "
+                "posterior; rename the site"
+            )
+    _check_tasks_plate(random)
+    for site in random:
+        _check_plates(site, tasks)
+    observed = [s for s in random if s.is_observed and not is_factor(s)]
+    if not observed:
+        raise StructureError(
+            'no site is observed; give the outcomes to one, as in pyro.sample("y", ..., obs=tasks.y)'
+        )
+    for site in observed:
+        _check_observed(site, tasks)
+
+
+def is_factor(site: Site) -> bool:
+    """Whether the site is a `pyro.factor`: a term of the density and no data."""
+    return type(site.fn).__name__ == "Unit"
+
+
+def plate_names(site: Site) -> list[str]:
+    """The names of the plates around a site, outermost first."""
+    return [p.name for p in site.plates]
+
+
+def _check_tasks_plate(sites: list[Site]) -> None:
+    if not any(TASKS in plate_names(s) for s in sites):
+        found = sorted({name for s in sites for name in plate_names(s)})
+        raise StructureError(
+            f"no site is in a plate named 'tasks' (plates found: {found or 'none'}); what differs "
+            f"between tasks goes inside it: {_HOW}"
+        )
+
+
+def _check_plates(site: Site, tasks: Tasks) -> None:
+    sizes = {TASKS: tasks.num_tasks, DATA: tasks.num_data}
+    for plate in site.plates:
+        if plate.name not in _DIMS:
+            if plate.dim in (-1, -2):
+                raise StructureError(
+                    f"site '{site.name}': plate '{plate.name}' has dim={plate.dim}, which belongs "
+                    f"to the plate '{TASKS if plate.dim == -2 else DATA}'; give it dim=-3 or below"
+                )
+            continue
+        if plate.dim != _DIMS[plate.name]:
+            raise StructureError(
+                f"site '{site.name}': plate '{plate.name}' has dim={plate.dim}, expected "
+                f"dim={_DIMS[plate.name]}. Plates without dim= are numbered from the outside in, "
+                f"which swaps the two; write {_HOW}"
+            )
+        if plate.size != sizes[plate.name]:
+            raise StructureError(
+                f"site '{site.name}': plate '{plate.name}' has size {plate.size}, but the tasks "
+                f"have {sizes[plate.name]}; write tasks.num_{plate.name} as its size"
+            )
+    if DATA in plate_names(site) and TASKS not in plate_names(site):
+        raise StructureError(
+            f"site '{site.name}' is in the plate 'data' but not in 'tasks'; data belong to tasks: "
+            f"{_HOW}"
+        )
+
+
+def _check_observed(site: Site, tasks: Tasks) -> None:
+    names = plate_names(site)
+    for plate in (TASKS, DATA):
+        if plate not in names:
+            raise StructureError(
+                f"observed site '{site.name}' is outside the plate '{plate}' (its plates: "
+                f"{names or 'none'}); each datapoint belongs to a task: {_HOW}"
+            )
+    expected = tuple(site.fn.batch_shape) + tuple(site.fn.event_shape)
+    if tuple(site.value.shape) != expected:
+        raise StructureError(
+            f"observed site '{site.name}' got values of shape {tuple(site.value.shape)}, but its "
+            f"plates and distribution give {expected} (plates {names}, sizes "
+            f"{[p.size for p in site.plates]}); it would broadcast to a wrong posterior. Give "
+            f"obs=tasks.y of shape (tasks, data, ...) whole"
+        )
+    _check_support(site, tasks)
+
+
+def _check_support(site: Site, tasks: Tasks) -> None:
+    support = getattr(site.fn, "support", None)
+    # A bound that is itself drawn says nothing at the draw we happen to have.
+    if support is None or get_provenance(list(vars(support).values())):
+        return
+    inside = support.check(site.value)
+    bad = tasks.mask & ~inside.expand(tasks.mask.shape) if inside.dim() <= 2 else None
+    if bad is not None and bool(bad.any()):
+        task, row = (int(i) for i in bad.nonzero()[0])
+        raise StructureError(
+            f"observed site '{site.name}' is {site.value[task, row].tolist()} at task "
+            f"'{tasks.names[task]}', row {row}, outside the support {support} of "
+            f"{distribution_name(site.fn)} ({int(bad.sum())} such cells); recode the outcomes or "
+            "choose another likelihood"
+        )
+
+
+def distribution_name(fn: object) -> str:
+    """The family of a distribution, less the wrappers around it."""
+    while hasattr(fn, "base_dist") and type(fn).__name__ in (
+        "Independent",
+        "ExpandedDistribution",
+        "MaskedDistribution",
+    ):
+        fn = fn.base_dist
+    return "flat" if type(fn).__name__ == "ImproperUniform" else type(fn).__name__
+
+
+def check_finite_density(sites: Mapping[str, Site], tasks: Tasks) -> None:
+    """Refuse a model whose density is NaN at a draw from its own prior."""
+    for site in sites.values():
+        if torch.isnan(site.log_prob).any():
+            raise StructureError(
+                f"the log density of site '{site.name}' is NaN at a draw from the prior "
+                f"({distribution_name(site.fn)} in plates {plate_names(site)}); check its "
+                "parameters and the columns that they read"
+            )

@@ -1,0 +1,140 @@
+"""Who depends on whom: provenance, which follows values, united with perturbation, which moves them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from bayesmeta.checks import DATA, TASKS, StructureError, plate_names
+from bayesmeta.problem import Choice, Model, Site, run
+from bayesmeta.tasks import Tasks
+
+
+@dataclass(frozen=True)
+class Parents:
+    """What each site reads: other sites, and columns of x, both in the model's order."""
+
+    sites: Mapping[str, tuple[str, ...]]
+    inputs: Mapping[str, tuple[str, ...]]
+
+
+class _Replay:
+    """The model re-run with every latent held at the values of a first run."""
+
+    def __init__(self, model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> None:
+        self.model, self.tasks = model, tasks
+        self.values = {
+            s.name: s.value for s in sites.values() if not s.is_observed and not s.is_deterministic
+        }
+        self.base = self()
+
+    def __call__(
+        self, changed: Mapping[str, Tensor] | None = None, tasks: Tasks | None = None
+    ) -> dict[str, Tensor]:
+        """What each site shows: its log density, or its value where it is deterministic."""
+        held = {**self.values, **(changed or {})}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            sites = run(
+                self.model,
+                tasks if tasks is not None else self.tasks,
+                lambda name, fn: Choice(held[name]) if name in held else None,
+            )
+        return {n: s.value if s.is_deterministic else s.log_prob for n, s in sites.items()}
+
+    def moved(self, shown: Mapping[str, Tensor], but: str = "") -> list[str]:
+        """The sites that show something else than in the first run."""
+        return [
+            name
+            for name, before in self.base.items()
+            if name != but and not torch.equal(torch.nan_to_num(before), torch.nan_to_num(shown[name]))
+        ]
+
+
+def find_parents(model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> Parents:
+    """Edges of the Bayes net, from a run with provenance and one re-run a site and column.
+
+    A site's parent is a site whose value its density reads (provenance), or whose change moves its
+    density while every other site is held (perturbation). Provenance alone loses edges through
+    torch.vmap and networks; perturbation alone loses edges at a point where they are flat.
+
+    Raises:
+        StructureError: where a change of one task's phi moves another task's density.
+    """
+    replay = _Replay(model, tasks, sites)
+    children: dict[str, set[str]] = {}
+    for name in replay.values:
+        other = _other_value(sites[name], replay.values[name])
+        children[name] = set(replay.moved(replay({name: other}), but=name))
+        if TASKS in plate_names(sites[name]):
+            _check_own_task_only(replay, sites[name], other)
+    inputs = {
+        column: set(replay.moved(replay(tasks=_with_other_column(tasks, column))))
+        for column in tasks.x
+    }
+    return Parents(
+        sites={
+            name: tuple(
+                p
+                for p in sites
+                if p != name and (name in children.get(p, ()) or p in site.provenance)
+            )
+            for name, site in sites.items()
+        },
+        inputs={name: tuple(c for c in tasks.x if name in inputs[c]) for name in sites},
+    )
+
+
+def _other_value(site: Site, value: Tensor) -> Tensor:
+    if site.is_param:
+        transform = torch.distributions.biject_to(site.fn.support)
+        there = transform.inv(value.detach())
+        return transform(there + 0.1 + 0.1 * torch.rand_like(there))
+    for _ in range(20):
+        other = site.fn.sample()
+        if not torch.equal(other, value):
+            break
+    return other
+
+
+def _with_other_column(tasks: Tasks, column: str) -> Tasks:
+    values = tasks.x[column]
+    if values.is_floating_point():
+        # A positive factor keeps signs and zeros, so that scales and masks stay legal.
+        other = values * (1 + 0.5 * torch.rand_like(values))
+    else:
+        other = values.flatten().roll(1).reshape(values.shape)
+    return replace(tasks, x={**tasks.x, column: other})
+
+
+def _check_own_task_only(replay: _Replay, site: Site, other: Tensor) -> None:
+    """Change phi of the first task alone: only the first task may notice."""
+    tasks = replay.tasks
+    if tasks.num_tasks < 2:
+        return
+    axis = other.dim() - 2 - len(site.fn.event_shape)
+    first = _at(axis)
+    changed = replay.values[site.name].clone()
+    changed[first] = other[first]
+    shown = replay({site.name: changed})
+    for name in replay.moved(shown, but=site.name):
+        before, after = replay.base[name], shown[name]
+        if before.dim() < 2 or before.shape[-2] != tasks.num_tasks:
+            continue
+        rows = (torch.nan_to_num(before) != torch.nan_to_num(after)).movedim(-2, 0).flatten(1).any(1)
+        if rows[1:].any():
+            raise StructureError(
+                f"site '{name}' of task '{tasks.names[int(rows[1:].nonzero()[0]) + 1]}' depends on "
+                f"'{site.name}' of task '{tasks.names[0]}'; tasks must be independent given theta. "
+                f"A value in the plate '{TASKS}' has shape (..., tasks, 1) and lines up with "
+                f"(tasks, data) in '{DATA}' as it is: do not squeeze or transpose it"
+            )
+
+
+def _at(axis: int) -> tuple[slice | int, ...]:
+    return (slice(None),) * axis + (0,)
+
+

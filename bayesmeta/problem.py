@@ -1,0 +1,197 @@
+"""A model and its tasks under Pyro's handlers: the one file that touches poutine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions.util import scale_and_mask
+from pyro.ops.provenance import detach_provenance, get_provenance, track_provenance
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
+from torch import Tensor
+
+from bayesmeta.tasks import Tasks
+
+Model = Callable[[Tasks], Any]
+
+
+@dataclass(frozen=True)
+class Plate:
+    """One plate around a site: its name, its batch dimension (negative) and its size."""
+
+    name: str
+    dim: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value for a site, and its log density where the chooser knows it better than the site."""
+
+    value: Tensor
+    log_prob: Tensor | None = None
+
+
+Chooser = Callable[[str, Any], Choice | None]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One statement of the model as it ran: what it drew from, what it got, and in which plates.
+
+    A `pyro.param` appears as a draw from an improper uniform on its constraint: a flat prior.
+    """
+
+    name: str
+    fn: Any
+    value: Tensor
+    is_observed: bool
+    is_param: bool
+    is_deterministic: bool
+    plates: tuple[Plate, ...]
+    log_prob: Tensor
+    provenance: frozenset[str]
+
+
+class SiteNameError(ValueError):
+    """Two statements of the model share a name."""
+
+
+class _Recorder(Messenger):
+    """Chooses the value of each latent site, and records every site with its log density."""
+
+    def __init__(self, choose: Chooser | None, provenance: bool) -> None:
+        super().__init__()
+        self.choose = choose
+        self.provenance = provenance
+        self.sites: dict[str, Site] = {}
+
+    def _pyro_sample(self, msg: Message) -> None:
+        if self.choose is None or msg["is_observed"] or _is_subsample(msg):
+            return
+        self._choose(msg, msg["fn"])
+
+    def _pyro_param(self, msg: Message) -> None:
+        if self.choose is None:
+            return
+        # The chooser needs shape and support, which only Pyro's own initialisation tells.
+        with pyro.poutine.block():
+            value = pyro.param(*msg["args"], **msg["kwargs"])
+        self._choose(msg, _flat_prior(value, msg))
+
+    def _choose(self, msg: Message, fn: Any) -> None:
+        choice = self.choose(str(msg["name"]), fn) if self.choose is not None else None
+        if choice is not None:
+            msg["value"], msg["done"] = choice.value, True
+            msg["infer"] = {**(msg["infer"] or {}), "_choice": choice}
+
+    def _pyro_post_sample(self, msg: Message) -> None:
+        if not _is_subsample(msg):
+            self._record(msg, msg["fn"])
+
+    def _pyro_post_param(self, msg: Message) -> None:
+        self._record(msg, _flat_prior(detach_provenance(msg["value"]), msg))
+
+    def _record(self, msg: Message, fn: Any) -> None:
+        name = str(msg["name"])
+        if name in self.sites and msg["type"] == "sample":
+            raise SiteNameError(f"two sample statements are named '{name}'; give each its own name")
+        value, origin, choice = msg["value"], frozenset[str](), (msg["infer"] or {}).get("_choice")
+        is_deterministic = bool((msg["infer"] or {}).get("_deterministic"))
+        log_prob = choice.log_prob if choice is not None else None
+        if log_prob is None:
+            log_prob = torch.zeros(()) if is_deterministic else fn.log_prob(value)
+        if self.provenance:
+            # What the density reads, less the site's own value.
+            origin = get_provenance(value if is_deterministic else log_prob) - {name}
+            log_prob, value = detach_provenance(log_prob), detach_provenance(value)
+            if not msg["is_observed"]:
+                msg["value"] = track_provenance(value, frozenset({name}))
+        self.sites[name] = Site(
+            name=name,
+            fn=fn,
+            value=value,
+            is_observed=bool(msg["is_observed"]) and not is_deterministic,
+            is_param=msg["type"] == "param",
+            is_deterministic=is_deterministic,
+            plates=tuple(
+                Plate(f.name, f.dim, int(f.size))
+                for f in sorted(msg["cond_indep_stack"], key=lambda f: f.dim or 0)
+            ),
+            log_prob=scale_and_mask(log_prob, msg["scale"], msg["mask"]),
+            provenance=origin,
+        )
+
+
+class _SubsampleGuard(Messenger):
+    """Remembers plates that draw a subsample of their own, which the library does instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plates: list[str] = []
+
+    def _pyro_post_sample(self, msg: Message) -> None:
+        if _is_subsample(msg) and len(msg["value"]) != msg["fn"].size:
+            self.plates.append(str(msg["name"]))
+
+
+def _is_subsample(msg: Message) -> bool:
+    return type(msg["fn"]).__name__ == "_Subsample"
+
+
+def _flat_prior(value: Tensor, msg: Message) -> Any:
+    constraint = msg["kwargs"].get("constraint", dist.constraints.real)
+    whole = dist.constraints.independent(constraint, value.dim() - constraint.event_dim)
+    return dist.ImproperUniform(whole, torch.Size(), value.shape)
+
+
+def run(
+    model: Model, tasks: Tasks, choose: Chooser | None = None, *, provenance: bool = False
+) -> dict[str, Site]:
+    """Run the model once and return its sites in order.
+
+    Args:
+        model: a Pyro function of the tasks.
+        tasks: the data; y=None draws the outcomes.
+        choose: gives the value of a latent site or parameter from its name and distribution, or
+            None to draw it (from the current random state).
+        provenance: whether to follow, value by value, which sites each density reads.
+
+    Raises:
+        SiteNameError: where two sample statements share a name.
+    """
+    recorder, guard = _Recorder(choose, provenance), _SubsampleGuard()
+    with at_dtype(tasks.dtype), pyro.validation_enabled(False), guard, recorder:
+        model(tasks)
+    if guard.plates:
+        raise SiteNameError(
+            f"plate '{guard.plates[0]}' takes a subsample of its own; drop subsample_size, since "
+            "the library draws minibatches of tasks: theta=bm.Gaussian(batch_size=...)"
+        )
+    return recorder.sites
+
+
+@contextlib.contextmanager
+def at_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Torch's default dtype set for a while, so that the model's Python numbers have it too."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
+def isolated(seed: int) -> Iterator[None]:
+    """A seeded random state and a parameter store of our own; the caller's are left as found."""
+    devices = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices=devices), pyro.get_param_store().scope():
+        torch.manual_seed(seed)
+        yield

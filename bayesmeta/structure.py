@@ -1,0 +1,213 @@
+"""The model read off its plates: what is theta, what is phi, what is data, and who depends on whom."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bayesmeta.checks import (
+    DATA,
+    TASKS,
+    StructureError,
+    check_finite_density,
+    check_sites,
+    distribution_name,
+    is_factor,
+    plate_names,
+)
+from bayesmeta.parents import find_parents
+from bayesmeta.problem import Model, Plate, Site, SiteNameError, isolated, run
+from bayesmeta.tasks import Tasks
+
+
+class Role(enum.Enum):
+    """What a site is in p(theta) prod_i p(phi_i | theta) prod_j p(y_ij | x_ij, phi_i)."""
+
+    THETA = "theta"
+    PHI = "phi"
+    LOCAL = "local"
+    DATA = "data"
+    FACTOR = "factor"
+    DETERMINISTIC = "deterministic"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One site of the model.
+
+    Attributes:
+        name: the site's name.
+        role: theta, phi, local to a datapoint, data, a factor, or deterministic.
+        plates: the plates around it, outermost first.
+        shape: the whole shape of its value, batch and event dimensions.
+        event_dim: how many of these are event dimensions.
+        distribution: the family it is drawn from; "flat" for a parameter.
+        is_discrete: whether it is a latent with discrete support.
+        parents: the sites its density reads.
+        inputs: the x columns its density reads.
+    """
+
+    name: str
+    role: Role
+    plates: tuple[Plate, ...]
+    shape: tuple[int, ...]
+    event_dim: int
+    distribution: str
+    is_discrete: bool
+    parents: tuple[str, ...]
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The sites of a model by role; printing it shows whether the model was read as meant."""
+
+    nodes: Mapping[str, Node]
+
+    def _with_role(self, role: Role) -> tuple[str, ...]:
+        return tuple(n.name for n in self.nodes.values() if n.role is role)
+
+    @property
+    def theta(self) -> tuple[str, ...]:
+        """Latent sites outside the plate "tasks", and parameters: shared by all tasks."""
+        return self._with_role(Role.THETA)
+
+    @property
+    def phi(self) -> tuple[str, ...]:
+        """Latent sites inside "tasks": one value a task."""
+        return self._with_role(Role.PHI)
+
+    @property
+    def local(self) -> tuple[str, ...]:
+        """Latent sites inside "data": one value a datapoint."""
+        return self._with_role(Role.LOCAL)
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """Observed sites."""
+        return self._with_role(Role.DATA)
+
+    def check_treatable(self, strategy: str, *, needs_phi: bool) -> None:
+        """Refuse what no strategy of this library that works on real vectors can treat.
+
+        Raises:
+            StructureError: for a discrete latent, a latent in the plate "data", and, where the
+                strategy needs one, no phi.
+        """
+        for node in self.nodes.values():
+            if node.role in (Role.THETA, Role.PHI, Role.LOCAL) and node.is_discrete:
+                raise StructureError(
+                    f"site '{node.name}' ({node.distribution}) is a discrete latent, but {strategy} "
+                    "works on continuous ones; sum it out in the model, for instance with a mixture "
+                    "distribution (dist.MixtureSameFamily)"
+                )
+            if node.role is Role.LOCAL:
+                raise StructureError(
+                    f"site '{node.name}' is a latent in the plate 'data', one a datapoint, but "
+                    f"{strategy} treats theta and phi only; integrate it into the likelihood, or "
+                    "move it to the plate 'tasks'"
+                )
+        if needs_phi and not self.phi:
+            raise StructureError(
+                f"no latent is in the plate 'tasks', so there is no phi, but {strategy} infers one; "
+                "put what differs between tasks inside that plate, or use phi=bm.Joint()"
+            )
+
+    def __str__(self) -> str:
+        rows = [("site", "role", "plates", "shape", "distribution", "parents")]
+        for n in self.nodes.values():
+            reads = [*n.parents, *(f"x.{column}" for column in n.inputs)]
+            plates = ", ".join(p.name for p in n.plates)
+            shape = str(n.shape).replace(",)", ")")
+            rows.append(
+                (n.name, n.role.value, plates or "-", shape, n.distribution, ", ".join(reads) or "-")
+            )
+        widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def structure(model: Model, tasks: Tasks) -> Structure:
+    """Read theta, phi, data, plates and parents off a plain Pyro model, and refuse what is amiss.
+
+    Args:
+        model: a Pyro function of the tasks, with plates "tasks" (dim=-2) and "data" (dim=-1).
+        tasks: the data, with y.
+
+    Raises:
+        StructureError: where the model does not fit the tasks; it names site, plate and remedy.
+    """
+    if tasks.y is None:
+        raise StructureError(
+            "the tasks have no y, so no site is observed; give outcomes to fit, and keep "
+            "tasks without y for predict"
+        )
+    with isolated(seed=0):
+        sites = run_checked(model, tasks)
+        parents = find_parents(model, tasks, sites)
+    return Structure(
+        {
+            name: _node(site, parents.sites[name], parents.inputs[name])
+            for name, site in sites.items()
+        }
+    )
+
+
+def run_checked(model: Model, tasks: Tasks) -> dict[str, Site]:
+    """Run the model once with provenance, with errors that say what does not fit the tasks."""
+    try:
+        sites = run(model, tasks, provenance=True)
+    except SiteNameError as error:
+        raise StructureError(str(error)) from error
+    except (ValueError, RuntimeError, AssertionError, IndexError, KeyError) as error:
+        raise StructureError(
+            f"the model does not run on these tasks: {type(error).__name__}: {error}. The plates "
+            f"must be 'tasks' (dim=-2, size {tasks.num_tasks}) and 'data' (dim=-1, size "
+            f"{tasks.num_data}); the columns are "
+            f"{ {n: tuple(c.shape) for n, c in tasks.x.items()} }, a value in 'tasks' has shape "
+            f"({tasks.num_tasks}, 1)"
+        ) from error
+    check_sites(sites, tasks)
+    check_finite_density(sites, tasks)
+    return sites
+
+
+def _role(site: Site) -> Role:
+    if site.is_deterministic:
+        return Role.DETERMINISTIC
+    if is_factor(site):
+        return Role.FACTOR
+    if site.is_observed:
+        return Role.DATA
+    names = plate_names(site)
+    return Role.LOCAL if DATA in names else Role.PHI if TASKS in names else Role.THETA
+
+
+def _node(site: Site, parents: tuple[str, ...], inputs: tuple[str, ...]) -> Node:
+    role = _role(site)
+    if site.is_param and role is not Role.THETA:
+        raise StructureError(
+            f"pyro.param '{site.name}' is inside the plate 'tasks', which gives no prior to tie the "
+            f"tasks together; make it pyro.sample, or move it outside"
+        )
+    if role is Role.DETERMINISTIC:
+        shape, event_dim, family = tuple(site.value.shape), 0, "-"
+    else:
+        shape = tuple(site.fn.batch_shape) + tuple(site.fn.event_shape)
+        event_dim, family = len(site.fn.event_shape), distribution_name(site.fn)
+    is_latent = role in (Role.THETA, Role.PHI, Role.LOCAL)
+    return Node(
+        name=site.name,
+        role=role,
+        plates=site.plates,
+        shape=shape,
+        event_dim=event_dim,
+        distribution=family,
+        is_discrete=is_latent and bool(getattr(site.fn.support, "is_discrete", False)),
+        parents=parents,
+        inputs=inputs,
+    )

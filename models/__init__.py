@@ -1,0 +1,27 @@
+"""The zoo: one file one model, each with `model(tasks)`, `tasks(...)` and, where known, REFERENCE.
+
+- `normal_means`: a normal mean per task under a shared normal; conjugate, with its closed form.
+- `eight_schools`: effects of coaching in eight schools (Rubin 1981), one datapoint a task.
+- `radon`: radon in Minnesota's houses, an intercept and a slope per county, given its uranium.
+- `radon_contextual`: the same houses under the inference gym's model, with its reference.
+- `linear_regression`: a weight vector per task under a shared diagonal normal, simulated.
+- `logistic_regression`: the same with binary outcomes, simulated.
+"""
+
+from . import (
+    eight_schools,
+    linear_regression,
+    logistic_regression,
+    normal_means,
+    radon,
+    radon_contextual,
+)
+
+__all__ = [
+    "eight_schools",
+    "linear_regression",
+    "logistic_regression",
+    "normal_means",
+    "radon",
+    "radon_contextual",
+]
