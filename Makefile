@@ -1,0 +1,46 @@
+# Every target sets up an environment of its own; it is rebuilt when a requirement changes.
+PYTHON ?= python3
+REQUIREMENTS := pyproject.toml constraints.txt
+PEERS := jax numba numpyro pymc pystan
+# Two workers with one thread each: the tests are many small computations.
+TEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2
+
+.PHONY: demo test test-all lint bench clean
+
+demo: .venv/installed
+	.venv/bin/python examples/radon.py
+
+test: lint
+	$(TEST) -m "not slow"
+
+test-all: lint
+	$(TEST)
+
+lint: .venv/installed-test
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy bayesmeta
+
+bench: .venv-bench/installed
+	.venv-bench/bin/python benchmarks/nuts.py
+
+clean:
+	rm -rf .venv .venv-bench build dist out *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+.venv/installed: $(REQUIREMENTS)
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/pip install --quiet -c constraints.txt -e .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	.venv/bin/pip install --quiet -c constraints.txt -e ".[test]"
+	touch $@
+
+# A peer that does not install must not keep the others from being measured.
+.venv-bench/installed: $(REQUIREMENTS)
+	$(PYTHON) -m venv --clear .venv-bench
+	.venv-bench/bin/pip install --quiet -c constraints.txt -e .
+	for peer in $(PEERS); do \
+		.venv-bench/bin/pip install --quiet -c constraints.txt $$peer || echo "$$peer: not installed"; \
+	done
+	touch $@

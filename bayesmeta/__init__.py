@@ -1,0 +1,45 @@
+"""bayesmeta: write the plates once, in Pyro; choose what to do with theta and with phi.
+
+    import bayesmeta as bm
+
+    post = bm.fit(model, tasks, theta=bm.NUTS(), phi=bm.Joint())
+    post.theta["mu"]                    # (chain, draw)
+    new = post.adapt(new_tasks)         # phi of tasks never seen
+    new.predict(query).mean             # (tasks, data)
+
+A hierarchical model p(theta) prod_i p(phi_i | theta) prod_j p(y_ij | x_ij, phi_i) is a plain Pyro
+function of the tasks, with plates "tasks" (dim=-2) and "data" (dim=-1). Latents outside "tasks" are
+theta, those inside are phi.
+"""
+
+from bayesmeta.checks import StructureError
+from bayesmeta.columns import TasksError
+from bayesmeta.fit import fit
+from bayesmeta.phi import GradientSteps, Joint
+from bayesmeta.posterior import Posterior, Prediction, prior
+from bayesmeta.structure import Structure, structure
+from bayesmeta.tasks import Tasks
+from bayesmeta.theta import NUTS, FullRank, Gaussian, LowRank, MeanField, Point
+from bayesmeta.training import Adam, TrainingError
+
+__all__ = [
+    "NUTS",
+    "Adam",
+    "FullRank",
+    "Gaussian",
+    "GradientSteps",
+    "Joint",
+    "LowRank",
+    "MeanField",
+    "Point",
+    "Posterior",
+    "Prediction",
+    "Structure",
+    "StructureError",
+    "Tasks",
+    "TasksError",
+    "TrainingError",
+    "fit",
+    "prior",
+    "structure",
+]

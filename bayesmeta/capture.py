@@ -1,0 +1,81 @@
+"""Pure functions of tensors to graphs: run Pyro's handlers once, keep the tensor operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+Outputs = tuple[Tensor, ...]
+
+
+class CaptureError(RuntimeError):
+    """The model does something that depends on values, so it is not one graph."""
+
+
+def capture(function: Callable[..., Outputs], inputs: Sequence[Tensor]) -> GraphModule:
+    """Record the tensor operations of `function(*inputs)` as a graph of the same signature.
+
+    The graph holds for every value of the inputs at these shapes; whatever is not an input is a
+    constant in it.
+
+    Raises:
+        CaptureError: where the function branches on a value or calls `.item()`.
+    """
+    # make_fx takes one tensor given twice for one input, so each input is a tensor of its own.
+    own = [x.detach().clone() for x in inputs]
+    validated = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        graph = make_fx(function)(*own)
+    except (RuntimeError, ValueError) as error:
+        raise CaptureError(
+            f"the model cannot be captured as one graph ({type(error).__name__}: {error}); a model "
+            "may not branch on values of sites or data, or call .item(): use torch.where instead"
+        ) from error
+    finally:
+        Distribution.set_default_validate_args(validated)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def value_and_gradient(
+    function: Callable[..., Tensor], wrt: int
+) -> Callable[..., tuple[Tensor, ...]]:
+    """The function that gives function(*inputs) and its gradients in the first `wrt` inputs.
+
+    A gradient is zero where the value does not depend on the input. It can be captured: forward
+    and backward become one graph.
+    """
+
+    def both(*inputs: Tensor) -> tuple[Tensor, ...]:
+        with torch.enable_grad():
+            leaves = [x.detach().requires_grad_() for x in inputs[:wrt]]
+            value = function(*leaves, *inputs[wrt:])
+            gradients = torch.autograd.grad(value, leaves, allow_unused=True)
+        filled = [
+            torch.zeros_like(x) if g is None else g.detach()
+            for x, g in zip(leaves, gradients, strict=True)
+        ]
+        return value.detach(), *filled
+
+    return both
+
+
+def over_draws(graph: GraphModule, draws: Sequence[Tensor], data: Sequence[Tensor]) -> Outputs:
+    """The graph at every draw: `draws` have a leading draw dimension, `data` are shared."""
+    in_dims = (0,) * len(draws) + (None,) * len(data)
+    with torch.no_grad():
+        outputs: Outputs = torch.func.vmap(graph, in_dims=in_dims)(*draws, *data)
+    return outputs
+
+
+def compile_graph(graph: Callable[..., Outputs], inputs: Sequence[Tensor]) -> Callable[..., Outputs]:
+    """The graph compiled in this process by inductor; the first compilation takes 3 to 20 seconds."""
+    compiled = torch._inductor.compile(graph, [x.detach() for x in inputs])
+    return lambda *given: tuple(compiled(*given))

@@ -1,0 +1,163 @@
+"""p(phi | theta, D) at many draws of theta at once: its mode by Newton, draws by preconditioned HMC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+from bayesmeta.capture import capture, over_draws
+from bayesmeta.density import Density
+from bayesmeta.tasks import Tasks
+
+_NEWTON_STEPS = 60
+_HMC_STEPS = 20
+_LEAPFROGS = 4
+_STEP_SIZE = 0.3
+_CELLS_AT_ONCE = 2_000_000
+
+
+@dataclass(frozen=True)
+class Mode:
+    """Modes phi (draws, tasks, d_phi), and Cholesky factors of the inverse curvature there."""
+
+    phi: Tensor
+    scale: Tensor
+
+
+class Conditional:
+    """log p(phi_i, D_i | theta) of every task, with gradient and Hessian in phi_i, as one graph.
+
+    Tasks are independent given theta, so one backward pass serves them all.
+    """
+
+    def __init__(self, density: Density, tasks: Tasks, *, jacobian: bool) -> None:
+        self.density, self.tasks, self.jacobian = density, tasks, jacobian
+        self.data = tasks.tensors()
+        theta = torch.zeros(density.d_theta, dtype=tasks.dtype)
+        phi = torch.zeros(tasks.num_tasks, density.d_phi, dtype=tasks.dtype)
+        self.start = capture(self._start, [theta, *self.data])
+        self.slope = capture(self._slope, [theta, phi, *self.data])
+        self.curve = capture(self._curve, [theta, phi, *self.data])
+
+    def _start(self, theta: Tensor, *data: Tensor) -> tuple[Tensor]:
+        return (self.density.prior_mean(theta, self.tasks.with_tensors(data)),)
+
+    def _log_density(self, theta: Tensor, phi: Tensor, data: tuple[Tensor, ...]) -> Tensor:
+        terms = self.density.terms(
+            theta, phi, self.tasks.with_tensors(data), jacobian=self.jacobian
+        )
+        return terms.phi + terms.data
+
+    def _slope(self, theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            phi = phi.detach().requires_grad_()
+            value = self._log_density(theta, phi, data)
+            (gradient,) = torch.autograd.grad(value.sum(), phi)
+        return value.detach(), gradient.detach()
+
+    def _curve(self, theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.enable_grad():
+            phi = phi.detach().requires_grad_()
+            value = self._log_density(theta, phi, data)
+            (gradient,) = torch.autograd.grad(value.sum(), phi, create_graph=True)
+            rows = [
+                torch.autograd.grad(gradient[:, k].sum(), phi, retain_graph=True)[0]
+                for k in range(phi.shape[1])
+            ]
+        return value.detach(), gradient.detach(), torch.stack(rows, dim=1).detach()
+
+    def at(self, graph: GraphModule, *draws: Tensor) -> tuple[Tensor, ...]:
+        """A graph at all draws, in chunks that fit in memory."""
+        cells = max(1, self.tasks.num_tasks * self.tasks.num_data * max(1, self.density.d_phi))
+        size = max(1, _CELLS_AT_ONCE // cells)
+        parts = [
+            over_draws(graph, [d[i : i + size] for d in draws], self.data)
+            for i in range(0, len(draws[0]), size)
+        ]
+        return tuple(torch.cat(p) for p in zip(*parts, strict=True))
+
+
+def find_mode(conditional: Conditional, theta: Tensor) -> Mode:
+    """Maximise log p(phi_i, D_i | theta) for each draw of theta (draws, d_theta) by damped Newton.
+
+    The curvature's eigenvalues are made positive, so that each step goes uphill; a step that does
+    not go up is halved.
+    """
+    (phi,) = conditional.at(conditional.start, theta)
+    value, gradient, hessian = conditional.at(conditional.curve, theta, phi)
+    damping = torch.ones_like(value)
+    for _ in range(_NEWTON_STEPS):
+        step = _newton_step(gradient, hessian)
+        if not (step.abs().amax(-1) > 1e-9 * (1 + phi.abs().amax(-1))).any():
+            break
+        proposal = phi + damping[..., None] * step
+        new = conditional.at(conditional.curve, theta, proposal)
+        up = new[0] >= value - 1e-12 * value.abs()
+        damping = torch.where(up, (2 * damping).clamp(max=1), damping / 2)
+        phi = torch.where(up[..., None], proposal, phi)
+        value = torch.where(up, new[0], value)
+        gradient = torch.where(up[..., None], new[1], gradient)
+        hessian = torch.where(up[..., None, None], new[2], hessian)
+    eigenvalues, vectors = _positive(hessian)
+    return Mode(phi, vectors / eigenvalues.sqrt()[..., None, :])
+
+
+def draw_phi(
+    conditional: Conditional, theta: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """One draw of phi for each draw of theta, from p(phi | theta, D).
+
+    Hamiltonian Monte Carlo in coordinates whitened by the curvature at the mode, started from the
+    Laplace approximation, with an accept step of its own for each draw and task (they are
+    independent given theta). Exact where the conditional is Gaussian; elsewhere the accept steps
+    correct the start.
+
+    Returns:
+        phi (draws, tasks, d_phi), and each task's mean acceptance rate (tasks,).
+    """
+    mode = find_mode(conditional, theta)
+
+    def place(z: Tensor) -> Tensor:
+        return mode.phi + (mode.scale @ z[..., None])[..., 0]
+
+    def slope(z: Tensor) -> tuple[Tensor, Tensor]:
+        value, gradient = conditional.at(conditional.slope, theta, place(z))
+        return value, (mode.scale.mT @ gradient[..., None])[..., 0]
+
+    def noise() -> Tensor:
+        return torch.randn(mode.phi.shape, dtype=theta.dtype, generator=generator)
+
+    z, accepted = noise(), torch.zeros(mode.phi.shape[:2], dtype=theta.dtype)
+    value, gradient = slope(z)
+    for _ in range(_HMC_STEPS):
+        start = noise()
+        momentum, position, new, force = start, z, value, gradient
+        for _ in range(_LEAPFROGS):
+            momentum = momentum + 0.5 * _STEP_SIZE * force
+            position = position + _STEP_SIZE * momentum
+            new, force = slope(position)
+            momentum = momentum + 0.5 * _STEP_SIZE * force
+        gain = new - value + 0.5 * (start.square().sum(-1) - momentum.square().sum(-1))
+        rate = torch.nan_to_num(gain, nan=-torch.inf).clamp(max=0).exp()
+        take = torch.rand(rate.shape, dtype=rate.dtype, generator=generator) < rate
+        z = torch.where(take[..., None], position, z)
+        value = torch.where(take, new, value)
+        gradient = torch.where(take[..., None], force, gradient)
+        accepted += rate / _HMC_STEPS
+    return place(z), accepted.mean(0)
+
+
+def _positive(hessian: Tensor) -> tuple[Tensor, Tensor]:
+    eigenvalues, vectors = torch.linalg.eigh(-hessian)
+    size = eigenvalues.abs()
+    floor = 1e-10 * size.amax(-1, keepdim=True).clamp(min=1e-300)
+    return torch.maximum(size, floor), vectors
+
+
+def _newton_step(gradient: Tensor, hessian: Tensor) -> Tensor:
+    eigenvalues, vectors = _positive(hessian)
+    projected = (vectors.mT @ gradient[..., None])[..., 0] / eigenvalues
+    return (vectors @ projected[..., None])[..., 0]

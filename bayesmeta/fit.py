@@ -1,0 +1,68 @@
+"""fit: a model, tasks and a pair of strategies to a posterior."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+from bayesmeta.density import Density
+from bayesmeta.phi.base import Phi
+from bayesmeta.phi.joint import Joint
+from bayesmeta.posterior import Posterior
+from bayesmeta.problem import Model, isolated
+from bayesmeta.structure import structure
+from bayesmeta.tasks import Tasks
+from bayesmeta.theta.base import Theta
+from bayesmeta.theta.nuts import NUTS
+
+
+def fit(
+    model: Model,
+    tasks: Tasks,
+    *,
+    theta: Theta | None = None,
+    phi: Phi | None = None,
+    query: Tasks | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Posterior:
+    """Infer theta and phi of a plain Pyro model: p(theta) prod_i p(phi_i | theta) p(D_i | phi_i).
+
+    Args:
+        model: a Pyro function of the tasks with plates "tasks" (dim=-2) and "data" (dim=-1).
+        tasks: the data; with a query, the support.
+        theta: what is done with the shared latent; None is NUTS().
+        phi: what is done with each task's latent; None is Joint().
+        query: datapoints of the same tasks that score a few-shot objective.
+        seed: the same seed gives the same posterior; the caller's random state is left alone.
+        progress: whether to show a progress bar and notes.
+
+    Raises:
+        StructureError: where model, tasks and strategies do not fit together, before any inference.
+        TrainingError: where training meets a loss that is no number.
+    """
+    theta, phi = theta if theta is not None else NUTS(), phi if phi is not None else Joint()
+    if not isinstance(theta, Theta) or not isinstance(phi, Phi):
+        raise TypeError(
+            f"theta={theta!r} and phi={phi!r} must be strategies, such as theta=bm.NUTS() and "
+            "phi=bm.Joint()"
+        )
+    found = structure(model, tasks)
+    names = f"theta=bm.{type(theta).__name__}(), phi=bm.{type(phi).__name__}()"
+    found.check_treatable(names, needs_phi=not phi.is_joint)
+    if query is not None:
+        structure(model, query)
+        tasks = tasks.with_query(query)
+    if tasks.num_tasks == 1 and found.phi:
+        warnings.warn(
+            f"there is a single task ('{tasks.names[0]}'): what theta says of the spread between "
+            "tasks rests on its prior alone",
+            stacklevel=2,
+        )
+    with isolated(seed):
+        density = Density(model, found, tasks)
+        result = theta.fit(density, tasks, phi, seed=seed, progress=progress)
+    if progress:
+        for note in result.notes:
+            print(note, file=sys.stderr)
+    return Posterior(result, phi, theta.is_point, seed)

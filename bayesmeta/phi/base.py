@@ -1,0 +1,61 @@
+"""The contract of a phi strategy: what is done with phi_i, given theta and the data of task i."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bayesmeta.density import Density
+from bayesmeta.tasks import Tasks
+
+
+@dataclass(frozen=True)
+class Phi(ABC):
+    """What is done per task. A strategy is frozen hyperparameters; it holds no data.
+
+    Attributes:
+        is_joint: whether phi is left to the theta strategy, which then treats theta and phi as one
+            vector; `log_evidence` is not called.
+    """
+
+    is_joint: ClassVar[bool] = False
+
+    @abstractmethod
+    def log_evidence(self, density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
+        """An estimate of log p(D_i | theta), differentiable in theta.
+
+        Args:
+            density: the model's density.
+            theta: unconstrained, of shape (d_theta,).
+            tasks: the support, with the query where there is one.
+
+        Returns:
+            one value a task, shape (tasks,).
+        """
+
+    @abstractmethod
+    def infer(
+        self,
+        density: Density,
+        theta: Tensor,
+        tasks: Tasks,
+        generator: torch.Generator,
+        *,
+        is_point: bool,
+    ) -> Tensor:
+        """phi of tasks, seen or not, for each draw of theta; `adapt` calls it.
+
+        Args:
+            density: the model's density.
+            theta: unconstrained draws of shape (draws, d_theta).
+            tasks: the support.
+            generator: the source of randomness.
+            is_point: whether theta is a point estimate, so that phi is one too.
+
+        Returns:
+            unconstrained, of shape (draws, tasks, d_phi).
+        """

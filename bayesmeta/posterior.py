@@ -1,0 +1,304 @@
+"""Posterior: draws of theta and phi, and what is done with them: adapt, predict, log likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from bayesmeta.capture import CaptureError, capture, over_draws
+from bayesmeta.checks import StructureError
+from bayesmeta.density import Density
+from bayesmeta.phi.base import Phi
+from bayesmeta.problem import isolated
+from bayesmeta.structure import Structure, run_checked, structure
+from bayesmeta.tasks import Tasks
+from bayesmeta.theta.base import Fit, infer_phi, seeds
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayesmeta.diagnose import Diagnosis
+
+_DRAWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Draws of outcomes given the inputs, p(y | x, D).
+
+    Attributes:
+        draws: (chain, draw, tasks, data, ...); padded cells hold NaN.
+        means: E[y | x, theta, phi] at each draw, of the same shape.
+    """
+
+    draws: Tensor
+    means: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """The predictive mean, (tasks, data, ...)."""
+        return self.means.mean((0, 1))
+
+    @property
+    def sd(self) -> Tensor:
+        """The predictive standard deviation, (tasks, data, ...)."""
+        return self.draws.flatten(0, 1).std(0)
+
+    def quantile(self, q: float) -> Tensor:
+        """The q-quantile of the predictive draws, (tasks, data, ...)."""
+        return torch.quantile(self.draws.flatten(0, 1), q, dim=0)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Posterior:
+    """p(theta, phi | D) as draws; a point estimate is one chain of one draw.
+
+    Attributes:
+        fit: what the theta strategy found, on the unconstrained scale.
+        strategy: the phi strategy, which `adapt` uses for new tasks.
+        is_point: whether theta is a point estimate.
+        seed: from which all further randomness (predict, adapt) derives.
+    """
+
+    fit: Fit
+    strategy: Phi
+    is_point: bool
+    seed: int
+
+    @property
+    def density(self) -> Density:
+        """The model's density."""
+        return self.fit.density
+
+    @property
+    def tasks(self) -> Tasks:
+        """The tasks whose phi this posterior holds."""
+        return self.fit.tasks
+
+    @property
+    def structure(self) -> Structure:
+        """The model as it was read."""
+        return self.density.structure
+
+    @property
+    def stats(self) -> Mapping[str, Tensor]:
+        """What the sampler tells of each draw, (chain, draw)."""
+        return self.fit.stats
+
+    @property
+    def losses(self) -> Tensor:
+        """The loss at each training step; empty for samplers."""
+        return self.fit.losses
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what was chosen automatically, and why."""
+        return self.fit.notes
+
+    @cached_property
+    def _values(self) -> dict[str, Tensor]:
+        slots = self.density.slots
+
+        def constrain(theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor, ...]:
+            values = self.density.constrain(theta, phi, self.tasks.with_tensors(data))
+            return tuple(values[name] for name in slots)
+
+        outputs = self._at_draws(constrain, self.tasks)
+        return dict(zip(slots, outputs, strict=True))
+
+    @property
+    def theta(self) -> dict[str, Tensor]:
+        """Draws of the shared sites, (chain, draw, ...)."""
+        return {name: self._values[name] for name in self.structure.theta}
+
+    @property
+    def phi(self) -> dict[str, Tensor]:
+        """Draws of the sites of each task, (chain, draw, tasks, ...)."""
+        return {name: self._values[name] for name in self.structure.phi}
+
+    def adapt(self, tasks: Tasks, *, phi: Phi | None = None, seed: int | None = None) -> Posterior:
+        """The posterior of phi for tasks never seen: p(theta | D) p(phi_new | theta, D_new).
+
+        Theta is what it was: it does not learn from the new tasks. A task without datapoints gets
+        its prior given theta.
+
+        Args:
+            tasks: the new tasks with their support.
+            phi: another phi strategy than the fit's.
+            seed: the source of randomness; None derives it from the fit's.
+
+        Raises:
+            StructureError: where the model does not fit the new tasks.
+        """
+        if tasks.y is None:
+            raise StructureError(
+                "adapt got tasks without y, so there is nothing to adapt to; give empty tasks "
+                "(all False in mask) for the prior given theta"
+            )
+        tasks = tasks.to(dtype=self.tasks.dtype)
+        with isolated(seed=0):
+            run_checked(self.density.model, tasks)
+        strategy = phi if phi is not None else self.strategy
+        seed = seeds(self.seed, 1)[0] if seed is None else seed
+        found = infer_phi(
+            self._centred, strategy, self.fit.theta, tasks, seed, is_point=self.is_point
+        )
+        fit = replace(
+            self.fit, density=self._centred, tasks=tasks, phi=found, log_weights=None, notes=()
+        )
+        return Posterior(fit, strategy, self.is_point, seed)
+
+    @cached_property
+    def _centred(self) -> Density:
+        # The tasks' own loc and scale would move a noncentred value; theta has none.
+        return self.density.noncentre((), self.tasks)
+
+    def predict(self, tasks: Tasks | None = None, *, seed: int | None = None) -> Prediction:
+        """Outcomes of these tasks at the inputs x given (y is not read), (chain, draw, tasks, data).
+
+        Args:
+            tasks: inputs of the same tasks as the posterior's; None takes its own.
+            seed: the source of randomness; None derives it from the fit's.
+
+        Raises:
+            TasksError: where the tasks are others than the posterior's: adapt to them first.
+        """
+        tasks = self._same_tasks(tasks)
+        name = self.structure.data[0]
+        density = self._centred if self.density.noncentred else self.density
+        phi = self._centred_phi if self.density.noncentred else self.fit.phi
+
+        def predict(theta: Tensor, free: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:
+            drawn, means = density.predict(theta, free, tasks.with_tensors(data))
+            return drawn[name], means[name]
+
+        with isolated(seeds(self.seed, 2)[1] if seed is None else seed):
+            outputs = _each_draw(predict, self.fit.theta, phi, tasks.tensors())
+        hidden = ~tasks.mask.reshape(*tasks.mask.shape, *[1] * (outputs[0].dim() - 4))
+        return Prediction(*(o.masked_fill(hidden, torch.nan) for o in outputs))
+
+    @cached_property
+    def _centred_phi(self) -> Tensor:
+        def centre(theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor]:
+            own = self.tasks.with_tensors(data)
+            values = self.density.constrain(theta, phi, own)
+            return (self._centred.unconstrain(values, own)[1],)
+
+        return self._at_draws(centre, self.tasks)[0]
+
+    def log_likelihood(self, tasks: Tasks | None = None) -> Tensor:
+        """log p(y_ij | x_ij, phi_i, theta) at each draw, (chain, draw, tasks, data); 0 on padding."""
+        tasks = self._same_tasks(tasks)
+
+        def pointwise(theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor]:
+            return (self._centred.pointwise(theta, phi, tasks.with_tensors(data)),)
+
+        phi = self._centred_phi if self.density.noncentred else self.fit.phi
+        graph = capture(pointwise, [self.fit.theta[0, 0], phi[0, 0], *tasks.tensors()])
+        return _chunked(graph, self.fit.theta, phi, tasks.tensors())[0]
+
+    def log_score(self, tasks: Tasks) -> Tensor:
+        """log of the mean over draws of p(y_ij | x_ij, phi_i, theta), (tasks, data); 0 on padding."""
+        values = self.log_likelihood(tasks).flatten(0, 1)
+        return torch.logsumexp(values, 0) - torch.log(torch.tensor(float(len(values))))
+
+    def summary(self, kind: str = "all") -> pd.DataFrame:
+        """ArviZ's table of means, sds, intervals, ESS and R-hat of theta and phi."""
+        from bayesmeta.arviz import summary
+
+        return summary(self, kind)
+
+    def diagnose(self) -> Diagnosis:
+        """Whether the draws can be trusted, in words to act on."""
+        from bayesmeta.diagnose import diagnose
+
+        return diagnose(self)
+
+    def to_arviz(self) -> Any:
+        """What the installed ArviZ works on, with task names as coordinates."""
+        from bayesmeta.arviz import to_arviz
+
+        return to_arviz(self)
+
+    def _same_tasks(self, tasks: Tasks | None) -> Tasks:
+        if tasks is None:
+            return self.tasks
+        if tasks.names != self.tasks.names:
+            from bayesmeta.columns import TasksError
+
+            raise TasksError(
+                f"the posterior holds phi of tasks {list(self.tasks.names[:4])} ..., but the tasks "
+                f"given are {list(tasks.names[:4])} ...; call posterior.adapt(support) of these "
+                "tasks first"
+            )
+        return tasks.to(dtype=self.tasks.dtype)
+
+    def _at_draws(self, function: Callable[..., Any], tasks: Tasks) -> tuple[Tensor, ...]:
+        data = tasks.tensors()
+        graph = capture(function, [self.fit.theta[0, 0], self.fit.phi[0, 0], *data])
+        return _chunked(graph, self.fit.theta, self.fit.phi, data)
+
+    def __repr__(self) -> str:
+        chains, draws = self.fit.theta.shape[:2]
+        return (
+            f"Posterior({chains} chains of {draws} draws; theta: {', '.join(self.structure.theta)}; "
+            f"phi: {', '.join(self.structure.phi) or 'none'}; {self.tasks.num_tasks} tasks)"
+        )
+
+
+def prior(model: Callable[[Tasks], Any], tasks: Tasks, *, draws: int = 500, seed: int = 0) -> Posterior:
+    """Draws of theta and phi from the prior, as a posterior that has seen nothing.
+
+    Its `predict` is the prior predictive distribution of the tasks' inputs.
+    """
+    from bayesmeta.phi.joint import Joint
+
+    density = Density(model, structure(model, tasks), tasks)
+    with isolated(seed), torch.no_grad():
+        pairs = [density.draw_prior(tasks) for _ in range(draws)]
+    theta = torch.stack([t for t, _ in pairs])[None]
+    phi = torch.stack([p for _, p in pairs])[None]
+    return Posterior(Fit(density, tasks, theta, phi), Joint(), is_point=False, seed=seed)
+
+
+def _chunked(
+    graph: Callable[..., Any], theta: Tensor, phi: Tensor, data: list[Tensor]
+) -> tuple[Tensor, ...]:
+    """The graph at every draw, some at a time; outputs lead with (chain, draw)."""
+    flat = theta.flatten(0, 1), phi.flatten(0, 1)
+    parts = [
+        over_draws(graph, [f[i : i + _DRAWS_AT_ONCE] for f in flat], data)  # type: ignore[arg-type]
+        for i in range(0, len(flat[0]), _DRAWS_AT_ONCE)
+    ]
+    return tuple(
+        torch.cat(p).reshape(*theta.shape[:2], *p[0].shape[1:]) for p in zip(*parts, strict=True)
+    )
+
+
+def _each_draw(
+    function: Callable[..., tuple[Tensor, ...]], theta: Tensor, phi: Tensor, data: list[Tensor]
+) -> tuple[Tensor, ...]:
+    """The function at every draw, with fresh randomness at each."""
+    flat = theta.flatten(0, 1), phi.flatten(0, 1)
+    in_dims = (0, 0, *[None] * len(data))
+    batched = torch.func.vmap(function, in_dims=in_dims, randomness="different")
+    try:
+        with torch.no_grad():
+            parts = [
+                batched(*(f[i : i + _DRAWS_AT_ONCE] for f in flat), *data)
+                for i in range(0, len(flat[0]), _DRAWS_AT_ONCE)
+            ]
+    except (RuntimeError, CaptureError):
+        # Some samplers (gamma, Poisson, binomial) do not run under vmap: one draw at a time.
+        with torch.no_grad():
+            parts = [
+                tuple(o[None] for o in function(t, p, *data)) for t, p in zip(*flat, strict=True)
+            ]
+    return tuple(
+        torch.cat(p).reshape(*theta.shape[:2], *p[0].shape[1:]) for p in zip(*parts, strict=True)
+    )

@@ -1,0 +1,96 @@
+"""The contract of a theta strategy: what is done with the shared latent, whatever is done with phi."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayesmeta.density import Density
+from bayesmeta.phi.base import Phi
+from bayesmeta.tasks import Tasks
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a theta strategy found, on the unconstrained scale of its density.
+
+    Attributes:
+        density: the density with the parameterisation that was used.
+        tasks: the tasks in the dtype that was used.
+        theta: draws (chain, draw, d_theta).
+        phi: draws (chain, draw, tasks, d_phi).
+        stats: what the sampler tells of each draw, (chain, draw).
+        losses: the loss at each training step; empty for samplers.
+        log_weights: log p(phi_i, D_i | theta) - log q(phi_i | theta) at each draw, (chain, draw,
+            tasks), where q was fitted; else None.
+        notes: sentences for the user on what was chosen and why.
+    """
+
+    density: Density
+    tasks: Tasks
+    theta: Tensor
+    phi: Tensor
+    stats: Mapping[str, Tensor] = field(default_factory=dict)
+    losses: Tensor = field(default_factory=lambda: torch.empty(0))
+    log_weights: Tensor | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Theta(ABC):
+    """What is done with the shared latent theta. A strategy is frozen hyperparameters.
+
+    Attributes:
+        is_point: whether the result is a point estimate: one chain of one draw.
+    """
+
+    is_point: ClassVar[bool] = False
+
+    @abstractmethod
+    def fit(self, density: Density, tasks: Tasks, phi: Phi, *, seed: int, progress: bool) -> Fit:
+        """Infer theta, and with it phi of the tasks, from log p(theta) + sum_i log_evidence_i."""
+
+
+LevelTerms = Callable[..., tuple[Tensor, Tensor]]
+
+
+def level_terms(density: Density, phi: Phi, tasks: Tasks, *, jacobian: bool) -> LevelTerms:
+    """The two levels as a function (theta, phi, *data) -> (log p(theta), one value a task).
+
+    The value of task i is log p(phi_i, D_i | theta) for a joint strategy, and the strategy's
+    estimate of log p(D_i | theta) otherwise, which reads no phi.
+    """
+
+    def terms(theta: Tensor, free: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:
+        given = tasks.with_tensors(data)
+        levels = density.terms(theta, free, given, jacobian=jacobian)
+        if phi.is_joint:
+            return levels.theta, levels.phi + levels.data
+        return levels.theta, phi.log_evidence(density, theta, given)
+
+    return terms
+
+
+def d_free(density: Density, phi: Phi) -> int:
+    """How many numbers a task the theta strategy treats itself."""
+    return density.d_phi if phi.is_joint else 0
+
+
+def infer_phi(
+    density: Density, phi: Phi, theta: Tensor, tasks: Tasks, seed: int, *, is_point: bool
+) -> Tensor:
+    """phi for each draw of theta (chain, draw, d_theta): (chain, draw, tasks, d_phi)."""
+    generator = torch.Generator().manual_seed(seed)
+    flat = phi.infer(density, theta.flatten(0, 1), tasks, generator, is_point=is_point)
+    return flat.reshape(*theta.shape[:2], *flat.shape[1:])
+
+
+def seeds(seed: int, count: int) -> list[int]:
+    """Independent seeds for the parts of one computation."""
+    return [int(s) for s in np.random.SeedSequence(seed).generate_state(count)]

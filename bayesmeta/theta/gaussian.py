@@ -1,0 +1,127 @@
+"""Gaussian: variational inference, the closest Gaussian to the posterior on the unconstrained scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from bayesmeta.capture import capture, over_draws
+from bayesmeta.density import Density
+from bayesmeta.phi.base import Phi
+from bayesmeta.problem import at_dtype
+from bayesmeta.tasks import Tasks
+from bayesmeta.theta.base import Fit, Theta, d_free, infer_phi, level_terms, seeds
+from bayesmeta.theta.families import Family, FullRank
+from bayesmeta.training import Adam, Loss, Parameters, train
+
+
+@dataclass(frozen=True)
+class Gaussian(Theta):
+    """Maximise the ELBO over Gaussians q (Kucukelbir et al. 2017):
+
+        E_q[log p(theta) - log q(theta) + sum_i log p(phi_i, D_i | theta) - log q(phi_i | theta)]
+
+    by reparameterised gradients that vanish where q is the posterior (Roeder, Wu & Duvenaud 2017).
+    A minibatch of B tasks out of I stands for all with the weight I / B.
+
+    Attributes:
+        family: MeanField(), FullRank() or LowRank(rank).
+        batch_size: tasks a step; None takes all.
+        particles: draws of q a step.
+        draws: draws of the fitted q that the posterior holds.
+        noncentred: location-scale phi sites to treat as loc + scale * u.
+        adam: how to train.
+    """
+
+    family: Family = field(default_factory=FullRank)
+    batch_size: int | None = None
+    particles: int = 8
+    draws: int = 2000
+    noncentred: tuple[str, ...] = ()
+    adam: Adam = field(default_factory=Adam)
+
+    def fit(self, density: Density, tasks: Tasks, phi: Phi, *, seed: int, progress: bool) -> Fit:
+        """Train q, then draw from it."""
+        density = density.noncentre(self.noncentred, tasks) if self.noncentred else density
+        free = d_free(density, phi)
+        with at_dtype(tasks.dtype):
+            shared, rows = self.family.start(density.d_theta, tasks.num_tasks, free)
+        seed_train, seed_draw, seed_phi = seeds(seed, 3)
+        done, losses = train(
+            self._loss(density, tasks, phi, len(shared), len(rows)),
+            Parameters(shared, rows),
+            tasks,
+            batch_size=self.batch_size,
+            noise=lambda size, generator: self._noise(density, size, free, tasks, generator),
+            adam=self.adam,
+            seed=seed_train,
+            progress=progress,
+            title="variational",
+        )
+        theta, found, log_q = self._sample(density, done, tasks, free, seed_draw)
+        weights = None
+        if phi.is_joint:
+            terms = capture(
+                level_terms(density, phi, tasks, jacobian=True), [theta[0], found[0], *tasks.tensors()]
+            )
+            weights = (over_draws(terms, [theta, found], tasks.tensors())[1] - log_q)[None]
+            return Fit(density, tasks, theta[None], found[None], losses=losses, log_weights=weights)
+        inferred = infer_phi(density, phi, theta[None], tasks, seed_phi, is_point=False)
+        return Fit(density, tasks, theta[None], inferred, losses=losses)
+
+    def _noise(
+        self, density: Density, size: int, free: int, tasks: Tasks, generator: torch.Generator
+    ) -> list[Tensor]:
+        shapes = (self.family.noise_theta(density.d_theta),), (size, free)
+        return [
+            torch.randn(self.particles, *shape, dtype=tasks.dtype, generator=generator)
+            for shape in shapes
+        ]
+
+    def _loss(
+        self, density: Density, tasks: Tasks, phi: Phi, n_shared: int, n_rows: int
+    ) -> Loss:
+        size = min(self.batch_size or tasks.num_tasks, tasks.num_tasks)
+        example = tasks.select(torch.arange(size))
+        theta = torch.zeros(density.d_theta, dtype=tasks.dtype)
+        full = torch.zeros(size, density.d_phi, dtype=tasks.dtype)
+        # Captured apart: one graph may not hold the model's own gradients and vmap at once.
+        terms = capture(
+            level_terms(density, phi, tasks, jacobian=True), [theta, full, *example.tensors()]
+        )
+        family = self.family
+
+        def loss(*inputs: Tensor) -> Tensor:
+            shared, rest = list(inputs[:n_shared]), inputs[n_shared:]
+            rows, (noise_theta, noise_phi, *data) = list(rest[:n_rows]), rest[n_rows:]
+            held = [p.detach() for p in shared], [p.detach() for p in rows]
+
+            def one(e_theta: Tensor, e_phi: Tensor) -> Tensor:
+                theta, free = family.draw(shared, rows, e_theta, e_phi)
+                prior, values = terms(theta, free if phi.is_joint else full, *data)
+                log_theta, log_phi = family.log_prob(*held, theta, free)
+                return (prior - log_theta) / tasks.num_tasks + (values - log_phi).mean()
+
+            return -torch.func.vmap(one)(noise_theta, noise_phi).mean()
+
+        return loss
+
+    def _sample(
+        self, density: Density, done: Parameters, tasks: Tasks, free: int, seed: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        wide = self.family.noise_theta(density.d_theta)
+        noise_theta = torch.randn(self.draws, wide, dtype=tasks.dtype, generator=generator)
+        noise_phi = torch.randn(
+            self.draws, tasks.num_tasks, free, dtype=tasks.dtype, generator=generator
+        )
+        with torch.no_grad():
+            theta, phi = torch.func.vmap(
+                lambda a, b: self.family.draw(done.shared, done.rows, a, b)
+            )(noise_theta, noise_phi)
+            _, log_phi = torch.func.vmap(
+                lambda a, b: self.family.log_prob(done.shared, done.rows, a, b)
+            )(theta, phi)
+        return theta, phi, log_phi

@@ -1,0 +1,155 @@
+"""NUTS: exact inference by nutpie's sampler on the captured density."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayesmeta.buckets import bucket
+from bayesmeta.capture import capture, compile_graph, value_and_gradient
+from bayesmeta.density import Density
+from bayesmeta.phi.base import Phi
+from bayesmeta.sampler import Draws, sample
+from bayesmeta.tasks import Tasks
+from bayesmeta.theta.base import Fit, Theta, d_free, infer_phi, level_terms, seeds
+from bayesmeta.theta.noncentring import choose_noncentred
+
+LogDensity = Callable[[np.ndarray], tuple[float, np.ndarray]]
+# What a gradient of one draw costs on average: trajectories of 2^3 to 2^4 steps.
+_GRADIENTS_PER_DRAW = 12
+_COMPILE_PAYS_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class NUTS(Theta):
+    """The No-U-Turn sampler (Hoffman & Gelman 2014) as nutpie runs it, in float64.
+
+    With phi=Joint() it samples theta and phi together; with another phi strategy only theta, under
+    log p(theta) + sum_i log_evidence_i.
+
+    Attributes:
+        chains, tune, draws: chains, and warm-up and kept draws of each.
+        target_accept: mean acceptance rate to adapt the step size to.
+        max_depth: trajectories have at most 2^max_depth steps.
+        noncentred: location-scale phi sites to treat as loc + scale * u; None chooses, and says
+            why in the posterior's notes; () centres all.
+        cores: chains at once; None takes all cores.
+        compile: whether to compile the density; None decides by what it would save.
+    """
+
+    chains: int = 4
+    tune: int = 1000
+    draws: int = 1000
+    target_accept: float = 0.8
+    max_depth: int = 10
+    noncentred: tuple[str, ...] | None = None
+    cores: int | None = None
+    compile: bool | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.chains, self.draws) < 1 or self.tune < 1 or not 0 < self.target_accept < 1:
+            raise ValueError(
+                f"NUTS got chains={self.chains}, tune={self.tune}, draws={self.draws}, "
+                f"target_accept={self.target_accept}; counts must be at least 1 and target_accept "
+                "between 0 and 1"
+            )
+        if isinstance(self.noncentred, str):
+            raise TypeError(f"noncentred='{self.noncentred}' is a string; give ('{self.noncentred}',)")
+
+    def fit(self, density: Density, tasks: Tasks, phi: Phi, *, seed: int, progress: bool) -> Fit:
+        """Sample theta, and phi with it or given it."""
+        tasks = tasks.to(dtype=torch.float64)
+        pilot_seed, chain_seed, phi_seed = seeds(seed, 3)
+        names, notes = self.noncentred, ()
+        if names is None:
+            names, reason = ((), "") if not phi.is_joint else choose_noncentred(
+                density, tasks, pilot_seed
+            )  # fmt: skip
+            notes = (reason,) if reason else ()
+        if names and not phi.is_joint:
+            raise ValueError(
+                f"noncentred={names} is for phi=bm.Joint(), where NUTS samples phi; "
+                f"{type(phi).__name__} treats phi itself"
+            )
+        density = density.noncentre(names, tasks) if names else density
+        order, groups = bucket(tasks) if phi.is_joint else (None, [tasks])
+        dim = density.d_theta + tasks.num_tasks * d_free(density, phi)
+        draws = self._sample(_target(density, phi, groups), dim, groups, chain_seed, progress)
+        q = torch.from_numpy(draws.q)
+        theta, rest = q[..., : density.d_theta], q[..., density.d_theta :]
+        stats = {name: torch.from_numpy(np.asarray(s)) for name, s in draws.stats.items()}
+        if order is None:
+            found = infer_phi(density, phi, theta, tasks, phi_seed, is_point=False)
+        else:
+            found = rest.reshape(*q.shape[:2], tasks.num_tasks, density.d_phi)
+            found = found[:, :, torch.argsort(order)]
+        return Fit(density, tasks, theta, found, stats=stats, notes=notes)
+
+    def _sample(
+        self,
+        target: Callable[..., Tensor],
+        dim: int,
+        groups: list[Tasks],
+        seed: int,
+        progress: bool,
+    ) -> Draws:
+        data = [t for group in groups for t in group.tensors()]
+        inputs = [torch.zeros(dim, dtype=torch.float64), *data]
+        graph = capture(value_and_gradient(target, 1), inputs)
+        return sample(
+            self._engine(graph, inputs),
+            dim,
+            chains=self.chains,
+            tune=self.tune,
+            draws=self.draws,
+            target_accept=self.target_accept,
+            max_depth=self.max_depth,
+            cores=self.cores or os.cpu_count() or 1,
+            seed=seed,
+            start=lambda s: np.random.default_rng(s).uniform(-1, 1, dim),
+            progress=progress,
+        )
+
+    def _engine(self, graph: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor]) -> LogDensity:
+        began = time.perf_counter()
+        for _ in range(3):
+            graph(*inputs)
+        seconds = (time.perf_counter() - began) / 3
+        expected = seconds * _GRADIENTS_PER_DRAW * self.chains * (self.tune + self.draws)
+        if self.compile or (self.compile is None and expected > _COMPILE_PAYS_SECONDS):
+            graph = compile_graph(graph, inputs)
+
+        def log_density(q: np.ndarray) -> tuple[float, np.ndarray]:
+            with torch.no_grad():
+                value, gradient = graph(torch.from_numpy(np.array(q)), *inputs[1:])
+            return float(value), gradient.numpy()
+
+        return log_density
+
+
+def _target(density: Density, phi: Phi, groups: list[Tasks]) -> Callable[..., Tensor]:
+    """log p(theta) + the tasks' terms, as a function of (q, *data of all groups)."""
+    terms = [level_terms(density, phi, group, jacobian=True) for group in groups]
+    counts = [len(group.tensors()) for group in groups]
+    free = d_free(density, phi)
+
+    def target(q: Tensor, *data: Tensor) -> Tensor:
+        theta, rest = q[: density.d_theta], q[density.d_theta :]
+        total, at, row = torch.zeros((), dtype=q.dtype), 0, 0
+        for k, group in enumerate(groups):
+            size = group.num_tasks
+            block = rest[row * free : (row + size) * free].reshape(size, free)
+            if not phi.is_joint:
+                block = q.new_zeros(size, density.d_phi)
+            prior, values = terms[k](theta, block, *data[at : at + counts[k]])
+            total = total + values.sum() + (prior if k == 0 else 0.0)
+            at, row = at + counts[k], row + size
+        return total
+
+    return target

@@ -1,0 +1,63 @@
+"""Point: the single best theta (MAP), as in MAML and empirical Bayes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bayesmeta.density import Density
+from bayesmeta.phi.base import Phi
+from bayesmeta.tasks import Tasks
+from bayesmeta.theta.base import Fit, Theta, d_free, infer_phi, level_terms, seeds
+from bayesmeta.training import Adam, Parameters, train
+
+
+@dataclass(frozen=True)
+class Point(Theta):
+    """Maximise log p(theta) + sum_i log_evidence_i, a density of the constrained theta.
+
+    With phi=Joint() it is the joint MAP of theta and phi, which has no finite maximum where a
+    learned scale can shrink to 0 with phi at its mean: such a model needs another phi strategy.
+
+    Attributes:
+        batch_size: tasks a step; None takes all.
+        adam: how to train.
+    """
+
+    batch_size: int | None = None
+    adam: Adam = field(default_factory=Adam)
+
+    is_point: ClassVar[bool] = True
+
+    def fit(self, density: Density, tasks: Tasks, phi: Phi, *, seed: int, progress: bool) -> Fit:
+        """The maximum, as a posterior of one chain and one draw."""
+        terms = level_terms(density, phi, tasks, jacobian=False)
+        free = d_free(density, phi)
+
+        def loss(theta: Tensor, rows: Tensor, *data: Tensor) -> Tensor:
+            prior, values = terms(theta, rows, *data)
+            return -(prior / tasks.num_tasks + values.mean())
+
+        start = Parameters(
+            [torch.zeros(density.d_theta, dtype=tasks.dtype)],
+            [torch.zeros(tasks.num_tasks, density.d_phi, dtype=tasks.dtype)],
+        )
+        done, losses = train(
+            loss,
+            start,
+            tasks,
+            batch_size=self.batch_size,
+            noise=lambda size, generator: [],
+            adam=self.adam,
+            seed=seed,
+            progress=progress,
+            title="point",
+        )
+        theta = done.shared[0][None, None]
+        found = done.rows[0][None, None] if free else None
+        if found is None:
+            found = infer_phi(density, phi, theta, tasks, seeds(seed, 1)[0], is_point=True)
+        return Fit(density, tasks, theta, found, losses=losses)
