@@ -37,7 +37,7 @@ def _cheapest_cuts(sizes: list[int], groups: int) -> list[int]:
         return []
     # A cut pays only where the size changes.
     places = [i for i in range(1, len(sizes)) if sizes[i] != sizes[i - 1]][-200:]
-    best = ([], len(sizes) * sizes[-1] + _GROUP_COST)
+    best: tuple[list[int], int] = ([], len(sizes) * sizes[-1] + _GROUP_COST)
     # cost[i] is the cheapest way to hold sizes[:i] in the runs so far.
     cost = {i: (i * sizes[i - 1] + _GROUP_COST, [i]) for i in places}
     for _ in range(groups - 1):

@@ -67,15 +67,27 @@ def value_and_gradient(
     return both
 
 
-def over_draws(graph: GraphModule, draws: Sequence[Tensor], data: Sequence[Tensor]) -> Outputs:
-    """The graph at every draw: `draws` have a leading draw dimension, `data` are shared."""
-    in_dims = (0,) * len(draws) + (None,) * len(data)
+def over_draws(
+    graph: GraphModule, draws: Sequence[Tensor], data: Sequence[Tensor], at_once: int = 64
+) -> Outputs:
+    """The graph at every draw, `at_once` together.
+
+    Args:
+        graph: a captured function of (*draws, *data).
+        draws: inputs with a leading draw dimension.
+        data: inputs that all draws share.
+        at_once: draws that are held in memory together.
+    """
+    batched = torch.func.vmap(graph, in_dims=(0,) * len(draws) + (None,) * len(data))
     with torch.no_grad():
-        outputs: Outputs = torch.func.vmap(graph, in_dims=in_dims)(*draws, *data)
-    return outputs
+        parts = [
+            batched(*(d[i : i + at_once] for d in draws), *data)
+            for i in range(0, len(draws[0]), at_once)
+        ]
+    return tuple(torch.cat(p) for p in zip(*parts, strict=True))
 
 
-def compile_graph(graph: Callable[..., Outputs], inputs: Sequence[Tensor]) -> Callable[..., Outputs]:
-    """The graph compiled in this process by inductor; the first compilation takes 3 to 20 seconds."""
+def compile_graph(graph: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Outputs]:
+    """The graph compiled in this process by inductor, which takes 3 to 20 seconds."""
     compiled = torch._inductor.compile(graph, [x.detach() for x in inputs])
     return lambda *given: tuple(compiled(*given))

@@ -44,7 +44,7 @@ def check_sites(sites: Mapping[str, Site], tasks: Tasks) -> None:
     observed = [s for s in random if s.is_observed and not is_factor(s)]
     if not observed:
         raise StructureError(
-            'no site is observed; give the outcomes to one, as in pyro.sample("y", ..., obs=tasks.y)'
+            'no site is observed; give one the outcomes, as in pyro.sample("y", ..., obs=tasks.y)'
         )
     for site in observed:
         _check_observed(site, tasks)

@@ -1,4 +1,4 @@
-"""Arrays of any kind to checked, padded tensor columns, with errors that name column, task and row."""
+"""Arrays of any kind to checked, padded columns, with errors that name column, task and row."""
 
 from __future__ import annotations
 
@@ -67,15 +67,17 @@ def check_finite(name: str, column: Tensor, mask: Tensor, names: Sequence[str]) 
     """Raise for the first NaN or inf in a real cell, naming column, task and row."""
     if not column.is_floating_point():
         return
-    bad = ~torch.isfinite(column.flatten(2)).all(-1) if column.dim() > 2 else ~torch.isfinite(column)
+    bad = (
+        ~torch.isfinite(column.flatten(2)).all(-1) if column.dim() > 2 else ~torch.isfinite(column)
+    )
     # A column of width one belongs to its task and has to be finite even where a task is empty.
     bad = bad & mask if column.shape[1] == mask.shape[1] else bad
     if bad.any():
         task, row = (int(i) for i in bad.nonzero()[0])
         value = column[task, row].flatten()
-        value = value[~torch.isfinite(value)][0].item()
+        culprit = value[~torch.isfinite(value)][0].item()
         raise TasksError(
-            f"column '{name}' is {value} at task '{names[task]}', row {row} "
+            f"column '{name}' is {culprit} at task '{names[task]}', row {row} "
             f"({int(bad.sum())} such cells in all); drop these rows, or mark them False in mask"
         )
 

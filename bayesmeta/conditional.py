@@ -1,4 +1,4 @@
-"""p(phi | theta, D) at many draws of theta at once: its mode by Newton, draws by preconditioned HMC."""
+"""p(phi | theta, D) at many draws of theta: its mode by Newton, draws by preconditioned HMC."""
 
 from __future__ import annotations
 
@@ -72,12 +72,7 @@ class Conditional:
     def at(self, graph: GraphModule, *draws: Tensor) -> tuple[Tensor, ...]:
         """A graph at all draws, in chunks that fit in memory."""
         cells = max(1, self.tasks.num_tasks * self.tasks.num_data * max(1, self.density.d_phi))
-        size = max(1, _CELLS_AT_ONCE // cells)
-        parts = [
-            over_draws(graph, [d[i : i + size] for d in draws], self.data)
-            for i in range(0, len(draws[0]), size)
-        ]
-        return tuple(torch.cat(p) for p in zip(*parts, strict=True))
+        return over_draws(graph, draws, self.data, max(1, _CELLS_AT_ONCE // cells))
 
 
 def find_mode(conditional: Conditional, theta: Tensor) -> Mode:

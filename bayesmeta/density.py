@@ -68,7 +68,7 @@ class Slot:
 
 
 class Density:
-    """The joint density of a model on flat unconstrained vectors theta (d_theta,), phi (tasks, d_phi).
+    """The joint density of a model on flat unconstrained theta (d_theta,) and phi (tasks, d_phi).
 
     A site x with support S is x = T(u), T = biject_to(S), and its term gets log |dT/du|. A
     noncentred site is x = loc + scale * u (Papaspiliopoulos, Roberts & Skold 2007), so its term is
@@ -281,8 +281,10 @@ def _check_noncentred(name: str, structure: Structure, sites: Mapping[str, Site]
 def is_location_scale(fn: Any) -> bool:
     """Whether x = loc + scale * u with u of the same family at loc 0, scale 1."""
     constraints = getattr(_base(fn), "arg_constraints", {})
-    return {"loc", "scale"} <= set(constraints) and fn.support.event_dim == len(fn.event_shape) and (
-        _is_identity(biject_to(fn.support))
+    return (
+        {"loc", "scale"} <= set(constraints)
+        and fn.support.event_dim == len(fn.event_shape)
+        and (_is_identity(biject_to(fn.support)))
     )
 
 

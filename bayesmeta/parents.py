@@ -1,4 +1,4 @@
-"""Who depends on whom: provenance, which follows values, united with perturbation, which moves them."""
+"""Who depends on whom: provenance, which follows values, and perturbation, which moves them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ class _Replay:
         return [
             name
             for name, before in self.base.items()
-            if name != but and not torch.equal(torch.nan_to_num(before), torch.nan_to_num(shown[name]))
+            if name != but
+            and not torch.equal(torch.nan_to_num(before), torch.nan_to_num(shown[name]))
         ]
 
 
@@ -124,7 +125,9 @@ def _check_own_task_only(replay: _Replay, site: Site, other: Tensor) -> None:
         before, after = replay.base[name], shown[name]
         if before.dim() < 2 or before.shape[-2] != tasks.num_tasks:
             continue
-        rows = (torch.nan_to_num(before) != torch.nan_to_num(after)).movedim(-2, 0).flatten(1).any(1)
+        rows = (
+            (torch.nan_to_num(before) != torch.nan_to_num(after)).movedim(-2, 0).flatten(1).any(1)
+        )
         if rows[1:].any():
             raise StructureError(
                 f"site '{name}' of task '{tasks.names[int(rows[1:].nonzero()[0]) + 1]}' depends on "
@@ -136,5 +139,3 @@ def _check_own_task_only(replay: _Replay, site: Site, other: Tensor) -> None:
 
 def _at(axis: int) -> tuple[slice | int, ...]:
     return (slice(None),) * axis + (0,)
-
-

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 from bayesmeta.capture import CaptureError, capture, over_draws
 from bayesmeta.checks import StructureError
@@ -159,7 +160,7 @@ class Posterior:
         return self.density.noncentre((), self.tasks)
 
     def predict(self, tasks: Tasks | None = None, *, seed: int | None = None) -> Prediction:
-        """Outcomes of these tasks at the inputs x given (y is not read), (chain, draw, tasks, data).
+        """Outcomes of these tasks at the inputs given, (chain, draw, tasks, data); y is not read.
 
         Args:
             tasks: inputs of the same tasks as the posterior's; None takes its own.
@@ -184,26 +185,29 @@ class Posterior:
 
     @cached_property
     def _centred_phi(self) -> Tensor:
+        centred = self._centred
+
         def centre(theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor]:
             own = self.tasks.with_tensors(data)
             values = self.density.constrain(theta, phi, own)
-            return (self._centred.unconstrain(values, own)[1],)
+            return (centred.unconstrain(values, own)[1],)
 
         return self._at_draws(centre, self.tasks)[0]
 
     def log_likelihood(self, tasks: Tasks | None = None) -> Tensor:
-        """log p(y_ij | x_ij, phi_i, theta) at each draw, (chain, draw, tasks, data); 0 on padding."""
+        """log p(y_ij | x_ij, phi_i, theta) at each draw, (chain, draw, tasks, data)."""
         tasks = self._same_tasks(tasks)
+        centred = self._centred  # made here: making it draws from the prior, which no graph may
 
         def pointwise(theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor]:
-            return (self._centred.pointwise(theta, phi, tasks.with_tensors(data)),)
+            return (centred.pointwise(theta, phi, tasks.with_tensors(data)),)
 
         phi = self._centred_phi if self.density.noncentred else self.fit.phi
         graph = capture(pointwise, [self.fit.theta[0, 0], phi[0, 0], *tasks.tensors()])
-        return _chunked(graph, self.fit.theta, phi, tasks.tensors())[0]
+        return _at_draws(graph, self.fit.theta, phi, tasks.tensors())[0]
 
     def log_score(self, tasks: Tasks) -> Tensor:
-        """log of the mean over draws of p(y_ij | x_ij, phi_i, theta), (tasks, data); 0 on padding."""
+        """log of the mean over draws of p(y_ij | x_ij, phi_i, theta), (tasks, data)."""
         values = self.log_likelihood(tasks).flatten(0, 1)
         return torch.logsumexp(values, 0) - torch.log(torch.tensor(float(len(values))))
 
@@ -241,17 +245,20 @@ class Posterior:
     def _at_draws(self, function: Callable[..., Any], tasks: Tasks) -> tuple[Tensor, ...]:
         data = tasks.tensors()
         graph = capture(function, [self.fit.theta[0, 0], self.fit.phi[0, 0], *data])
-        return _chunked(graph, self.fit.theta, self.fit.phi, data)
+        return _at_draws(graph, self.fit.theta, self.fit.phi, data)
 
     def __repr__(self) -> str:
         chains, draws = self.fit.theta.shape[:2]
         return (
-            f"Posterior({chains} chains of {draws} draws; theta: {', '.join(self.structure.theta)}; "
+            f"Posterior({chains} chains of {draws} draws; "
+            f"theta: {', '.join(self.structure.theta)}; "
             f"phi: {', '.join(self.structure.phi) or 'none'}; {self.tasks.num_tasks} tasks)"
         )
 
 
-def prior(model: Callable[[Tasks], Any], tasks: Tasks, *, draws: int = 500, seed: int = 0) -> Posterior:
+def prior(
+    model: Callable[[Tasks], Any], tasks: Tasks, *, draws: int = 500, seed: int = 0
+) -> Posterior:
     """Draws of theta and phi from the prior, as a posterior that has seen nothing.
 
     Its `predict` is the prior predictive distribution of the tasks' inputs.
@@ -266,18 +273,12 @@ def prior(model: Callable[[Tasks], Any], tasks: Tasks, *, draws: int = 500, seed
     return Posterior(Fit(density, tasks, theta, phi), Joint(), is_point=False, seed=seed)
 
 
-def _chunked(
-    graph: Callable[..., Any], theta: Tensor, phi: Tensor, data: list[Tensor]
+def _at_draws(
+    graph: GraphModule, theta: Tensor, phi: Tensor, data: list[Tensor]
 ) -> tuple[Tensor, ...]:
-    """The graph at every draw, some at a time; outputs lead with (chain, draw)."""
-    flat = theta.flatten(0, 1), phi.flatten(0, 1)
-    parts = [
-        over_draws(graph, [f[i : i + _DRAWS_AT_ONCE] for f in flat], data)  # type: ignore[arg-type]
-        for i in range(0, len(flat[0]), _DRAWS_AT_ONCE)
-    ]
-    return tuple(
-        torch.cat(p).reshape(*theta.shape[:2], *p[0].shape[1:]) for p in zip(*parts, strict=True)
-    )
+    """The graph at every draw; outputs lead with (chain, draw)."""
+    outputs = over_draws(graph, [theta.flatten(0, 1), phi.flatten(0, 1)], data)
+    return tuple(o.reshape(*theta.shape[:2], *o.shape[1:]) for o in outputs)
 
 
 def _each_draw(

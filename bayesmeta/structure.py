@@ -1,4 +1,4 @@
-"""The model read off its plates: what is theta, what is phi, what is data, and who depends on whom."""
+"""The model read off its plates: what is theta, phi and data, and who depends on whom."""
 
 from __future__ import annotations
 
@@ -98,9 +98,9 @@ class Structure:
         for node in self.nodes.values():
             if node.role in (Role.THETA, Role.PHI, Role.LOCAL) and node.is_discrete:
                 raise StructureError(
-                    f"site '{node.name}' ({node.distribution}) is a discrete latent, but {strategy} "
-                    "works on continuous ones; sum it out in the model, for instance with a mixture "
-                    "distribution (dist.MixtureSameFamily)"
+                    f"site '{node.name}' ({node.distribution}) is a discrete latent, but "
+                    f"{strategy} works on continuous ones; sum it out in the model, for instance with "
+                    "dist.MixtureSameFamily"
                 )
             if node.role is Role.LOCAL:
                 raise StructureError(
@@ -110,8 +110,8 @@ class Structure:
                 )
         if needs_phi and not self.phi:
             raise StructureError(
-                f"no latent is in the plate 'tasks', so there is no phi, but {strategy} infers one; "
-                "put what differs between tasks inside that plate, or use phi=bm.Joint()"
+                f"no latent is in the plate 'tasks', so there is no phi, but {strategy} infers "
+                "one; put what differs between tasks inside it, or use phi=bm.Joint()"
             )
 
     def __str__(self) -> str:
@@ -121,7 +121,14 @@ class Structure:
             plates = ", ".join(p.name for p in n.plates)
             shape = str(n.shape).replace(",)", ")")
             rows.append(
-                (n.name, n.role.value, plates or "-", shape, n.distribution, ", ".join(reads) or "-")
+                (
+                    n.name,
+                    n.role.value,
+                    plates or "-",
+                    shape,
+                    n.distribution,
+                    ", ".join(reads) or "-",
+                )
             )
         widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
         lines = [
@@ -191,8 +198,8 @@ def _node(site: Site, parents: tuple[str, ...], inputs: tuple[str, ...]) -> Node
     role = _role(site)
     if site.is_param and role is not Role.THETA:
         raise StructureError(
-            f"pyro.param '{site.name}' is inside the plate 'tasks', which gives no prior to tie the "
-            f"tasks together; make it pyro.sample, or move it outside"
+            f"pyro.param '{site.name}' is inside the plate 'tasks', which gives no prior to tie "
+            f"the tasks together; make it pyro.sample, or move it outside"
         )
     if role is Role.DETERMINISTIC:
         shape, event_dim, family = tuple(site.value.shape), 0, "-"

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 from tqdm import tqdm
 
 from bayesmeta.capture import capture, compile_graph, value_and_gradient
 from bayesmeta.tasks import Tasks
 
 Loss = Callable[..., Tensor]
+Step = Callable[..., tuple[Tensor, ...]]
 _WARM_UP = 20
 
 
@@ -52,7 +54,7 @@ class Adam:
 
 @dataclass(frozen=True)
 class Parameters:
-    """What is trained: `shared` tensors, and `rows` with one row a task, of which a batch has some."""
+    """What is trained: `shared` tensors, and `rows` with one row a task, read batch by batch."""
 
     shared: list[Tensor]
     rows: list[Tensor]
@@ -87,7 +89,7 @@ def train(
     updater = _Updater(start, adam, sparse=not whole)
     losses: list[float] = []
     with tqdm(total=adam.steps, desc=title, disable=not progress) as bar:
-        step: Callable[..., Sequence[Tensor]] | None = None
+        step: Step | None = None
         schedule = _Schedule(adam)
         try:
             for index in _first(tasks.batches(size, generator), adam.steps):
@@ -128,12 +130,10 @@ def _first(batches: Iterator[Tensor], count: int) -> Iterator[Tensor]:
         yield index
 
 
-def _maybe_compile(
-    step: Callable[..., Sequence[Tensor]], inputs: list[Tensor], adam: Adam, spent: float
-) -> Callable[..., Sequence[Tensor]]:
+def _maybe_compile(step: Step, inputs: list[Tensor], adam: Adam, spent: float) -> Step:
     # A cold compile takes 10 to 60 seconds and makes a step several times faster.
     pays = spent * (adam.steps - _WARM_UP) > 90
-    if adam.compile or (adam.compile is None and pays):
+    if isinstance(step, GraphModule) and (adam.compile or (adam.compile is None and pays)):
         return compile_graph(step, inputs)
     return step
 
@@ -188,11 +188,15 @@ class _Updater:
             parameter.grad = gradient
         for parameter, gradient in zip(self.parameters.rows, gradients[cut:], strict=True):
             parameter.grad = (
-                torch.sparse_coo_tensor(index[None], gradient, parameter.shape)
+                torch.sparse_coo_tensor(
+                    index[None], gradient, parameter.shape, check_invariants=False
+                )
                 if self.sparse
                 else gradient
             )
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            optimiser.step()
+            # The indices are ours and in range; saying so silences torch's warning.
+            with torch.sparse.check_sparse_tensor_invariants(False):
+                optimiser.step()

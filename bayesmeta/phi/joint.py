@@ -56,8 +56,8 @@ class Joint(Phi):
         if acceptance[worst] < _LOW_ACCEPTANCE:
             warnings.warn(
                 f"adapting to task '{tasks.names[worst]}' accepted {acceptance[worst]:.0%} of its "
-                "steps, so its draws of phi may stay near the Laplace approximation; fit it together "
-                "with the other tasks to check",
+                "steps, so its draws of phi may stay near the Laplace approximation; fit it "
+                "together with the other tasks to check",
                 stacklevel=2,
             )
         return phi

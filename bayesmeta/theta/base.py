@@ -1,4 +1,4 @@
-"""The contract of a theta strategy: what is done with the shared latent, whatever is done with phi."""
+"""The contract of a theta strategy: what is done with the shared latent theta."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gaussian: variational inference, the closest Gaussian to the posterior on the unconstrained scale."""
+"""Gaussian: variational inference, the Gaussian closest to the posterior, unconstrained."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ class Gaussian(Theta):
         weights = None
         if phi.is_joint:
             terms = capture(
-                level_terms(density, phi, tasks, jacobian=True), [theta[0], found[0], *tasks.tensors()]
+                level_terms(density, phi, tasks, jacobian=True),
+                [theta[0], found[0], *tasks.tensors()],
             )
             weights = (over_draws(terms, [theta, found], tasks.tensors())[1] - log_q)[None]
             return Fit(density, tasks, theta[None], found[None], losses=losses, log_weights=weights)
@@ -80,9 +81,7 @@ class Gaussian(Theta):
             for shape in shapes
         ]
 
-    def _loss(
-        self, density: Density, tasks: Tasks, phi: Phi, n_shared: int, n_rows: int
-    ) -> Loss:
+    def _loss(self, density: Density, tasks: Tasks, phi: Phi, n_shared: int, n_rows: int) -> Loss:
         size = min(self.batch_size or tasks.num_tasks, tasks.num_tasks)
         example = tasks.select(torch.arange(size))
         theta = torch.zeros(density.d_theta, dtype=tasks.dtype)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 from bayesmeta.buckets import bucket
 from bayesmeta.capture import capture, compile_graph, value_and_gradient
@@ -19,6 +20,7 @@ from bayesmeta.sampler import Draws, sample
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta.base import Fit, Theta, d_free, infer_phi, level_terms, seeds
 from bayesmeta.theta.noncentring import choose_noncentred
+from bayesmeta.training import Step
 
 LogDensity = Callable[[np.ndarray], tuple[float, np.ndarray]]
 # What a gradient of one draw costs on average: trajectories of 2^3 to 2^4 steps.
@@ -60,18 +62,18 @@ class NUTS(Theta):
                 "between 0 and 1"
             )
         if isinstance(self.noncentred, str):
-            raise TypeError(f"noncentred='{self.noncentred}' is a string; give ('{self.noncentred}',)")
+            raise TypeError(
+                f"noncentred='{self.noncentred}' is a string; give ('{self.noncentred}',)"
+            )
 
     def fit(self, density: Density, tasks: Tasks, phi: Phi, *, seed: int, progress: bool) -> Fit:
         """Sample theta, and phi with it or given it."""
         tasks = tasks.to(dtype=torch.float64)
         pilot_seed, chain_seed, phi_seed = seeds(seed, 3)
-        names, notes = self.noncentred, ()
-        if names is None:
-            names, reason = ((), "") if not phi.is_joint else choose_noncentred(
-                density, tasks, pilot_seed
-            )  # fmt: skip
-            notes = (reason,) if reason else ()
+        names, notes = self.noncentred or (), tuple[str, ...]()
+        if self.noncentred is None and phi.is_joint:
+            names, reason = choose_noncentred(density, tasks, pilot_seed)
+            notes = (reason,)
         if names and not phi.is_joint:
             raise ValueError(
                 f"noncentred={names} is for phi=bm.Joint(), where NUTS samples phi; "
@@ -116,18 +118,21 @@ class NUTS(Theta):
             progress=progress,
         )
 
-    def _engine(self, graph: Callable[..., tuple[Tensor, ...]], inputs: list[Tensor]) -> LogDensity:
+    def _engine(self, graph: GraphModule, inputs: list[Tensor]) -> LogDensity:
+        run: Step
         began = time.perf_counter()
         for _ in range(3):
             graph(*inputs)
         seconds = (time.perf_counter() - began) / 3
         expected = seconds * _GRADIENTS_PER_DRAW * self.chains * (self.tune + self.draws)
         if self.compile or (self.compile is None and expected > _COMPILE_PAYS_SECONDS):
-            graph = compile_graph(graph, inputs)
+            run = compile_graph(graph, inputs)
+        else:
+            run = graph
 
         def log_density(q: np.ndarray) -> tuple[float, np.ndarray]:
             with torch.no_grad():
-                value, gradient = graph(torch.from_numpy(np.array(q)), *inputs[1:])
+                value, gradient = run(torch.from_numpy(np.array(q)), *inputs[1:])
             return float(value), gradient.numpy()
 
         return log_density

@@ -77,7 +77,7 @@ def sample(problem: Problem, budget: Budget) -> Result:
     mcmc.run(jax.random.PRNGKey(budget.seed), extra_fields=("diverging",), **data)
     draws = jax.block_until_ready(mcmc.get_samples(group_by_chain=True))
     end = time.perf_counter()
-    print(first-start,end-first)
+    print(first - start, end - first)
     arrays = {name: np.asarray(value) for name, value in draws.items()}
     if problem.name == "logistic":
         arrays["z"] = arrays["z"].squeeze(-2)

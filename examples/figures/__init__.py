@@ -1,0 +1,1 @@
+"""The drawing of the examples' figures, apart from what they show."""

@@ -1,0 +1,106 @@
+"""GradientSteps against the Gaussian MAP identity, and its outer gradient."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import bayesmeta as bm
+from bayesmeta.density import Density
+from bayesmeta.models import normal_means
+
+F64 = torch.float64
+
+
+def curved(tasks):
+    """A likelihood that is no quadratic in phi, so that the order of the gradient matters."""
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        phi = pyro.sample("phi", dist.Normal(mu, 1.0))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.Normal(torch.sin(2.0 * phi), 0.5), obs=tasks.y)
+
+
+def density_of(model, tasks):
+    return Density(model, bm.structure(model, tasks), tasks)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5, 20])
+def test_steps_on_a_quadratic_are_map_under_a_gaussian_prior_at_theta(steps):
+    """Precision h (1 - a h)^k / (1 - (1 - a h)^k) of the prior: the design's oracle, to 1e-10."""
+    tasks = normal_means.tasks(num_tasks=6, num_data=4, seed=2)
+    lr, theta = 0.05, torch.tensor([0.7], dtype=F64)
+    strategy = bm.GradientSteps(steps, lr)
+    found = strategy.infer(
+        density_of(normal_means.model, tasks), theta[None], tasks, torch.Generator(), is_point=True
+    )[0, :, 0]
+    sizes = tasks.sizes.to(F64)
+    mean = torch.where(tasks.mask, tasks.y, 0.0).sum(1) / sizes
+    h = sizes / normal_means.SIGMA**2
+    left = (1 - lr * h) ** steps
+    if steps == 0:
+        expected = theta.expand(len(h))
+    else:
+        precision = h * left / (1 - left)
+        expected = (precision * theta + h * mean) / (precision + h)
+    assert torch.allclose(found, expected, atol=1e-10, rtol=0)
+
+
+def outer_gradient(strategy, tasks, query, at):
+    theta = torch.tensor([at], dtype=F64, requires_grad=True)
+    support = tasks.with_query(query)
+    value = strategy.log_evidence(density_of(curved, tasks), theta, support).sum()
+    return torch.autograd.grad(value, theta)[0].item()
+
+
+def finite_difference(strategy, tasks, query, at, eps=1e-5):
+    density, support = density_of(curved, tasks), tasks.with_query(query)
+    up, down = (
+        strategy.log_evidence(density, torch.tensor([at + e], dtype=F64), support).sum().item()
+        for e in (eps, -eps)
+    )
+    return (up - down) / (2 * eps)
+
+
+def test_outer_gradient_equals_finite_differences_and_the_first_order_one_does_not():
+    tasks = bm.Tasks.from_arrays(torch.linspace(-1, 1, 12, dtype=F64).reshape(3, 4))
+    support, query = tasks.split(2, seed=0)
+    at, second, first = 0.3, bm.GradientSteps(3, 0.1), bm.GradientSteps(3, 0.1, first_order=True)
+    expected = finite_difference(second, support, query, at)
+    assert outer_gradient(second, support, query, at) == pytest.approx(expected, rel=1e-6)
+    # The negative control: dropping the dependence of the steps on theta must show.
+    assert abs(outer_gradient(first, support, query, at) - expected) > 1e-2 * abs(expected)
+
+
+def test_a_model_without_phi_is_refused_by_name():
+    def pooled(tasks):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        plate = pyro.plate("tasks", tasks.num_tasks, dim=-2)
+        with plate, pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.Normal(mu, 1.0), obs=tasks.y)
+
+    tasks = normal_means.tasks(num_tasks=3)
+    with pytest.raises(bm.StructureError, match=r"no phi, but .*GradientSteps.*phi=bm.Joint"):
+        bm.fit(pooled, tasks, theta=bm.Point(), phi=bm.GradientSteps(), progress=False)
+
+
+def test_maml_learns_the_prior_mean_that_its_steps_need():
+    """Trained with a query, theta beats theta = 0 on the query of tasks never seen."""
+    train = normal_means.tasks(num_tasks=60, num_data=10, seed=0, ragged=False)
+    shift = 3.0
+    train = bm.Tasks.from_arrays(train.y + shift)
+    support, query = train.split(2, seed=0)
+    strategy = bm.GradientSteps(2, 0.1)
+    post = bm.fit(
+        normal_means.model,
+        support,
+        query=query,
+        theta=bm.Point(adam=bm.Adam(lr=0.05, steps=400, compile=False)),
+        phi=strategy,
+        progress=False,
+    )
+    mean = train.y.mean().item()
+    assert post.theta["mu"].item() == pytest.approx(mean, abs=0.35)
+    assert post.losses[-50:].mean() < post.losses[:20].mean()

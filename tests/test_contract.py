@@ -1,0 +1,25 @@
+"""Every theta strategy with every phi strategy, through the one contract."""
+
+from __future__ import annotations
+
+import pytest
+
+import bayesmeta as bm
+from tests.contract import check_pair
+
+SHORT = bm.Adam(steps=60, compile=False)
+THETAS = [
+    bm.NUTS(chains=2, tune=60, draws=40, compile=False),
+    bm.Gaussian(adam=SHORT, draws=50),
+    bm.Gaussian(bm.MeanField(), batch_size=2, adam=SHORT, draws=50),
+    bm.Gaussian(bm.LowRank(2), adam=SHORT, draws=50),
+    bm.Point(adam=SHORT),
+    bm.Point(batch_size=2, adam=SHORT),
+]
+PHIS = [bm.Joint(), bm.GradientSteps(steps=2, lr=0.1)]
+
+
+@pytest.mark.parametrize("theta", THETAS, ids=lambda t: type(t).__name__)
+@pytest.mark.parametrize("phi", PHIS, ids=lambda p: type(p).__name__)
+def test_pair_keeps_the_contract(theta, phi):
+    check_pair(theta, phi)
