@@ -13,8 +13,10 @@ from torch.fx import GraphModule
 
 from bayesmeta.capture import CaptureError, capture, over_draws
 from bayesmeta.checks import StructureError
+from bayesmeta.columns import TasksError
 from bayesmeta.density import Density
 from bayesmeta.phi.base import Phi
+from bayesmeta.phi.joint import Joint
 from bayesmeta.problem import isolated
 from bayesmeta.structure import Structure, run_checked, structure
 from bayesmeta.tasks import Tasks
@@ -233,8 +235,6 @@ class Posterior:
         if tasks is None:
             return self.tasks
         if tasks.names != self.tasks.names:
-            from bayesmeta.columns import TasksError
-
             raise TasksError(
                 f"the posterior holds phi of tasks {list(self.tasks.names[:4])} ..., but the tasks "
                 f"given are {list(tasks.names[:4])} ...; call posterior.adapt(support) of these "
@@ -263,8 +263,6 @@ def prior(
 
     Its `predict` is the prior predictive distribution of the tasks' inputs.
     """
-    from bayesmeta.phi.joint import Joint
-
     density = Density(model, structure(model, tasks), tasks)
     with isolated(seed), torch.no_grad():
         pairs = [density.draw_prior(tasks) for _ in range(draws)]

@@ -99,8 +99,8 @@ class Structure:
             if node.role in (Role.THETA, Role.PHI, Role.LOCAL) and node.is_discrete:
                 raise StructureError(
                     f"site '{node.name}' ({node.distribution}) is a discrete latent, but "
-                    f"{strategy} works on continuous ones; sum it out in the model, for instance with "
-                    "dist.MixtureSameFamily"
+                    f"{strategy} works on continuous ones; sum it out in the model, for instance "
+                    "with dist.MixtureSameFamily"
                 )
             if node.role is Role.LOCAL:
                 raise StructureError(

@@ -107,6 +107,7 @@ def draw_tau(axes: Axes, post: bm.Posterior) -> None:
     axes.hist(tau, bins, weights=share, color=BLUE, alpha=0.35, label="draws (NUTS)")
     axes.plot(grid, exact, color=ORANGE, lw=2, label="exact (quadrature)")
     axes.set_xlim(0, 20)
+    axes.set_xticks(range(0, 21, 5))
     axes.set_xlabel("tau: sd of the effects between schools (points)")
     axes.set_ylabel("density (per point)")
     axes.set_title("The data allow a tau of zero", loc="left")
@@ -160,10 +161,10 @@ def main() -> None:
     # This posterior is also known exactly, which few are: a check on the whole chain of tools.
     compare_with_exact(post)
 
-    # Even A, with its 28 points, may well have gained as little as the others did.
+    # A reported 28 points and C -3; yet it is far from certain that A gained more.
     effect = post.phi["effect"]
-    best = (effect[..., 0] > effect[..., 2]).double().mean()
-    print(f"\nP(coaching helped more at A than at C | y) = {best:.2f}")
+    more = (effect[..., 0] > effect[..., 2]).double().mean()
+    print(f"\nP(coaching helped more at A than at C | y) = {more:.2f}")
     draw(post, args.out / "eight_schools.png")
 
 

@@ -103,9 +103,9 @@ def part_two(post: bm.Posterior, theta: bm.NUTS, out: Path) -> None:
     """What the counties lend each other: estimates one by one against estimates together."""
     alone = bm.fit(no_pooling, post.tasks, theta=theta, phi=bm.Joint(), progress=False)
     # With two houses a county's own mean hardly counts; with a hundred, nothing else does.
-    own, shared = (p.phi["alpha"].mean((0, 1)).flatten() for p in (alone, post))
+    own, shared = (p.phi["alpha"].mean((0, 1)) for p in (alone, post))
     theta_mean = {name: draws.mean() for name, draws in post.theta.items()}
-    u = post.tasks.x["log_uranium"].flatten()
+    u = post.tasks.x["log_uranium"][:, 0]
     line = theta_mean["gamma0"] + theta_mean["gamma1"] * u
     print("\nmean distance of a county's intercept from the line on uranium, log pCi/L:")
     for low, high in ((1, 3), (4, 9), (10, 999)):
@@ -139,13 +139,14 @@ def part_three(counties: bm.Tasks, theta: bm.NUTS, out: Path) -> None:
 
     unseen = query.num_data
     print(f"\n{NEW_COUNTY}, held out: its intercept, and the log score of {unseen} unseen houses")
-    print("(mean a house; mean and sd over", REPEATS, "random choices of the houses seen)")
-    print(f"{'houses seen':>12s}{'alpha':>8s}{'sd':>7s}{'log score':>12s}{'sd':>7s}")
+    print(f"(mean a house, over {REPEATS} random choices of the houses seen; gain over none seen)")
+    print(f"{'houses seen':>12s}{'alpha':>8s}{'sd':>7s}{'log score':>12s}{'gain':>9s}{'sd':>7s}")
     for shots in SHOTS:
         alpha = adapted[shots].phi["alpha"].flatten(0, 1)
         mean, sd = alpha.mean().item(), alpha.std(0).mean().item()
-        score = scores[shots]
-        print(f"{shots:12d}{mean:8.2f}{sd:7.2f}{score.mean():12.3f}{score.std():7.3f}")
+        score, gain = scores[shots], scores[shots] - scores[0]
+        moved = f"{gain.mean():+9.3f}{gain.std():7.3f}" if shots else ""
+        print(f"{shots:12d}{mean:8.2f}{sd:7.2f}{score.mean():12.3f}{moved}")
     alpha = everything.phi["alpha"].flatten()
     print(
         f"{'all ' + str(int(everything.tasks.sizes[0])):>12s}{alpha.mean():8.2f}{alpha.std():7.2f}"
@@ -217,7 +218,7 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    smoke = bm.NUTS(chains=2, tune=100, draws=100, compile=False)
+    smoke = bm.NUTS(chains=2, tune=100, draws=100, max_depth=4, compile=False)
     theta = smoke if args.smoke else bm.NUTS()
     # A score needs fewer draws than a table of quantiles.
     quick = smoke if args.smoke else bm.NUTS(chains=2, tune=500, draws=500)

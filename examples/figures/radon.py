@@ -28,8 +28,8 @@ def draw_shrinkage(alone: bm.Posterior, post: bm.Posterior, path: Path) -> None:
     """Each county's intercept on its own and together, against uranium and against its size."""
     u = post.tasks.x["log_uranium"][:, 0]
     sizes = post.tasks.sizes.numpy()
-    draws = post.phi["alpha"].flatten(0, 1).reshape(-1, len(sizes))
-    own = alone.phi["alpha"].mean((0, 1)).flatten().numpy()
+    draws = post.phi["alpha"].flatten(0, 1)
+    own = alone.phi["alpha"].mean((0, 1)).numpy()
     low, together, high = torch.quantile(draws, torch.tensor([0.1, 0.5, 0.9]).to(draws), dim=0)
     gamma0, gamma1 = (post.theta[name].flatten()[:, None] for name in ("gamma0", "gamma1"))
 
@@ -43,7 +43,7 @@ def draw_shrinkage(alone: bm.Posterior, post: bm.Posterior, path: Path) -> None:
     left.set_xlabel("log uranium of the county's soil (log ppm)")
     left.set_ylabel(f"county intercept: basement\n{LOG_RADON}")
     left.set_title("Partial pooling draws counties to the line on uranium", loc="left")
-    left.legend(frameon=False, loc="lower right")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
     line = float(gamma0.mean()) + float(gamma1.mean()) * u.numpy()
     # Counties of one size would hide each other: a spread of a few per cent sets them apart.
@@ -54,6 +54,10 @@ def draw_shrinkage(alone: bm.Posterior, post: bm.Posterior, path: Path) -> None:
     ticks = [1, 2, 5, 10, 20, 50, 100]
     right.set_xticks(ticks, [str(t) for t in ticks])
     right.xaxis.set_minor_locator(plt.NullLocator())
+    for name in ("St. Louis", "Olmsted"):
+        i = post.tasks.names.index(name)
+        place = (sizes[i] * spread[i], min(own[i], float(together[i])) - line[i] - 0.04)
+        right.annotate(name, place, ha="center", va="top", fontsize=9)
     right.set_xlabel("houses measured in the county")
     right.set_ylabel("intercept minus regression line\n(log pCi/L)")
     right.set_title("... the more so the fewer houses they have", loc="left")
@@ -83,10 +87,10 @@ def draw_new_county(
     _predictions(axes[1], adapted, query, shades)
     axes[1].set_title("Its unseen basements, and what is predicted", loc="left")
     axes[1].set_xlabel(f"basement {LOG_RADON}")
-    _scores(axes[2], scores, shades)
-    axes[2].set_title("Score of the unseen houses", loc="left")
+    _gains(axes[2], scores, shades)
+    axes[2].set_title("How much better the unseen houses score", loc="left")
     axes[2].set_xlabel("houses seen")
-    axes[2].set_ylabel("log score, mean a house (higher is better)")
+    axes[2].set_ylabel("gain in log score over none seen\n(mean a house)")
     _finish(figure, path)
 
 
@@ -130,7 +134,7 @@ def _pairs(axes: Axes, x: np.ndarray, own: np.ndarray, together: np.ndarray) -> 
 
 def _ridges(axes: Axes, adapted: Mapping[int, bm.Posterior], shades: Mapping[int, tuple]) -> None:
     alphas = {shots: _first(p.phi["alpha"]) for shots, p in adapted.items()}
-    low, high = np.quantile(np.concatenate(list(alphas.values())), [0.001, 0.999])
+    low, high = np.quantile(np.concatenate(list(alphas.values())), [0.002, 0.998])
     grid = np.linspace(low - 0.1, high + 0.1, 300)
     densities = {shots: GaussianKDE(alpha).evaluate(grid) for shots, alpha in alphas.items()}
     height = 1.25 / max(d.max() for d in densities.values())
@@ -159,20 +163,24 @@ def _predictions(
     axes.text(0.99, 0.99, "bars: 50% and 90%", transform=axes.transAxes, ha="right", va="top")
 
 
-def _scores(axes: Axes, scores: Mapping[int, torch.Tensor], shades: Mapping[int, tuple]) -> None:
+def _gains(axes: Axes, scores: Mapping[int, torch.Tensor], shades: Mapping[int, tuple]) -> None:
     rng = np.random.default_rng(0)
-    for place, (shots, score) in enumerate(scores.items()):
-        jitter = place + rng.uniform(-0.15, 0.15, len(score))
-        axes.plot(jitter, score, "o", color=shades[shots], ms=4, alpha=0.6)
-    axes.plot(
-        range(len(scores)), [float(s.mean()) for s in scores.values()], "_", color="black", ms=26
-    )
-    axes.set_xticks(range(len(scores)), [str(s) for s in scores])
+    axes.axhline(0.0, color=GREY, lw=1)
+    shown = [shots for shots in scores if shots > 0]
+    for place, shots in enumerate(shown):
+        gain = (scores[shots] - scores[0]).numpy()
+        jitter = place + rng.uniform(-0.15, 0.15, len(gain))
+        axes.plot(jitter, gain, "o", color=shades[shots], ms=5, alpha=0.6)
+        axes.plot(place, gain.mean(), "_", color="black", ms=30, mew=2)
+    axes.set_xticks(range(len(shown)), [str(shots) for shots in shown])
+    axes.set_xlim(-0.6, len(shown) - 0.4)
+    note = f"dots: {len(scores[0])} random choices of\nthe houses seen; bars: mean"
+    axes.text(0.02, 0.99, note, transform=axes.transAxes, va="top", fontsize=9)
 
 
 def _first(draws: torch.Tensor) -> np.ndarray:
-    """All draws of the first task of (chain, draw, tasks, ...)."""
-    return draws.flatten(0, 1)[:, 0].flatten().numpy()
+    """All draws of the first task of (chain, draw, tasks)."""
+    return draws.flatten(0, 1)[:, 0].numpy()
 
 
 def _finish(figure: Figure, path: Path) -> None:

@@ -1,0 +1,252 @@
+"""What ArviZ works on: a posterior as named arrays, for ArviZ 0.23 and for ArviZ 1.x."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from torch import Tensor
+
+from bayesmeta.checks import DATA, TASKS
+from bayesmeta.posterior import Posterior, prior
+from bayesmeta.structure import Node, Role, Structure
+from bayesmeta.tasks import Tasks
+
+if TYPE_CHECKING:
+    import arviz
+
+Variable = tuple[tuple[str, ...], np.ndarray]
+
+_OBSERVATION = "observation"
+_SAMPLE = ("chain", "draw")
+_PRIOR_DRAWS = 500
+
+
+def to_arviz(posterior: Posterior) -> arviz.InferenceData | xr.DataTree:
+    """The posterior as the installed ArviZ takes it: InferenceData for 0.23, DataTree for 1.x.
+
+    The groups are those of `groups`.
+    """
+    found = groups(posterior)
+    return to_datatree(found) if _classic() is None else to_inference_data(found)
+
+
+def to_inference_data(groups: dict[str, xr.Dataset]) -> arviz.InferenceData:
+    """The groups for ArviZ 0.23.
+
+    Raises:
+        ImportError: where no ArviZ before 1.0 is installed.
+    """
+    classic = _classic()
+    if classic is None:
+        raise ImportError("InferenceData needs ArviZ before 1.0; use to_datatree, or arviz==0.23.*")
+    return classic.InferenceData(**groups)
+
+
+def to_datatree(groups: dict[str, xr.Dataset]) -> xr.DataTree:
+    """The groups for ArviZ 1.x and its parts, arviz-base and arviz-stats."""
+    return xr.DataTree.from_dict(groups)
+
+
+def groups(posterior: Posterior) -> dict[str, xr.Dataset]:
+    """The posterior, its predictions and its data as ArviZ's groups of named arrays.
+
+    A theta site has dims (chain, draw, ...) and a phi site (chain, draw, tasks, ...), further
+    plates under their names. What is one a datapoint has the dim "observation": the real rows in
+    the order of the tasks, without padding, with the coordinate "observation_task" saying whose
+    each is. Columns that are constant within a task have the dim "tasks". The prior's groups are
+    left out where the model has a parameter, whose prior is flat.
+    """
+    structure, tasks, y = posterior.structure, posterior.tasks, posterior.structure.data[0]
+    found = {
+        "posterior": values(posterior),
+        "sample_stats": _dataset(
+            {n: (_dims(n, s.dim(), _SAMPLE), s.numpy()) for n, s in posterior.stats.items()}, tasks
+        ),
+        "log_likelihood": _observed(y, posterior.log_likelihood(), tasks, _SAMPLE),
+        "posterior_predictive": _observed(y, posterior.predict().draws, tasks, _SAMPLE),
+    }
+    if not _has_flat(structure):
+        drawn = prior(posterior.density.model, tasks, draws=_PRIOR_DRAWS, seed=posterior.seed)
+        found["prior"] = values(drawn)
+        found["prior_predictive"] = _observed(y, drawn.predict().draws, tasks, _SAMPLE)
+    if tasks.y is not None:
+        found["observed_data"] = _observed(y, tasks.y, tasks)
+    found["constant_data"] = _constant(tasks)
+    return {name: dataset for name, dataset in found.items() if dataset.data_vars}
+
+
+def values(posterior: Posterior) -> xr.Dataset:
+    """Draws of theta (chain, draw, ...) and phi (chain, draw, tasks, ...), under named dims."""
+    nodes, draws = posterior.structure.nodes, {**posterior.theta, **posterior.phi}
+    named = {
+        name: (_dims(name, value.dim(), (*_SAMPLE, *_plate_dims(nodes[name]))), value.numpy())
+        for name, value in draws.items()
+    }
+    return _dataset(named, posterior.tasks)
+
+
+def summary(posterior: Posterior, kind: str = "all") -> pd.DataFrame:
+    """ArviZ's table of theta and phi; for a point estimate, a table of its values.
+
+    Args:
+        posterior: the posterior.
+        kind: "all", "stats" or "diagnostics", as ArviZ has them.
+    """
+    dataset = values(posterior)
+    if dataset.sizes["chain"] * dataset.sizes["draw"] == 1:
+        labels, draws = flattened(dataset)
+        return pd.DataFrame({"mean": draws[0, 0]}, index=labels)
+    classic = _classic()
+    if classic is None:
+        import arviz_stats
+
+        return arviz_stats.summary(to_datatree({"posterior": dataset}), kind=kind)
+    with _quiet():
+        return classic.summary(classic.InferenceData(posterior=dataset), kind=kind)
+
+
+def flattened(dataset: xr.Dataset) -> tuple[list[str], np.ndarray]:
+    """All entries of (chain, draw, ...) variables: labels such as "effect[A]", (chain, draw, k)."""
+    labels, blocks = [], []
+    for name, value in dataset.data_vars.items():
+        dims = value.dims[2:]
+        for index in np.ndindex(value.shape[2:]):
+            at = ", ".join(str(value[d].values[i]) for d, i in zip(dims, index, strict=True))
+            labels.append(f"{name}[{at}]" if at else str(name))
+        blocks.append(value.values.reshape(*value.shape[:2], -1))
+    return labels, np.concatenate(blocks, axis=-1)
+
+
+def rhat(draws: np.ndarray) -> np.ndarray:
+    """Rank-normalised split R-hat (Vehtari et al. 2021) of draws (chain, draw, k): (k,)."""
+    return _engine().rhat(_columns(draws))["q"].values
+
+
+def ess(draws: np.ndarray, method: str) -> np.ndarray:
+    """Effective sample size, "bulk" or "tail" (Vehtari et al. 2021), of (chain, draw, k): (k,)."""
+    return _engine().ess(_columns(draws), method=method)["q"].values
+
+
+def pareto_k(log_weights: Tensor) -> Tensor:
+    """The Pareto shape of each task's importance weights (Vehtari et al. 2024).
+
+    Args:
+        log_weights: log target density minus log proposal density at each draw, (draws, tasks).
+
+    Returns:
+        k of each task, (tasks,).
+    """
+    by_task = np.ascontiguousarray(log_weights.double().numpy().T)
+    classic = _classic()
+    if classic is None:
+        from arviz_stats.base import array_stats
+
+        # It takes log likelihoods to leave out, the negative of log weights.
+        k = array_stats.psislw(-by_task)[1]
+    else:
+        k = classic.psislw(by_task)[1]
+    return torch.from_numpy(np.atleast_1d(np.asarray(k)))
+
+
+def _classic() -> Any:
+    """ArviZ before 1.0, or None where it is 1.x or absent."""
+    try:
+        if int(version("arviz").split(".")[0]) >= 1:
+            return None
+    except PackageNotFoundError:
+        return None
+    with warnings.catch_warnings():
+        # ArviZ 0.23 announces 1.0 at import.
+        warnings.filterwarnings("ignore", r"\s*ArviZ is undergoing a major refactor", FutureWarning)
+        import arviz
+    return arviz
+
+
+def _engine() -> Any:
+    """The module with `rhat` and `ess`; both generations call them alike."""
+    classic = _classic()
+    if classic is not None:
+        return classic
+    import arviz_stats
+
+    return arviz_stats
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # ArviZ 0.23 logs that R-hat is undefined for one chain; the table shows NaN there.
+    logger = logging.getLogger("arviz")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _columns(draws: np.ndarray) -> xr.Dataset:
+    return xr.Dataset({"q": ((*_SAMPLE, "entry"), draws)})
+
+
+def _dataset(variables: dict[str, Variable], tasks: Tasks) -> xr.Dataset:
+    """Variables with coordinates for their dims: task names, and 0, 1, ... for all others."""
+    sizes = {d: n for dims, v in variables.values() for d, n in zip(dims, v.shape, strict=True)}
+    coords: dict[str, Any] = {dim: np.arange(size) for dim, size in sizes.items()}
+    if TASKS in sizes:
+        coords[TASKS] = np.array(tasks.names)
+    if _OBSERVATION in sizes:
+        owner = np.repeat(np.array(tasks.names), tasks.mask.sum(-1).numpy())
+        coords[f"{_OBSERVATION}_task"] = (_OBSERVATION, owner)
+    return xr.Dataset(variables, coords, {"inference_library": "bayesmeta"})
+
+
+def _dims(name: str, count: int, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The known dims, then ArviZ's default names up to `count`."""
+    return (*known, *(f"{name}_dim_{k}" for k in range(count - len(known))))
+
+
+def _plate_dims(node: Node) -> tuple[str, ...]:
+    """The batch dims of a site as a posterior holds it: "tasks" first, without "data"."""
+    batch = len(node.shape) - node.event_dim
+    plates = {batch + plate.dim: plate.name for plate in node.plates}
+    names = [plates.get(k, f"{node.name}_batch_{k}") for k in range(batch)]
+    if node.role is Role.PHI:
+        # A value in "tasks" alone has the size-1 dim of "data" after it, which is not published.
+        return (TASKS, *names[:-2])
+    return tuple(names)
+
+
+def _has_flat(structure: Structure) -> bool:
+    return any(structure.nodes[name].distribution == "flat" for name in structure.theta)
+
+
+def _packed(
+    value: Tensor, name: str, tasks: Tasks, lead: tuple[str, ...] = ()
+) -> dict[str, Variable]:
+    """A value (..., tasks, data, *rest) with its real cells only: (..., observation, *rest)."""
+    cells = value.flatten(len(lead), len(lead) + 1)
+    real = cells.index_select(len(lead), tasks.mask.flatten().nonzero()[:, 0])
+    return {name: (_dims(name, real.dim(), (*lead, _OBSERVATION)), real.numpy())}
+
+
+def _observed(name: str, value: Tensor, tasks: Tasks, lead: tuple[str, ...] = ()) -> xr.Dataset:
+    return _dataset(_packed(value, name, tasks, lead), tasks)
+
+
+def _constant(tasks: Tasks) -> xr.Dataset:
+    variables: dict[str, Variable] = {}
+    for name, column in tasks.x.items():
+        if column.shape[1] == tasks.num_data:
+            variables |= _packed(column, name, tasks)
+        else:
+            variables[name] = (_dims(name, column.dim() - 1, (TASKS,)), column[:, 0].numpy())
+    return _dataset(variables, tasks)
