@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import warnings
 from collections.abc import Iterator
@@ -15,9 +16,9 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from bayesmeta.checks import DATA, TASKS
+from bayesmeta.checks import TASKS
 from bayesmeta.posterior import Posterior, prior
-from bayesmeta.structure import Node, Role, Structure
+from bayesmeta.structure import Node, Role
 from bayesmeta.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def groups(posterior: Posterior) -> dict[str, xr.Dataset]:
     each is. Columns that are constant within a task have the dim "tasks". The prior's groups are
     left out where the model has a parameter, whose prior is flat.
     """
-    structure, tasks, y = posterior.structure, posterior.tasks, posterior.structure.data[0]
+    tasks, y, nodes = posterior.tasks, posterior.structure.data[0], posterior.structure.nodes
     found = {
         "posterior": values(posterior),
         "sample_stats": _dataset(
@@ -74,7 +75,7 @@ def groups(posterior: Posterior) -> dict[str, xr.Dataset]:
         "log_likelihood": _observed(y, posterior.log_likelihood(), tasks, _SAMPLE),
         "posterior_predictive": _observed(y, posterior.predict().draws, tasks, _SAMPLE),
     }
-    if not _has_flat(structure):
+    if all(node.distribution != "flat" for node in nodes.values()):
         drawn = prior(posterior.density.model, tasks, draws=_PRIOR_DRAWS, seed=posterior.seed)
         found["prior"] = values(drawn)
         found["prior_predictive"] = _observed(y, drawn.predict().draws, tasks, _SAMPLE)
@@ -87,11 +88,7 @@ def groups(posterior: Posterior) -> dict[str, xr.Dataset]:
 def values(posterior: Posterior) -> xr.Dataset:
     """Draws of theta (chain, draw, ...) and phi (chain, draw, tasks, ...), under named dims."""
     nodes, draws = posterior.structure.nodes, {**posterior.theta, **posterior.phi}
-    named = {
-        name: (_dims(name, value.dim(), (*_SAMPLE, *_plate_dims(nodes[name]))), value.numpy())
-        for name, value in draws.items()
-    }
-    return _dataset(named, posterior.tasks)
+    return _dataset({n: _named(nodes[n], v.numpy()) for n, v in draws.items()}, posterior.tasks)
 
 
 def summary(posterior: Posterior, kind: str = "all") -> pd.DataFrame:
@@ -183,14 +180,14 @@ def _engine() -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # ArviZ 0.23 logs that R-hat is undefined for one chain; the table shows NaN there.
-    logger = logging.getLogger("arviz")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    # ArviZ 0.23 logs that R-hat is undefined for one chain, through a logger that the logging
+    # module does not know by name; the table shows NaN there.
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
 
 
 def _columns(draws: np.ndarray) -> xr.Dataset:
@@ -214,19 +211,22 @@ def _dims(name: str, count: int, known: tuple[str, ...]) -> tuple[str, ...]:
     return (*known, *(f"{name}_dim_{k}" for k in range(count - len(known))))
 
 
-def _plate_dims(node: Node) -> tuple[str, ...]:
-    """The batch dims of a site as a posterior holds it: "tasks" first, without "data"."""
+def _named(node: Node, value: np.ndarray) -> Variable:
+    """Draws of a site with its plates as dims, less the size-1 dims to the right of a plate."""
     batch = len(node.shape) - node.event_dim
     plates = {batch + plate.dim: plate.name for plate in node.plates}
-    names = [plates.get(k, f"{node.name}_batch_{k}") for k in range(batch)]
+    names = [plates.get(k) for k in range(batch)]
     if node.role is Role.PHI:
-        # A value in "tasks" alone has the size-1 dim of "data" after it, which is not published.
-        return (TASKS, *names[:-2])
-    return tuple(names)
-
-
-def _has_flat(structure: Structure) -> bool:
-    return any(structure.nodes[name].distribution == "flat" for name in structure.theta)
+        names = [TASKS, *names[:-2]]
+    void = [
+        k
+        for k, name in enumerate(names, start=len(_SAMPLE))
+        if node.plates and name is None and value.shape[k] == 1
+    ]
+    names += [None] * (value.ndim - len(_SAMPLE) - len(names))
+    fresh = (f"{node.name}_dim_{k}" for k in itertools.count())
+    kept = [name for k, name in enumerate(names, start=len(_SAMPLE)) if k not in void]
+    return (*_SAMPLE, *(name or next(fresh) for name in kept)), value.squeeze(tuple(void))
 
 
 def _packed(

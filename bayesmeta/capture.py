@@ -39,9 +39,20 @@ def capture(function: Callable[..., Outputs], inputs: Sequence[Tensor]) -> Graph
         ) from error
     finally:
         Distribution.set_default_validate_args(validated)
+    _keep_dtypes(graph)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
+
+
+def _keep_dtypes(graph: GraphModule) -> None:
+    """Write down the dtype of what was created at torch's default one, which may change later."""
+    for node in graph.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        names = {argument.name for argument in schema.arguments} if schema is not None else set()
+        reads_tensor = any("tensor_meta" in n.meta for n in node.all_input_nodes)
+        if {"dtype", "device"} <= names and not reads_tensor and node.kwargs.get("dtype") is None:
+            node.kwargs = {**node.kwargs, "dtype": node.meta["val"].dtype}
 
 
 def value_and_gradient(

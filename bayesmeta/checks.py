@@ -13,7 +13,7 @@ from bayesmeta.tasks import Tasks
 TASKS, DATA = "tasks", "data"
 RESERVED = frozenset({TASKS, DATA, "chain", "draw", "observation"})
 _DIMS = {TASKS: -2, DATA: -1}
-_HOW = (
+HOW = (
     'with pyro.plate("tasks", tasks.num_tasks, dim=-2): ... '
     'with pyro.plate("data", tasks.num_data, dim=-1): ...'
 )
@@ -32,8 +32,9 @@ def check_sites(sites: Mapping[str, Site], tasks: Tasks) -> None:
             an outcome outside its support, or a reserved site name.
     """
     random = [s for s in sites.values() if not s.is_deterministic]
+    reserved = RESERVED | {plate.name for site in sites.values() for plate in site.plates}
     for site in sites.values():
-        if site.name in RESERVED:
+        if site.name in reserved:
             raise StructureError(
                 f"a site is named '{site.name}', which names a plate or a dimension of the "
                 "posterior; rename the site"
@@ -41,6 +42,8 @@ def check_sites(sites: Mapping[str, Site], tasks: Tasks) -> None:
     _check_tasks_plate(random)
     for site in random:
         _check_plates(site, tasks)
+        if not site.is_observed and DATA not in plate_names(site):
+            _check_latent(site, tasks)
     observed = [s for s in random if s.is_observed and not is_factor(s)]
     if not observed:
         raise StructureError(
@@ -48,6 +51,24 @@ def check_sites(sites: Mapping[str, Site], tasks: Tasks) -> None:
         )
     for site in observed:
         _check_observed(site, tasks)
+
+
+def check_levels(sites: Mapping[str, Site], parents: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse what stands outside the plate "tasks" and yet reads phi: it ties tasks together.
+
+    Raises:
+        StructureError: for a latent or a factor of that kind.
+    """
+    for name, site in sites.items():
+        if TASKS in plate_names(site) or site.is_deterministic:
+            continue
+        for parent in parents[name]:
+            if TASKS in plate_names(sites[parent]):
+                raise StructureError(
+                    f"site '{name}' is outside the plate '{TASKS}', but reads '{parent}' inside it; "
+                    "tasks must be independent given theta. Move it into the plate, or make it "
+                    "pyro.deterministic if it only reports"
+                )
 
 
 def is_factor(site: Site) -> bool:
@@ -65,7 +86,7 @@ def _check_tasks_plate(sites: list[Site]) -> None:
         found = sorted({name for s in sites for name in plate_names(s)})
         raise StructureError(
             f"no site is in a plate named 'tasks' (plates found: {found or 'none'}); what differs "
-            f"between tasks goes inside it: {_HOW}"
+            f"between tasks goes inside it: {HOW}"
         )
 
 
@@ -83,7 +104,7 @@ def _check_plates(site: Site, tasks: Tasks) -> None:
             raise StructureError(
                 f"site '{site.name}': plate '{plate.name}' has dim={plate.dim}, expected "
                 f"dim={_DIMS[plate.name]}. Plates without dim= are numbered from the outside in, "
-                f"which swaps the two; write {_HOW}"
+                f"which swaps the two; write {HOW}"
             )
         if plate.size != sizes[plate.name]:
             raise StructureError(
@@ -93,7 +114,18 @@ def _check_plates(site: Site, tasks: Tasks) -> None:
     if DATA in plate_names(site) and TASKS not in plate_names(site):
         raise StructureError(
             f"site '{site.name}' is in the plate 'data' but not in 'tasks'; data belong to tasks: "
-            f"{_HOW}"
+            f"{HOW}"
+        )
+
+
+def _check_latent(site: Site, tasks: Tasks) -> None:
+    """A latent in the plate "tasks" has one value a task, whatever its parameters broadcast to."""
+    given, expected = tuple(site.fn.batch_shape), (tasks.num_tasks, 1)
+    if TASKS in plate_names(site) and given[-2:] != expected:
+        raise StructureError(
+            f"site '{site.name}' in the plate '{TASKS}' has batch shape {given}, but (..., "
+            f"{expected[0]}, 1) is expected: one value a task. Its parameters may read columns of "
+            "shape (tasks, 1), not (tasks, data); event dimensions need .to_event()"
         )
 
 
@@ -103,7 +135,7 @@ def _check_observed(site: Site, tasks: Tasks) -> None:
         if plate not in names:
             raise StructureError(
                 f"observed site '{site.name}' is outside the plate '{plate}' (its plates: "
-                f"{names or 'none'}); each datapoint belongs to a task: {_HOW}"
+                f"{names or 'none'}); each datapoint belongs to a task: {HOW}"
             )
     expected = tuple(site.fn.batch_shape) + tuple(site.fn.event_shape)
     if tuple(site.value.shape) != expected:
@@ -121,12 +153,13 @@ def _check_support(site: Site, tasks: Tasks) -> None:
     # A bound that is itself drawn says nothing at the draw we happen to have.
     if support is None or get_provenance(list(vars(support).values())):
         return
-    inside = support.check(site.value)
-    bad = tasks.mask & ~inside.expand(tasks.mask.shape) if inside.dim() <= 2 else None
-    if bad is not None and bool(bad.any()):
-        task, row = (int(i) for i in bad.nonzero()[0])
+    inside = support.check(site.value).expand(site.fn.batch_shape)
+    bad = tasks.mask & ~inside
+    if bool(bad.any()):
+        at = bad.nonzero()[0].tolist()
+        task, row = at[-2:]
         raise StructureError(
-            f"observed site '{site.name}' is {site.value[task, row].tolist()} at task "
+            f"observed site '{site.name}' is {site.value[tuple(at)].tolist()} at task "
             f"'{tasks.names[task]}', row {row}, outside the support {support} of "
             f"{distribution_name(site.fn)} ({int(bad.sum())} such cells); recode the outcomes or "
             "choose another likelihood"
@@ -141,7 +174,7 @@ def distribution_name(fn: object) -> str:
         "MaskedDistribution",
     ):
         fn = fn.base_dist
-    return "flat" if type(fn).__name__ == "ImproperUniform" else type(fn).__name__
+    return "flat" if type(fn).__name__ == "FlatPrior" else type(fn).__name__
 
 
 def check_finite_density(sites: Mapping[str, Site], tasks: Tasks) -> None:

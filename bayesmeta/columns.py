@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,15 +63,19 @@ def common_dtype(y: Tensor | None, columns: Sequence[Tensor]) -> torch.dtype:
     return widest
 
 
-def check_finite(name: str, column: Tensor, mask: Tensor, names: Sequence[str]) -> None:
-    """Raise for the first NaN or inf in a real cell, naming column, task and row."""
+def check_finite(
+    name: str, column: Tensor, mask: Tensor, names: Sequence[str], *, of_task: bool
+) -> None:
+    """Raise for the first NaN or inf in a real cell, naming column, task and row.
+
+    A column of_task has one cell a task, which has to be finite even where the task is empty.
+    """
     if not column.is_floating_point():
         return
     bad = (
         ~torch.isfinite(column.flatten(2)).all(-1) if column.dim() > 2 else ~torch.isfinite(column)
     )
-    # A column of width one belongs to its task and has to be finite even where a task is empty.
-    bad = bad & mask if column.shape[1] == mask.shape[1] else bad
+    bad = bad if of_task else bad & mask
     if bad.any():
         task, row = (int(i) for i in bad.nonzero()[0])
         value = column[task, row].flatten()
@@ -93,18 +97,94 @@ def check_names(names: Sequence[Any], num_tasks: int) -> tuple[str, ...]:
     return result
 
 
+def plate_sizes(y: Tensor | None, columns: Mapping[str, Tensor], mask: Any) -> tuple[int, int]:
+    """The sizes of the plates "tasks" and "data", from y, or else mask, or else the columns."""
+    for name, column in {**columns, **({} if y is None else {"y": y})}.items():
+        if column.dim() < 2:
+            raise TasksError(
+                f"'{name}' has shape {tuple(column.shape)}, but (tasks, data, ...) is expected; "
+                f"one datapoint a task is (tasks, 1): {name}[:, None]"
+            )
+    if y is not None:
+        return y.shape[0], y.shape[1]
+    if mask is not None:
+        shape = (*as_column("mask", mask).shape, 1)
+        return shape[0], shape[1]
+    if not columns:
+        raise TasksError("neither y nor x nor mask was given, so there are no tasks")
+    return max(c.shape[0] for c in columns.values()), max(c.shape[1] for c in columns.values())
+
+
+def check_shapes(y: Tensor | None, columns: Mapping[str, Tensor], mask: Tensor) -> None:
+    """Raise where y, the columns and the mask do not share one (tasks, data)."""
+    plates = tuple(mask.shape)
+    if len(plates) != 2:
+        raise TasksError(f"mask has shape {plates}, but (tasks, data) is expected")
+    if plates[0] == 0:
+        raise TasksError("no tasks were given (tasks = 0); at least one is needed")
+    if plates[1] == 0:
+        raise TasksError("y has no room for a datapoint (data = 0); pad to 1 and mask it out")
+    if y is not None and tuple(y.shape[:2]) != plates:
+        raise TasksError(f"mask has shape {plates}, but y has shape {tuple(y.shape)}")
+    for name, column in columns.items():
+        if column.shape[0] != plates[0] or column.shape[1] not in (1, plates[1]):
+            raise TasksError(
+                f"column '{name}' has shape {tuple(column.shape)}, but y and mask have (tasks, "
+                f"data) = {plates}; give ({plates[0]}, {plates[1]}, ...), or ({plates[0]}, 1, ...) "
+                "for what is constant within its task"
+            )
+
+
 def pad(rows: Sequence[Tensor], width: int) -> Tensor:
-    """Stack tasks of shapes (n_i, ...) to (tasks, width, ...); the cells beyond n_i hold zeros."""
-    out = rows[0].new_zeros(len(rows), width, *rows[0].shape[1:])
+    """Stack tasks of shapes (n_i, ...) to (tasks, width, ...) in the widest of their dtypes.
+
+    A cell beyond n_i holds a row of another task where its own has none, else its first.
+    """
+    full = [r for r in rows if len(r)] or list(rows)
+    dtype = full[0].dtype
+    for row in full[1:]:
+        dtype = torch.promote_types(dtype, row.dtype)
+        if row.shape[1:] != full[0].shape[1:]:
+            raise TasksError(
+                f"datapoints have shapes {tuple(full[0].shape[1:])} and {tuple(row.shape[1:])}; "
+                "they must be of one shape in all tasks"
+            )
+    out = torch.zeros(len(rows), width, *full[0].shape[1:], dtype=dtype, device=full[0].device)
     for task, values in enumerate(rows):
-        out[task, : len(values)] = values
+        if len(values):
+            out[task, : len(values)] = values
+            out[task, len(values) :] = values[0]
+        elif len(full[0]):
+            out[task] = full[0][0]
     return out
 
 
+def pad_column(name: str, values: Sequence[Any], sizes: Sequence[int], width: int) -> Tensor:
+    """One column of ragged tasks, an array a task, padded to (tasks, width, ...)."""
+    if len(values) != len(sizes):
+        raise TasksError(f"column '{name}' has {len(values)} tasks, but y has {len(sizes)}")
+    rows = [as_column(name, v) for v in values]
+    for task, row in enumerate(rows):
+        if row.dim() == 0 or len(row) != sizes[task]:
+            raise TasksError(
+                f"column '{name}' has shape {tuple(row.shape)} in task {task}, but y has "
+                f"{sizes[task]} datapoints; give one row a datapoint"
+            )
+    return pad(rows, width)
+
+
 def fill_padding(column: Tensor, mask: Tensor) -> Tensor:
-    """Copy a real row into every padded cell, so that densities and gradients stay finite there."""
-    if column.shape[1] != mask.shape[1] or bool(mask.all()):
+    """Copy a real row into every padded cell, so that densities and gradients stay finite there.
+
+    The row is the task's own first, which agrees with the task's constants; an empty task gets
+    another task's.
+    """
+    if bool(mask.all()):
         return column
+    tasks = torch.arange(len(mask), device=mask.device)
+    own = column[tasks, mask.int().argmax(1)]
     real = column[mask]
-    filler = real[0] if len(real) else torch.ones_like(column[0, 0])
-    return torch.where(mask.reshape(*mask.shape, *[1] * (column.dim() - 2)), column, filler)
+    other = real[0] if len(real) else torch.ones_like(column[0, 0])
+    trailing = [1] * (column.dim() - 2)
+    filler = torch.where(mask.any(1).reshape(-1, *trailing), own, other)
+    return torch.where(mask.reshape(*mask.shape, *trailing), column, filler[:, None])

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from bayesmeta.arviz import ess, flattened, pareto_k, rhat, values
+from bayesmeta.density import is_location_scale
 from bayesmeta.posterior import Posterior
 
 _MAX_RHAT = 1.01
@@ -100,8 +101,8 @@ def _about_k(k: Mapping[str, float]) -> list[str]:
     named = ", ".join(f"{name} ({k[name]:.2f})" for name in bad[:_NAMED])
     more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
     return [
-        f"Pareto k is above {_MAX_K} in {len(bad)} of {len(k)} tasks: {named}{more}. There q is far "
-        "from the posterior: train longer, take a richer family (bm.FullRank()), noncentre, or "
+        f"Pareto k is above {_MAX_K} in {len(bad)} of {len(k)} tasks: {named}{more}. There q is "
+        "far from the posterior: train longer, take a richer family (bm.FullRank()), noncentre, or "
         "sample with theta=bm.NUTS()."
     ]
 
@@ -149,7 +150,9 @@ def _worst(labels: list[str], draws: np.ndarray) -> tuple[Extreme, Extreme, Extr
     """The largest R-hat, and the smallest bulk and tail effective sample sizes."""
     # Entries that never vary, such as the zeros of a Cholesky factor, have no R-hat.
     varies = ~(draws == draws[:1, :1]).all((0, 1))
-    names = [name for name, kept in zip(labels, varies, strict=True) if kept]
+    if not varies.any():
+        varies[:] = True
+    names = [name for name, moves in zip(labels, varies, strict=True) if moves]
     kept = draws[..., varies]
     if len(kept) == 1:
         # R-hat needs two chains: a single one is compared with itself, half by half.
@@ -169,8 +172,8 @@ def _about_mixing(worst: tuple[Extreme, Extreme, Extreme], chains: int, count: i
     found, (r, bulk, tail), least = [], worst, _MIN_ESS_A_CHAIN * chains
     if r.value > _MAX_RHAT:
         found.append(
-            f"R-hat of {r.site} is {r.value:.2f} (should be below {_MAX_RHAT}): the chains disagree; "
-            f"run longer, draws={2 * count}, tune={2 * count}."
+            f"R-hat of {r.site} is {r.value:.3f} (should be below {_MAX_RHAT}): the chains "
+            f"disagree; run longer, draws={2 * count}, tune={2 * count}."
         )
     for name, extreme in (("Bulk", bulk), ("Tail", tail)):
         if extreme.value < least:
@@ -185,7 +188,7 @@ def _about_divergences(posterior: Posterior, divergences: int | None) -> list[st
     if not divergences:
         return []
     total = posterior.stats["diverging"].numel()
-    centred = tuple(n for n in posterior.structure.phi if n not in posterior.density.noncentred)
+    centred = _could_be_noncentred(posterior)
     instead = f", or noncentred={centred}" if centred else ""
     return [
         f"{divergences} of {total} transitions diverged: the sampler cannot follow the posterior "
@@ -193,18 +196,24 @@ def _about_divergences(posterior: Posterior, divergences: int | None) -> list[st
     ]
 
 
+def _could_be_noncentred(posterior: Posterior) -> tuple[str, ...]:
+    fit, done = posterior.fit, posterior.density.noncentred
+    drawn_from = fit.density.distributions(fit.theta[0, 0], fit.phi[0, 0], fit.tasks)
+    return tuple(n for n, fn in drawn_from.items() if n not in done and is_location_scale(fn))
+
+
 def _ebfmi(energy: Tensor) -> list[float]:
     """E[(E_n - E_{n-1})^2] / var(E) of each chain (Betancourt 2016)."""
-    values = energy.double()
-    return (values.diff(dim=1).square().mean(1) / values.var(1)).tolist()
+    energy = energy.double()
+    return (energy.diff(dim=1).square().mean(1) / energy.var(1)).tolist()
 
 
 def _about_ebfmi(ebfmi: tuple[float, ...]) -> list[str]:
-    low = [chain for chain, value in enumerate(ebfmi) if value < _MIN_EBFMI]
+    low = [chain for chain, value in enumerate(ebfmi) if not value >= _MIN_EBFMI]
     if not low:
         return []
     return [
-        f"E-BFMI is {min(ebfmi):.2f} in the worst of {len(low)} of {len(ebfmi)} chains (should be "
+        f"E-BFMI is {min(ebfmi):.3f} in the worst of {len(low)} of {len(ebfmi)} chains (should be "
         f"above {_MIN_EBFMI}): heavy tails are explored too slowly; run longer, or noncentre the "
         "sites whose scale is learned."
     ]

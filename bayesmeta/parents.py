@@ -30,6 +30,10 @@ class _Replay:
             s.name: s.value for s in sites.values() if not s.is_observed and not s.is_deterministic
         }
         self.base = self()
+        # A deterministic site shows its value, whose dimensions need not be the plates'.
+        self.in_tasks = {
+            s.name for s in sites.values() if TASKS in plate_names(s) and not s.is_deterministic
+        }
 
     def __call__(
         self, changed: Mapping[str, Tensor] | None = None, tasks: Tasks | None = None
@@ -71,11 +75,16 @@ def find_parents(model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> Paren
         other = _other_value(sites[name], replay.values[name])
         children[name] = set(replay.moved(replay({name: other}), but=name))
         if TASKS in plate_names(sites[name]):
-            _check_own_task_only(replay, sites[name], other)
-    inputs = {
-        column: set(replay.moved(replay(tasks=_with_other_column(tasks, column))))
-        for column in tasks.x
-    }
+            axis = other.dim() - 2 - len(sites[name].fn.event_shape)
+            changed = _first_task_only(replay.values[name], other, axis)
+            _check_own_task_only(replay, name, replay({name: changed}))
+    inputs = {}
+    for column, values in tasks.x.items():
+        other = _other_column(values)
+        inputs[column] = set(replay.moved(replay(tasks=_with_column(tasks, column, other))))
+        changed = _first_task_only(values, other, 0)
+        shown = replay(tasks=_with_column(tasks, column, changed))
+        _check_own_task_only(replay, f"tasks.x['{column}']", shown)
     return Parents(
         sites={
             name: tuple(
@@ -101,29 +110,31 @@ def _other_value(site: Site, value: Tensor) -> Tensor:
     return other
 
 
-def _with_other_column(tasks: Tasks, column: str) -> Tasks:
-    values = tasks.x[column]
+def _other_column(values: Tensor) -> Tensor:
     if values.is_floating_point():
         # A positive factor keeps signs and zeros, so that scales and masks stay legal.
-        other = values * (1 + 0.5 * torch.rand_like(values))
-    else:
-        other = values.flatten().roll(1).reshape(values.shape)
-    return replace(tasks, x={**tasks.x, column: other})
+        return values * (1 + 0.5 * torch.rand_like(values))
+    return values.flatten().roll(1).reshape(values.shape)
 
 
-def _check_own_task_only(replay: _Replay, site: Site, other: Tensor) -> None:
-    """Change phi of the first task alone: only the first task may notice."""
-    tasks = replay.tasks
-    if tasks.num_tasks < 2:
-        return
-    axis = other.dim() - 2 - len(site.fn.event_shape)
-    first = _at(axis)
-    changed = replay.values[site.name].clone()
+def _with_column(tasks: Tasks, column: str, values: Tensor) -> Tasks:
+    return replace(tasks, x={**tasks.x, column: values})
+
+
+def _first_task_only(values: Tensor, other: Tensor, axis: int) -> Tensor:
+    """`values`, but `other` for the first task, which lies along `axis`."""
+    changed = values.clone()
+    first = (slice(None),) * axis + (0,)
     changed[first] = other[first]
-    shown = replay({site.name: changed})
-    for name in replay.moved(shown, but=site.name):
+    return changed
+
+
+def _check_own_task_only(replay: _Replay, what: str, shown: Mapping[str, Tensor]) -> None:
+    """Where `what` changed for the first task alone, only the first task may notice."""
+    tasks = replay.tasks
+    for name in replay.moved(shown, but=what):
         before, after = replay.base[name], shown[name]
-        if before.dim() < 2 or before.shape[-2] != tasks.num_tasks:
+        if name not in replay.in_tasks or before.dim() < 2:
             continue
         rows = (
             (torch.nan_to_num(before) != torch.nan_to_num(after)).movedim(-2, 0).flatten(1).any(1)
@@ -131,11 +142,7 @@ def _check_own_task_only(replay: _Replay, site: Site, other: Tensor) -> None:
         if rows[1:].any():
             raise StructureError(
                 f"site '{name}' of task '{tasks.names[int(rows[1:].nonzero()[0]) + 1]}' depends on "
-                f"'{site.name}' of task '{tasks.names[0]}'; tasks must be independent given theta. "
+                f"'{what}' of task '{tasks.names[0]}'; tasks must be independent given theta. "
                 f"A value in the plate '{TASKS}' has shape (..., tasks, 1) and lines up with "
                 f"(tasks, data) in '{DATA}' as it is: do not squeeze or transpose it"
             )
-
-
-def _at(axis: int) -> tuple[slice | int, ...]:
-    return (slice(None),) * axis + (0,)

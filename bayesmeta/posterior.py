@@ -99,6 +99,11 @@ class Posterior:
         return self.fit.losses
 
     @property
+    def seconds(self) -> Mapping[str, float]:
+        """What the parts of a sampler's run took, in seconds: "compile" and "sample"."""
+        return self.fit.seconds
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Sentences on what was chosen automatically, and why."""
         return self.fit.notes

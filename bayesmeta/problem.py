@@ -63,6 +63,23 @@ class SiteNameError(ValueError):
     """Two statements of the model share a name."""
 
 
+class SiteShapeError(ValueError):
+    """The value of a site does not fit its plates and distribution."""
+
+
+class FlatPrior(dist.ImproperUniform):
+    """What a `pyro.param` is drawn from: density 1 on its constraint, and its start as the draw."""
+
+    def __init__(self, constraint: Any, start: Tensor) -> None:
+        whole = dist.constraints.independent(constraint, start.dim() - constraint.event_dim)
+        super().__init__(whole, torch.Size(), start.shape)
+        self.start = start
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """The value at which the parameter starts."""
+        return self.start.expand(torch.Size(sample_shape) + self.start.shape)
+
+
 class _Recorder(Messenger):
     """Chooses the value of each latent site, and records every site with its log density."""
 
@@ -100,13 +117,13 @@ class _Recorder(Messenger):
 
     def _record(self, msg: Message, fn: Any) -> None:
         name = str(msg["name"])
-        if name in self.sites and msg["type"] == "sample":
-            raise SiteNameError(f"two sample statements are named '{name}'; give each its own name")
+        if name in self.sites and not (msg["type"] == "param" and self.sites[name].is_param):
+            raise SiteNameError(f"two statements are named '{name}'; give each its own name")
         value, origin, choice = msg["value"], frozenset[str](), (msg["infer"] or {}).get("_choice")
         is_deterministic = bool((msg["infer"] or {}).get("_deterministic"))
         log_prob = choice.log_prob if choice is not None else None
         if log_prob is None:
-            log_prob = torch.zeros(()) if is_deterministic else fn.log_prob(value)
+            log_prob = torch.zeros(()) if is_deterministic else _log_prob(msg, fn)
         if self.provenance:
             # What the density reads, less the site's own value.
             origin = get_provenance(value if is_deterministic else log_prob) - {name}
@@ -120,10 +137,7 @@ class _Recorder(Messenger):
             is_observed=bool(msg["is_observed"]) and not is_deterministic,
             is_param=msg["type"] == "param",
             is_deterministic=is_deterministic,
-            plates=tuple(
-                Plate(f.name, f.dim, int(f.size))
-                for f in sorted(msg["cond_indep_stack"], key=lambda f: f.dim or 0)
-            ),
+            plates=_plates(msg),
             log_prob=scale_and_mask(log_prob, msg["scale"], msg["mask"]),
             provenance=origin,
         )
@@ -145,10 +159,54 @@ def _is_subsample(msg: Message) -> bool:
     return type(msg["fn"]).__name__ == "_Subsample"
 
 
-def _flat_prior(value: Tensor, msg: Message) -> Any:
-    constraint = msg["kwargs"].get("constraint", dist.constraints.real)
-    whole = dist.constraints.independent(constraint, value.dim() - constraint.event_dim)
-    return dist.ImproperUniform(whole, torch.Size(), value.shape)
+def _flat_prior(value: Tensor, msg: Message) -> FlatPrior:
+    return FlatPrior(msg["kwargs"].get("constraint", dist.constraints.real), value.detach())
+
+
+def _plates(msg: Message) -> tuple[Plate, ...]:
+    frames = sorted(msg["cond_indep_stack"], key=lambda f: f.dim or 0)
+    return tuple(Plate(f.name, f.dim, int(f.size)) for f in frames)
+
+
+def _log_prob(msg: Message, fn: Any) -> Tensor:
+    given, expected = tuple(msg["value"].shape), tuple(fn.shape())
+    try:
+        return fn.log_prob(msg["value"])
+    except (RuntimeError, ValueError) as error:
+        if given == expected:
+            raise
+        raise SiteShapeError(
+            f"site '{msg['name']}' has values of shape {given}, but its distribution and plates "
+            f"give {expected}; its plates are "
+            + (
+                ", ".join(f"'{p.name}' (dim={p.dim}, size {p.size})" for p in _plates(msg))
+                or "none"
+            )
+        ) from error
+
+
+@contextlib.contextmanager
+def _modules_read_params() -> Iterator[None]:
+    """Let networks read what the handlers give as parameters, and have their own back after.
+
+    `pyro.module` registers parameters, but the network goes on to read its own tensors.
+    """
+    original = pyro.module
+    own: dict[torch.nn.Module, dict[str, Any]] = {}
+
+    def module(name: str, nn_module: torch.nn.Module, update_module_params: bool = True) -> Any:
+        if nn_module in own:
+            return nn_module
+        own.update({part: dict(part._parameters) for part in nn_module.modules()})
+        return original(name, nn_module, update_module_params=True)
+
+    pyro.module = module
+    try:
+        yield
+    finally:
+        pyro.module = original
+        for part, parameters in own.items():
+            part._parameters.update(parameters)
 
 
 def run(
@@ -167,8 +225,10 @@ def run(
         SiteNameError: where two sample statements share a name.
     """
     recorder, guard = _Recorder(choose, provenance), _SubsampleGuard()
-    with at_dtype(tasks.dtype), pyro.validation_enabled(False), guard, recorder:
-        model(tasks)
+    store = pyro.get_param_store().scope()
+    with at_dtype(tasks.dtype), pyro.validation_enabled(False), store, _modules_read_params():
+        with guard, recorder:
+            model(tasks)
     if guard.plates:
         raise SiteNameError(
             f"plate '{guard.plates[0]}' takes a subsample of its own; drop subsample_size, since "

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from bayesmeta.checks import (
     DATA,
+    HOW,
     TASKS,
     StructureError,
     check_finite_density,
+    check_levels,
     check_sites,
     distribution_name,
     is_factor,
@@ -156,6 +158,7 @@ def structure(model: Model, tasks: Tasks) -> Structure:
     with isolated(seed=0):
         sites = run_checked(model, tasks)
         parents = find_parents(model, tasks, sites)
+        check_levels(sites, parents.sites)
     return Structure(
         {
             name: _node(site, parents.sites[name], parents.inputs[name])
@@ -176,7 +179,7 @@ def run_checked(model: Model, tasks: Tasks) -> dict[str, Site]:
             f"must be 'tasks' (dim=-2, size {tasks.num_tasks}) and 'data' (dim=-1, size "
             f"{tasks.num_data}); the columns are "
             f"{ {n: tuple(c.shape) for n, c in tasks.x.items()} }, a value in 'tasks' has shape "
-            f"({tasks.num_tasks}, 1)"
+            f"({tasks.num_tasks}, 1). Write {HOW}"
         ) from error
     check_sites(sites, tasks)
     check_finite_density(sites, tasks)

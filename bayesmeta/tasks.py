@@ -14,10 +14,15 @@ from bayesmeta.columns import (
     as_column,
     check_finite,
     check_names,
+    check_shapes,
     common_dtype,
     fill_padding,
     pad,
+    pad_column,
+    plate_sizes,
 )
+from bayesmeta.frames import read_frame
+from bayesmeta.selection import epochs, first_rows, positions, shuffled_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +40,8 @@ class Tasks:
             copy of some real row, so that densities are finite there; it never counts.
         names: one name a task.
         query: the datapoints of the same tasks on which a few-shot objective is scored, if any.
-        ragged: whether any cell is padding.
+        ragged: whether any cell may be padding.
+        dtype: the floating dtype of the data, in which a model runs.
     """
 
     x: Mapping[str, Tensor]
@@ -44,6 +50,7 @@ class Tasks:
     names: tuple[str, ...]
     query: Tasks | None = None
     ragged: bool = field(default=False)
+    dtype: torch.dtype = field(default=torch.float32)
 
     @classmethod
     def from_arrays(
@@ -55,7 +62,8 @@ class Tasks:
     ) -> Tasks:
         """Tasks out of y of shape (tasks, data, ...) and columns of shape (tasks, data | 1, ...).
 
-        Cells where mask is False are padding, whatever they hold. y=None is for prediction.
+        Cells where mask is False are padding, whatever they hold, but in a (tasks, 1, ...) column,
+        which belongs to its task. y=None is for prediction.
 
         Raises:
             TasksError: for a shape that does not fit, NaN or inf in a real cell, a dtype that is
@@ -63,24 +71,27 @@ class Tasks:
         """
         columns = {name: as_column(name, values) for name, values in (x or {}).items()}
         outcome = None if y is None else as_column("y", y)
-        num_tasks, num_data = _plate_sizes(outcome, columns, mask)
+        num_tasks, num_data = plate_sizes(outcome, columns, mask)
         real = torch.ones(num_tasks, num_data, dtype=torch.bool)
         if mask is not None:
             real = as_column("mask", mask).bool()
-        _check_shapes(outcome, columns, real)
+        check_shapes(outcome, columns, real)
         task_names = check_names(names if names is not None else range(num_tasks), num_tasks)
         dtype = common_dtype(outcome, list(columns.values()))
-        for name, column in {**columns, **({} if outcome is None else {"y": outcome})}.items():
-            check_finite(name, column, real, task_names)
+        for name, column in columns.items():
+            check_finite(name, column, real, task_names, of_task=column.shape[1] == 1)
+            column = column.to(dtype) if column.is_floating_point() else column
+            columns[name] = column if column.shape[1] == 1 else fill_padding(column, real)
+        if outcome is not None:
+            check_finite("y", outcome, real, task_names, of_task=False)
+            outcome = fill_padding(outcome.to(dtype), real)
         return cls(
-            x={
-                name: fill_padding(c.to(dtype) if c.is_floating_point() else c, real)
-                for name, c in columns.items()
-            },
-            y=None if outcome is None else fill_padding(outcome.to(dtype), real),
+            x=columns,
+            y=outcome,
             mask=real,
             names=task_names,
             ragged=not bool(real.all()),
+            dtype=dtype,
         )
 
     @classmethod
@@ -100,20 +111,11 @@ class Tasks:
         if len(y) == 0:
             raise TasksError("no tasks were given; at least one is needed")
         outcomes = [as_column("y", values) for values in y]
+        if any(values.dim() == 0 for values in outcomes):
+            raise TasksError("from_list takes one array a task as y, but a single number was given")
         sizes = [len(values) for values in outcomes]
         width = max(1, *sizes)
-        columns = {}
-        for name, values in (x or {}).items():
-            if len(values) != len(y):
-                raise TasksError(f"column '{name}' has {len(values)} tasks, but y has {len(y)}")
-            rows = [as_column(name, v) for v in values]
-            for task, row in enumerate(rows):
-                if len(row) != sizes[task]:
-                    raise TasksError(
-                        f"column '{name}' has {len(row)} rows in task {task}, but y has "
-                        f"{sizes[task]}; give one row a datapoint"
-                    )
-            columns[name] = pad(rows, width)
+        columns = {n: pad_column(n, values, sizes, width) for n, values in (x or {}).items()}
         mask = torch.arange(width) < torch.tensor(sizes)[:, None]
         return cls.from_arrays(pad(outcomes, width), columns, mask, names)
 
@@ -139,36 +141,18 @@ class Tasks:
             TasksError: for a missing column, a task_x column that varies within a task, and as
                 `from_arrays`.
         """
-        for name in (task, y, *x, *task_x):
-            if name not in frame.columns:
-                raise TasksError(
-                    f"the frame has no column '{name}'; its columns are {list(frame.columns)}"
-                )
-        if frame[task].isna().any():
-            row = frame.index[frame[task].isna()][0]
-            raise TasksError(f"the task column '{task}' is missing in row {row}; drop such rows")
-        groups = list(frame.groupby(task, sort=False, observed=True))
-        if not groups:
-            raise TasksError("the frame has no rows; at least one task is needed")
-        names = [name for name, _ in groups]
-        tasks = cls.from_list(
-            [group[y].to_numpy() for _, group in groups],
-            {name: [group[name].to_numpy() for _, group in groups] for name in x},
+        names, columns = read_frame(frame, task, [y, *x], task_x)
+        sizes = [len(rows) for rows in columns[y]]
+        width = max(sizes)
+        return cls.from_arrays(
+            pad_column(y, columns[y], sizes, width),
+            {
+                **{name: pad_column(name, columns[name], sizes, width) for name in x},
+                **{name: as_column(name, columns[name])[:, None] for name in task_x},
+            },
+            torch.arange(width) < torch.tensor(sizes)[:, None],
             names,
         )
-        constants = {}
-        for name in task_x:
-            for label, group in groups:
-                if group[name].nunique(dropna=False) != 1:
-                    raise TasksError(
-                        f"column '{name}' takes {group[name].nunique(dropna=False)} values in task "
-                        f"'{label}', but task_x columns are constant within a task; "
-                        "give it in x instead"
-                    )
-            constants[name] = as_column(name, [group[name].iloc[0] for _, group in groups])[:, None]
-            constants[name] = constants[name].to(tasks.dtype)
-            check_finite(name, constants[name], tasks.mask[:, :1], tasks.names)
-        return replace(tasks, x={**tasks.x, **constants})
 
     @property
     def num_tasks(self) -> int:
@@ -186,11 +170,6 @@ class Tasks:
         return self.mask.sum(1)
 
     @property
-    def dtype(self) -> torch.dtype:
-        """The floating dtype of the data, in which a model runs."""
-        return common_dtype(self.y, list(self.x.values()))
-
-    @property
     def device(self) -> torch.device:
         """Where the data lie."""
         return self.mask.device
@@ -205,25 +184,9 @@ class Tasks:
         shapes = ", ".join(f"{n} {tuple(c.shape)}" for n, c in columns.items())
         return f"Tasks({self.num_tasks} tasks of {points} datapoints; {shapes}; {self.dtype})"
 
-    def __getitem__(self, which: int | str | slice | Sequence[Any] | Tensor) -> Tasks:
+    def __getitem__(self, which: Any) -> Tasks:
         """Some of the tasks: by position, name, slice, list of either, or bool tensor (tasks,)."""
-        if isinstance(which, int | str):
-            which = [which]
-        if isinstance(which, slice):
-            which = list(range(self.num_tasks))[which]
-        if isinstance(which, Tensor):
-            which = which.nonzero()[:, 0] if which.dtype == torch.bool else which
-            return self.select(which)
-        return self.select(torch.tensor([self._position(w) for w in which], dtype=torch.long))
-
-    def _position(self, which: int | str) -> int:
-        if isinstance(which, str):
-            if which not in self.names:
-                raise KeyError(f"no task is named '{which}'; names are {list(self.names[:8])} ...")
-            return self.names.index(which)
-        if not -self.num_tasks <= which < self.num_tasks:
-            raise IndexError(f"task {which} was asked for, but there are {self.num_tasks} tasks")
-        return which % self.num_tasks
+        return self.select(positions(which, self.names))
 
     def select(self, index: Tensor) -> Tasks:
         """The tasks at the positions index of shape (selected,), with their query."""
@@ -241,15 +204,15 @@ class Tasks:
 
     def take_rows(self, index: Tensor, mask: Tensor) -> Tasks:
         """The datapoints at positions index (tasks, width) of each task; mask says which count."""
+        task = torch.arange(self.num_tasks, device=self.device)[:, None]
 
         def pick(column: Tensor) -> Tensor:
-            if column.shape[1] != self.num_data:
-                return column
-            return fill_padding(column[torch.arange(len(column))[:, None], index], mask)
+            return fill_padding(column[task, index], mask)
 
         return replace(
             self,
-            x={name: pick(column) for name, column in self.x.items()},
+            # One value a task stays one: it belongs to the task, even to an empty one.
+            x={n: column if column.shape[1] == 1 else pick(column) for n, column in self.x.items()},
             y=None if self.y is None else pick(self.y),
             mask=mask,
             query=None,
@@ -258,12 +221,11 @@ class Tasks:
 
     def widen(self, num_data: int) -> Tasks:
         """The same tasks padded to num_data cells; narrowing drops padding only."""
-        order = torch.argsort(~self.mask, dim=1, stable=True)
         if num_data < int(self.sizes.max()):
             raise TasksError(f"{num_data} cells cannot hold {int(self.sizes.max())} datapoints")
-        position = torch.arange(num_data, device=self.device)
-        index = order[:, position.clamp(max=self.num_data - 1)]
-        return self.take_rows(index, position < self.sizes[:, None])
+        order = torch.argsort(~self.mask, dim=1, stable=True)
+        rows = self.take_rows(*first_rows(order, 0, self.sizes, num_data))
+        return replace(rows, query=self.query)
 
     def split(self, shots: int, seed: int = 0) -> tuple[Tasks, Tasks]:
         """Disjoint support (shots random datapoints a task) and query (the rest of each task).
@@ -278,28 +240,19 @@ class Tasks:
                 f"{int(self.sizes[small])} datapoints; keep the larger tasks with "
                 "tasks[tasks.sizes >= shots], or take fewer shots"
             )
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.rand(self.num_tasks, self.num_data, generator=generator).to(self.device)
-        # Real rows first, in random order, padding last: support is a prefix, query what follows.
-        order = torch.argsort(noise + 2.0 * ~self.mask, dim=1)
-        rest = max(1, int(self.sizes.max()) - shots)
-        left = torch.arange(rest, device=self.device) < (self.sizes - shots)[:, None]
-        index = order[:, (shots + torch.arange(rest)).clamp(max=self.num_data - 1)]
-        chosen = torch.arange(max(1, shots), device=self.device) < shots
-        support = self.take_rows(order[:, : max(1, shots)], chosen.expand(self.num_tasks, -1))
-        return support, self.take_rows(index, left)
+        order, left = shuffled_rows(self.mask, seed), self.sizes - shots
+        chosen = torch.full_like(self.sizes, shots)
+        return (
+            self.take_rows(*first_rows(order, 0, chosen, max(1, shots))),
+            self.take_rows(*first_rows(order, shots, left, max(1, int(left.max())))),
+        )
 
     def batches(self, size: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Endless positions (size,) of tasks: shuffled epochs, one joined to the next."""
         if size >= self.num_tasks:
             while True:
                 yield torch.arange(self.num_tasks)
-        order = torch.empty(0, dtype=torch.long)
-        while True:
-            if len(order) < size:
-                order = torch.cat([order, torch.randperm(self.num_tasks, generator=generator)])
-            yield order[:size]
-            order = order[size:]
+        yield from epochs(self.num_tasks, size, generator)
 
     def with_query(self, query: Tasks) -> Tasks:
         """These tasks as support, with the datapoints of the same tasks that score them.
@@ -332,10 +285,11 @@ class Tasks:
             y=None if self.y is None else move(self.y),
             mask=self.mask.to(device=device),
             query=None if self.query is None else self.query.to(device, dtype),
+            dtype=dtype if dtype is not None else self.dtype,
         )
 
     def tensors(self) -> list[Tensor]:
-        """The data as a flat list (mask, x columns, y, then query's): inputs of a captured graph."""
+        """The data as a flat list (mask, x, y, then query's): inputs of a captured graph."""
         own = [self.mask, *self.x.values(), *([] if self.y is None else [self.y])]
         return own + ([] if self.query is None else self.query.tensors())
 
@@ -349,36 +303,3 @@ class Tasks:
             y=None if self.y is None else tensors[count - 1],
             query=None if self.query is None else self.query.with_tensors(tensors[count:]),
         )
-
-
-def _plate_sizes(y: Tensor | None, columns: Mapping[str, Tensor], mask: Any) -> tuple[int, int]:
-    for name, column in {**columns, **({} if y is None else {"y": y})}.items():
-        if column.dim() < 2:
-            raise TasksError(
-                f"'{name}' has shape {tuple(column.shape)}, but (tasks, data, ...) is expected; one "
-                f"datapoint a task is (tasks, 1): {name}[:, None]"
-            )
-    if y is not None:
-        return y.shape[0], y.shape[1]
-    if mask is not None:
-        return tuple(as_column("mask", mask).shape)  # type: ignore[return-value]
-    if not columns:
-        raise TasksError("neither y nor x nor mask was given, so there are no tasks")
-    return max(c.shape[0] for c in columns.values()), max(c.shape[1] for c in columns.values())
-
-
-def _check_shapes(y: Tensor | None, columns: Mapping[str, Tensor], mask: Tensor) -> None:
-    plates = tuple(mask.shape)
-    if plates[0] == 0:
-        raise TasksError("no tasks were given (tasks = 0); at least one is needed")
-    if plates[1] == 0:
-        raise TasksError("y has no room for a datapoint (data = 0); pad to 1 and mask it out")
-    if y is not None and tuple(y.shape[:2]) != plates:
-        raise TasksError(f"mask has shape {plates}, but y has shape {tuple(y.shape)}")
-    for name, column in columns.items():
-        if column.shape[0] != plates[0] or column.shape[1] not in (1, plates[1]):
-            raise TasksError(
-                f"column '{name}' has shape {tuple(column.shape)}, but y and mask have (tasks, "
-                f"data) = {plates}; give ({plates[0]}, {plates[1]}, ...), or ({plates[0]}, 1, ...) "
-                "for what is constant within its task"
-            )

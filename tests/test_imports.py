@@ -12,9 +12,10 @@ ROOT = Path(__file__).parent.parent
 
 # Which way data flows. "phi" and "theta" are folders; the zoo comes last and may use them all.
 ORDER = (
-    *("columns", "tasks", "buckets", "problem", "checks", "parents", "structure", "capture"),
+    *("columns", "frames", "selection", "tasks", "buckets"),
+    *("problem", "checks", "parents", "structure", "capture"),
     *("native", "sampler", "density", "training", "conditional", "phi", "theta", "posterior"),
-    *("predict", "diagnose", "arviz", "fit", "presets", "models"),
+    *("predict", "arviz", "diagnose", "fit", "presets", "models"),
 )
 # Methods of Posterior that only forward to a function of a Posterior, imported when called.
 FORWARDS = {("posterior", "arviz"), ("posterior", "diagnose"), ("posterior", "predict")}

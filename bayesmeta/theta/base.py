@@ -29,6 +29,7 @@ class Fit:
         losses: the loss at each training step; empty for samplers.
         log_weights: log p(phi_i, D_i | theta) - log q(phi_i | theta) at each draw, (chain, draw,
             tasks), where q was fitted; else None.
+        seconds: what the parts took: "compile" (0 where cached) and "sample" for samplers.
         notes: sentences for the user on what was chosen and why.
     """
 
@@ -39,6 +40,7 @@ class Fit:
     stats: Mapping[str, Tensor] = field(default_factory=dict)
     losses: Tensor = field(default_factory=lambda: torch.empty(0))
     log_weights: Tensor | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

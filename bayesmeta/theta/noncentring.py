@@ -27,9 +27,9 @@ def choose_noncentred(density: Density, tasks: Tasks, seed: int) -> tuple[tuple[
     candidates = _with_learned_scale(density, tasks)
     if not candidates:
         return (), "no phi site has a loc and a scale that depends on theta; all sites stay centred"
-    pilot = Gaussian(MeanField(), particles=4, draws=1, noncentred=candidates, adam=_PILOT)
+    pilot = Gaussian(MeanField(), particles=4, draws=100, noncentred=candidates, adam=_PILOT)
     found = pilot.fit(density, tasks, Joint(), seed=seed, progress=False)
-    theta, u = found.theta[0, 0], found.phi[0, 0]
+    theta, u = found.theta[0].mean(0), found.phi[0].mean(0)
     values = found.density.constrain(theta, u, tasks)
     centred = density.unconstrain(values, tasks)[1]
     shares = {n: _prior_share(density, n, theta, centred, tasks) for n in candidates}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,19 +14,19 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from bayesmeta.buckets import bucket
-from bayesmeta.capture import capture, compile_graph, value_and_gradient
+from bayesmeta.capture import capture, value_and_gradient
 from bayesmeta.density import Density
+from bayesmeta.native import NativeDensity, build, why_unavailable
 from bayesmeta.phi.base import Phi
-from bayesmeta.sampler import Draws, sample
+from bayesmeta.sampler import Draws, LogDensity, sample
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta.base import Fit, Theta, d_free, infer_phi, level_terms, seeds
 from bayesmeta.theta.noncentring import choose_noncentred
-from bayesmeta.training import Step
 
-LogDensity = Callable[[np.ndarray], tuple[float, np.ndarray]]
 # What a gradient of one draw costs on average: trajectories of 2^3 to 2^4 steps.
 _GRADIENTS_PER_DRAW = 12
-_COMPILE_PAYS_SECONDS = 20.0
+# What a cold compilation costs; a warm cache makes it free.
+_COMPILE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ class NUTS(Theta):
         density = density.noncentre(names, tasks) if names else density
         order, groups = bucket(tasks) if phi.is_joint else (None, [tasks])
         dim = density.d_theta + tasks.num_tasks * d_free(density, phi)
-        draws = self._sample(_target(density, phi, groups), dim, groups, chain_seed, progress)
+        target = _target(density, phi, groups)
+        draws, seconds = self._sample(target, dim, groups, chain_seed, progress)
         q = torch.from_numpy(draws.q)
         theta, rest = q[..., : density.d_theta], q[..., density.d_theta :]
         stats = {name: torch.from_numpy(np.asarray(s)) for name, s in draws.stats.items()}
@@ -91,7 +93,7 @@ class NUTS(Theta):
         else:
             found = rest.reshape(*q.shape[:2], tasks.num_tasks, density.d_phi)
             found = found[:, :, torch.argsort(order)]
-        return Fit(density, tasks, theta, found, stats=stats, notes=notes)
+        return Fit(density, tasks, theta, found, stats=stats, seconds=seconds, notes=notes)
 
     def _sample(
         self,
@@ -100,42 +102,58 @@ class NUTS(Theta):
         groups: list[Tasks],
         seed: int,
         progress: bool,
-    ) -> Draws:
+    ) -> tuple[Draws, dict[str, float]]:
         data = [t for group in groups for t in group.tensors()]
         inputs = [torch.zeros(dim, dtype=torch.float64), *data]
         graph = capture(value_and_gradient(target, 1), inputs)
-        return sample(
-            self._engine(graph, inputs),
+        engine = self._engine(graph, inputs)
+        compiling = engine.compile_seconds if isinstance(engine, NativeDensity) else 0.0
+        began = time.perf_counter()
+        draws = sample(
+            engine,
             dim,
             chains=self.chains,
             tune=self.tune,
             draws=self.draws,
             target_accept=self.target_accept,
             max_depth=self.max_depth,
-            cores=self.cores or os.cpu_count() or 1,
+            cores=self._cores,
             seed=seed,
             start=lambda s: np.random.default_rng(s).uniform(-1, 1, dim),
             progress=progress,
         )
+        return draws, {"compile": compiling, "sample": time.perf_counter() - began}
 
-    def _engine(self, graph: GraphModule, inputs: list[Tensor]) -> LogDensity:
-        run: Step
+    def _engine(self, graph: GraphModule, inputs: list[Tensor]) -> LogDensity | NativeDensity:
+        """The graph compiled where that saves time and a compiler is there, else interpreted."""
+        q, data = inputs[0], inputs[1:]
+        if self.compile or (self.compile is None and self._compiling_pays(graph, inputs)):
+            reason = why_unavailable()
+            if reason is None:
+                try:
+                    return build(graph, q, data, runners=min(self.chains, self._cores))
+                except Exception as error:  # a compiler may fail in any way; sampling goes on
+                    reason = f"the density did not compile ({error}), so sampling is slower"
+            warnings.warn(reason, stacklevel=2)
+
+        def log_density(point: np.ndarray) -> tuple[float, np.ndarray]:
+            with torch.no_grad():
+                value, gradient = graph(torch.from_numpy(np.array(point)), *data)
+            return float(value), gradient.numpy()
+
+        return log_density
+
+    def _compiling_pays(self, graph: GraphModule, inputs: list[Tensor]) -> bool:
         began = time.perf_counter()
         for _ in range(3):
             graph(*inputs)
         seconds = (time.perf_counter() - began) / 3
-        expected = seconds * _GRADIENTS_PER_DRAW * self.chains * (self.tune + self.draws)
-        if self.compile or (self.compile is None and expected > _COMPILE_PAYS_SECONDS):
-            run = compile_graph(graph, inputs)
-        else:
-            run = graph
+        gradients = _GRADIENTS_PER_DRAW * self.chains * (self.tune + self.draws)
+        return seconds * gradients > _COMPILE_SECONDS
 
-        def log_density(q: np.ndarray) -> tuple[float, np.ndarray]:
-            with torch.no_grad():
-                value, gradient = run(torch.from_numpy(np.array(q)), *inputs[1:])
-            return float(value), gradient.numpy()
-
-        return log_density
+    @property
+    def _cores(self) -> int:
+        return self.cores or os.cpu_count() or 1
 
 
 def _target(density: Density, phi: Phi, groups: list[Tasks]) -> Callable[..., Tensor]:

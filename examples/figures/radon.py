@@ -21,15 +21,15 @@ import bayesmeta as bm
 # Okabe and Ito: safe for the colour-blind.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 LOG_RADON = "log radon (log pCi/L)"
-COLOURS = {"no pooling": GREY, "complete pooling": GREEN, "partial pooling": BLUE}
+SIMPLER = {"no pooling": GREY, "complete pooling": GREEN, "uranium alone": ORANGE}
 
 
-def draw_shrinkage(alone: bm.Posterior, post: bm.Posterior, path: Path) -> None:
+def draw_shrinkage(no_pooling: torch.Tensor, post: bm.Posterior, path: Path) -> None:
     """Each county's intercept on its own and together, against uranium and against its size."""
     u = post.tasks.x["log_uranium"][:, 0]
     sizes = post.tasks.sizes.numpy()
     draws = post.phi["alpha"].flatten(0, 1)
-    own = alone.phi["alpha"].mean((0, 1)).numpy()
+    own = no_pooling.numpy()
     low, together, high = torch.quantile(draws, torch.tensor([0.1, 0.5, 0.9]).to(draws), dim=0)
     gamma0, gamma1 = (post.theta[name].flatten()[:, None] for name in ("gamma0", "gamma1"))
 
@@ -95,40 +95,35 @@ def draw_new_county(
 
 
 def draw_comparison(table: pd.DataFrame, path: Path) -> None:
-    """What each limit loses against partial pooling, by how many houses of the county were seen."""
-    groups = list(dict.fromkeys(table["county's houses"]))
-    figure, axes = plt.subplots(figsize=(9, 4.8), layout="constrained")
-    axes.axvline(0.0, color=BLUE, lw=2)
-    for offset, model in ((0.13, "no pooling"), (-0.13, "complete pooling")):
+    """Simpler models' scores less partial pooling's, by how many houses of the county were seen."""
+    groups = table.drop_duplicates("county's houses")
+    places = np.arange(len(groups))[::-1]
+    figure, axes = plt.subplots(figsize=(9, 4.6), layout="constrained")
+    axes.axvline(0.0, color=BLUE, lw=2, label="partial pooling")
+    for k, (model, colour) in enumerate(SIMPLER.items()):
         rows = table[table["model"] == model]
-        place = np.arange(len(groups))[::-1] + offset
         axes.errorbar(
             rows["difference"],
-            place,
+            places + 0.2 * (1 - k),
             xerr=rows["standard error"],
             fmt="o",
-            color=COLOURS[model],
+            color=colour,
             lw=1.8,
             ms=7,
             label=model,
         )
-    counts = table.drop_duplicates("county's houses")["houses"]
-    labels = [f"{g}\n(n = {n})" for g, n in zip(groups, counts, strict=True)]
-    axes.set_yticks(np.arange(len(groups))[::-1], labels)
-    # What no pooling loses without any data is a hundred times what pooling gains with many.
-    axes.set_xscale("symlog", linthresh=0.1, linscale=1.2)
-    ticks = [-3, -1, -0.3, -0.1, -0.05, 0, 0.05, 0.1]
-    axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    labels = zip(groups["county's houses"], groups["houses"], strict=True)
+    axes.set_yticks(places, [f"{group}\n({count} houses)" for group, count in labels])
     axes.set_xlabel("log score minus that of partial pooling (mean a held-out house, ± 1 se)")
-    axes.set_ylabel("houses of the same county in the fit")
-    axes.set_title("Held-out houses: partial pooling is the blue line", loc="left")
-    axes.legend(frameon=False, loc="upper left")
+    axes.set_ylabel("of the same county, the fit had")
+    axes.set_title("Held-out houses: what simpler models lose against partial pooling", loc="left")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     _finish(figure, path)
 
 
 def _pairs(axes: Axes, x: np.ndarray, own: np.ndarray, together: np.ndarray) -> None:
     axes.vlines(x, own, together, color=GREY, lw=0.6, alpha=0.6, zorder=1)
-    axes.plot(x, own, "o", color=GREY, mfc="white", ms=4.5, label="no pooling (mean)")
+    axes.plot(x, own, "o", color=GREY, mfc="white", ms=4.5, label="no pooling (least squares)")
     axes.plot(x, together, "o", color=BLUE, ms=4.5, label="partial pooling (median, 80% interval)")
 
 
