@@ -48,7 +48,7 @@ def to_inference_data(groups: dict[str, xr.Dataset]) -> arviz.InferenceData:
     """
     classic = _classic()
     if classic is None:
-        raise ImportError("InferenceData needs ArviZ before 1.0; use to_datatree, or arviz==0.23.*")
+        raise ImportError("InferenceData needs ArviZ before 1.0 (arviz==0.23.*); use to_datatree")
     return classic.InferenceData(**groups)
 
 
@@ -180,8 +180,7 @@ def _engine() -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # ArviZ 0.23 logs that R-hat is undefined for one chain, through a logger that the logging
-    # module does not know by name; the table shows NaN there.
+    # ArviZ 0.23 logs that one chain has no R-hat, through a logger that has no public name.
     before = logging.root.manager.disable
     logging.disable(max(before, logging.WARNING))
     try:

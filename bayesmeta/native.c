@@ -1,78 +1,93 @@
-/* A log density compiled by AOTInductor as the C function that a sampler calls.
+/* A model compiled by AOTInductor, with its data bound, as the C function that nutpie calls.
  *
- * Plain C without torch's headers: every function of torch and of the compiled model comes in as a pointer, so that this
- * file compiles in a fraction of a second and has no ABI of its own to break. The signatures are those of
- * torch/csrc/inductor/aoti_torch/c/shim.h and torch/csrc/inductor/aoti_runtime/interface.h. Structures mirror native.py.
+ * AOTInductor's shared objects and libtorch both export a C interface (aoti_runtime/interface.h,
+ * aoti_torch/c/shim.h), so no C++ header of torch is needed and this file compiles in a second.
  */
+#include <dlfcn.h>
 #include <math.h>
-#include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { OK = 0, NOT_FINITE = 3, FAILED = -1, WRONG_SIZE = -2 };
-enum { MAX_INPUTS = 256 };
-
 typedef void *Tensor;
+typedef int32_t (*Create)(void **, size_t, const char *, const char *);
+typedef int32_t (*Run)(void *, Tensor *, size_t, Tensor *, size_t, void *, void *);
+
+extern int32_t aoti_torch_dtype_float64(void);
+extern int32_t aoti_torch_dtype_int64(void);
+extern int32_t aoti_torch_dtype_bool(void);
+extern int32_t aoti_torch_device_type_cpu(void);
+extern int32_t aoti_torch_create_tensor_from_blob(void *, int64_t, const int64_t *, const int64_t *,
+                                                  int64_t, int32_t, int32_t, int32_t, Tensor *);
+extern int32_t aoti_torch_new_tensor_handle(Tensor, Tensor *);
+extern int32_t aoti_torch_delete_tensor_object(Tensor);
+extern int32_t aoti_torch_get_data_ptr(Tensor, void **);
+
+enum { MAX_INPUTS = 256, NOT_FINITE = 3, FAILED = -1 };
 
 typedef struct {
-    void *data;
-    int64_t ndim;
-    const int64_t *sizes;
-    const int64_t *strides;
-    int32_t dtype;
-} Input;
-
-typedef struct {
-    int32_t (*from_blob)(void *, int64_t, const int64_t *, const int64_t *, int64_t, int32_t, int32_t, int32_t, Tensor *);
-    int32_t (*data_ptr)(Tensor, void **);
-    int32_t (*drop)(Tensor);
-    int32_t (*run)(void *, Tensor *, size_t, Tensor *, size_t, void *, void *);
-    void *model;
-    int64_t num_inputs; /* the first is q, whose data pointer is set by each call */
-    const Input *inputs;
-    int64_t calls;
+    void *container;
+    Run run;
+    int64_t count;
+    Tensor data[MAX_INPUTS];
 } Density;
 
-/* Make the input tensors. The model's run takes them over, so they are made anew for each call. */
-static int open_inputs(const Density *d, const double *q, Tensor *tensors)
-{
-    for (int64_t i = 0; i < d->num_inputs; i++) {
-        const Input *in = &d->inputs[i];
-        void *data = i == 0 ? (void *)q : in->data;
-        if (d->from_blob(data, in->ndim, in->sizes, in->strides, 0, in->dtype, 0, 0, &tensors[i])) {
-            while (i-- > 0) d->drop(tensors[i]);
-            return FAILED;
-        }
-    }
-    return OK;
+static int32_t wrap(void *values, int64_t ndim, const int64_t *sizes, const int64_t *strides,
+                    int32_t dtype, Tensor *out) {
+    return aoti_torch_create_tensor_from_blob(values, ndim, sizes, strides, 0, dtype,
+                                              aoti_torch_device_type_cpu(), 0, out);
 }
 
-int64_t bayesmeta_logp(size_t dim, const double *q, double *grad, double *logp, void *user)
-{
-    Density *d = (Density *)user;
-    Tensor inputs[MAX_INPUTS], outputs[2] = {NULL, NULL};
-    void *value = NULL, *slope = NULL;
-
-    if ((int64_t)dim != d->inputs[0].sizes[0] || d->num_inputs > MAX_INPUTS) return WRONG_SIZE;
-    __atomic_fetch_add(&d->calls, 1, __ATOMIC_RELAXED);
-    if (open_inputs(d, q, inputs)) return FAILED;
-    if (d->run(d->model, inputs, (size_t)d->num_inputs, outputs, 2, NULL, NULL)) return FAILED;
-    int failed = d->data_ptr(outputs[0], &value) || d->data_ptr(outputs[1], &slope);
-    if (!failed) {
-        *logp = *(const double *)value;
-        memcpy(grad, slope, dim * sizeof(double));
+/* Load the model at `path` with `runners` instances; NULL where it cannot be loaded. */
+Density *density_open(const char *path, int64_t runners) {
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!library) return NULL;
+    Create create = (Create)dlsym(library, "AOTInductorModelContainerCreateWithDevice");
+    Run run = (Run)dlsym(library, "AOTInductorModelContainerRun");
+    Density *self = calloc(1, sizeof(Density));
+    if (!self || !create || !run || create(&self->container, (size_t)runners, "cpu", NULL)) {
+        free(self);
+        return NULL;
     }
-    d->drop(outputs[0]);
-    d->drop(outputs[1]);
-    if (failed) return FAILED;
-    return isfinite(*logp) ? OK : NOT_FINITE;
+    self->run = run;
+    return self;
 }
 
-/* The draws are kept as they are, unconstrained: what a sampler calls to expand a draw is the identity. */
-int64_t bayesmeta_identity(size_t dim, size_t expanded, const double *q, double *out, void *user)
-{
+/* Bind one data input; the caller keeps its memory alive. kind: 'd' float64, 'l' int64, '?' bool. */
+int32_t density_bind(Density *self, void *values, int64_t ndim, const int64_t *sizes,
+                     const int64_t *strides, char kind) {
+    if (self->count + 1 >= MAX_INPUTS) return FAILED;
+    int32_t dtype = kind == 'd'   ? aoti_torch_dtype_float64()
+                    : kind == 'l' ? aoti_torch_dtype_int64()
+                                  : aoti_torch_dtype_bool();
+    return wrap(values, ndim, sizes, strides, dtype, &self->data[self->count++]);
+}
+
+/* nutpie's signature: 0 is success, above 0 a rejected step, below 0 the end of sampling. */
+int64_t density_logp(size_t dim, const double *x, double *gradient, double *logp, void *user) {
+    Density *self = user;
+    Tensor inputs[MAX_INPUTS], outputs[2];
+    int64_t size = (int64_t)dim, stride = 1;
+    void *value, *slope;
+    /* The model takes ownership of its input handles, so each call makes its own. */
+    if (wrap((void *)x, 1, &size, &stride, aoti_torch_dtype_float64(), &inputs[0])) return FAILED;
+    for (int64_t i = 0; i < self->count; i++)
+        if (aoti_torch_new_tensor_handle(self->data[i], &inputs[i + 1])) return FAILED;
+    if (self->run(self->container, inputs, (size_t)self->count + 1, outputs, 2, NULL, NULL))
+        return FAILED;
+    if (aoti_torch_get_data_ptr(outputs[0], &value) || aoti_torch_get_data_ptr(outputs[1], &slope))
+        return FAILED;
+    *logp = *(double *)value;
+    memcpy(gradient, slope, dim * sizeof(double));
+    aoti_torch_delete_tensor_object(outputs[0]);
+    aoti_torch_delete_tensor_object(outputs[1]);
+    return isfinite(*logp) ? 0 : NOT_FINITE;
+}
+
+/* nutpie's expand function: what is stored of a draw is the draw. */
+int64_t density_expand(size_t dim, size_t expanded, const double *x, double *out, void *user) {
+    (void)expanded;
     (void)user;
-    if (dim != expanded) return WRONG_SIZE;
-    memcpy(out, q, dim * sizeof(double));
-    return OK;
+    memcpy(out, x, dim * sizeof(double));
+    return 0;
 }

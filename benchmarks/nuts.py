@@ -2,52 +2,30 @@
 
 python -m benchmarks.nuts             the whole comparison, about an hour; writes results.md, .json
 python -m benchmarks.nuts --smoke     a few steps of everything, to see that it runs
-python -m benchmarks.nuts --only bayesmeta NumPyro --problems radon
+python -m benchmarks.nuts --only bayesmeta NumPyro --problems radon --out /tmp/results
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import json
-import os
-import resource
-import signal
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 from benchmarks import problems
-from benchmarks.contest import Budget, Result, arguments, received
-from benchmarks.problems import Problem
+from benchmarks.arena import Arena, Contestant, Run
+from benchmarks.contest import Budget, Result
 from benchmarks.report import Row, write
 from benchmarks.score import Score, gap, pooled, score
 
-ROOT = Path(__file__).parents[1]
 FULL = Budget(chains=4, tune=1000, draws=1000, seed=0)
-SMOKE = Budget(chains=1, tune=30, draws=30, seed=0)
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A peer: the module that runs it, what that must be able to import, and its budgets."""
-
-    name: str
-    module: str
-    imports: tuple[str, ...]
-    packages: tuple[str, ...]
-    budgets: Mapping[str, Budget] = field(default_factory=dict)
-
-    def missing(self) -> str | None:
-        """The first import that is not installed."""
-        return next((i for i in self.imports if importlib.util.find_spec(i) is None), None)
-
-
+SMOKE = Budget(chains=2, tune=50, draws=50, seed=0)
+PROBLEMS = {
+    "eight_schools": problems.eight_schools,
+    "radon": problems.radon,
+    "logistic": problems.logistic,
+}
 # Pyro is slow and gets fewer draws: samples per second are a rate.
 PYRO_BUDGETS = {
     "eight_schools": Budget(chains=2, tune=500, draws=500, seed=0),
@@ -55,66 +33,115 @@ PYRO_BUDGETS = {
     "logistic": Budget(chains=1, tune=200, draws=200, seed=0),
 }
 CONTESTANTS = (
-    Contestant(
-        "bayesmeta", "bayesmeta_nuts", ("bayesmeta",), ("bayesmeta", "torch", "pyro-ppl", "nutpie")
-    ),
+    Contestant("bayesmeta", "bayesmeta_nuts", ("bayesmeta",), ("bayesmeta", "torch", "nutpie")),
     Contestant("nutpie + PyMC", "pymc_nutpie", ("nutpie", "pymc"), ("pymc", "pytensor", "numba")),
     Contestant("Stan (pystan)", "pystan_nuts", ("stan",), ("pystan", "httpstan")),
     Contestant("NumPyro", "numpyro_nuts", ("numpyro",), ("numpyro", "jax", "jaxlib")),
-    Contestant("Pyro NUTS, jit", "pyro_nuts", ("pyro",), (), PYRO_BUDGETS),
+    Contestant("Pyro NUTS, jit", "pyro_nuts", ("pyro",), ("pyro-ppl",), PYRO_BUDGETS),
 )
+Runs = dict[tuple[str, str], list[Run]]
 
 
-@dataclass(frozen=True)
-class Run:
-    """One process: its result and the share of its core it got, or why there is none."""
-
-    result: Result | None = None
-    core_share: float = 0.0
-    failure: str = ""
-
-
-def environment(cache: Path) -> dict[str, str]:
-    """One thread, and caches of this benchmark's own, so that first compilations are first."""
-    threads = ("OMP", "MKL", "OPENBLAS", "NUMBA", "RAYON")
-    return {
-        **os.environ,
-        **{f"{name}_NUM_THREADS": "1" for name in threads},
-        "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-        "JAX_PLATFORMS": "cpu",
-        "XDG_CACHE_HOME": str(cache),
-        "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
-        "TORCH_EXTENSIONS_DIR": str(cache / "extensions"),
-        "PYTENSOR_FLAGS": f"base_compiledir={cache / 'pytensor'}",
-        "NUMBA_CACHE_DIR": str(cache / "numba"),
-        "PYTHONWARNINGS": "ignore",
-    }
-
-
-def run(contestant: Contestant, problem: Path, budget: Budget, options: Options) -> Run:
-    """Run one contestant once, in a process of its own on one core."""
+def collect(chosen: list[Contestant], names: list[str], options: argparse.Namespace) -> Runs:
+    """Run everything, the repeats outermost, so that a busy spell of the machine hits all alike."""
+    runs: Runs = {(name, c.name): [] for name in names for c in chosen}
     with tempfile.TemporaryDirectory() as folder:
-        module = f"benchmarks.peers.{contestant.module}"
-        command = [sys.executable, "-m", module, *arguments(problem, Path(folder), budget)]
-        start, used = time.perf_counter(), _child_seconds()
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment(problem.parent / "cache"),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            preexec_fn=options.pin,
-        )
-        try:
-            _, errors = process.communicate(timeout=options.timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            return Run(failure=f"failed: more than {options.timeout:.0f} s")
-        if process.returncode:
-            lines = errors.strip().splitlines() or [f"exit status {process.returncode}"]
-            return Run(failure=f"failed: {lines[-1][:120]}")
-        share = (_child_seconds() - used) / (time.perf_counter() - start)
-        return Run(received(Path(folder)), share)
+        arena = Arena(options.core, options.timeout, Path(folder) / "cache")
+        for name in names:
+            PROBLEMS[name]().save(Path(folder) / f"{name}.npz")
+        for repeat in range(options.repeats):
+            for name, contestant in [(n, c) for n in names for c in chosen]:
+                done = runs[name, contestant.name]
+                if any(run.failure for run in done):
+                    continue
+                budget = replace(_budget(contestant, name, options.smoke), seed=repeat + 1)
+                run = arena.run(contestant, Path(folder) / f"{name}.npz", budget)
+                done.append(run)
+                print(f"{name}, {contestant.name}, seed {repeat + 1}: {_brief(run)}", flush=True)
+    return runs
+
+
+def _budget(contestant: Contestant, problem: str, smoke: bool) -> Budget:
+    return SMOKE if smoke else contestant.budgets.get(problem, FULL)
+
+
+def _brief(run: Run) -> str:
+    if run.result is None:
+        return run.failure
+    result = run.result
+    return f"{result.sample_s:.2f} s sampling, {result.compile_s:.1f} s compiling"
+
+
+def rows(runs: Runs, chosen: list[Contestant], names: list[str], smoke: bool) -> list[Row]:
+    """Score every run, and compare each contestant's means with the best-sampled one's."""
+    table = []
+    for name in names:
+        results = {c.name: [r.result for r in runs[name, c.name] if r.result] for c in chosen}
+        scores = {who: [score(result) for result in done] for who, done in results.items() if done}
+        pools = {who: pooled(done) for who, done in scores.items()}
+        best = max(pools.values(), key=lambda pool: pool.min_ess, default=None)
+        for contestant in chosen:
+            budget = _budget(contestant, name, smoke)
+            row = Row(name, contestant.name, f"{budget.chains} x ({budget.tune} + {budget.draws})")
+            done = runs[name, contestant.name]
+            failure = next((run.failure for run in done if run.failure), "")
+            if failure or best is None:
+                table.append(replace(row, failure=failure))
+                continue
+            row = _measured(row, done, results[contestant.name], scores[contestant.name])
+            distance = gap(pools[contestant.name], best)
+            table.append(replace(row, gap=distance.largest, disagrees=distance.disagrees))
+    return table
+
+
+def _measured(row: Row, runs: list[Run], results: list[Result], scores: list[Score]) -> Row:
+    rates = [s.min_ess / r.sample_s for s, r in zip(scores, results, strict=True)]
+    again = [result.compile_s for result in results[1:]]
+    return replace(
+        row,
+        sampling_s=median(result.sample_s for result in results),
+        compile_first_s=results[0].compile_s,
+        compile_again_s=median(again) if again else None,
+        min_ess=median(s.min_ess for s in scores),
+        min_ess_per_s=median(rates),
+        rates=rates,
+        slowest=scores[0].slowest,
+        max_rhat=max(s.max_rhat for s in scores),
+        divergences=sum(result.divergences for result in results),
+        core_share=min(run.core_share for run in runs),
+    )
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--smoke", action="store_true", help="a few steps, one seed, not scored")
+    parser.add_argument("--repeats", type=int, default=3, help="seeds; the median is reported")
+    parser.add_argument("--only", nargs="+", choices=[c.name for c in CONTESTANTS])
+    parser.add_argument("--problems", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS))
+    parser.add_argument("--core", type=int, default=0, help="the core that all are pinned to")
+    parser.add_argument("--timeout", type=float, default=1200.0, help="seconds a run may take")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    options = parser.parse_args()
+    if options.smoke:
+        options.repeats = 1
+    return options
+
+
+def main() -> None:
+    """Run, score, print and write."""
+    options = parse()
+    chosen = [c for c in CONTESTANTS if options.only is None or c.name in options.only]
+    runs = collect(chosen, options.problems, options)
+    table = rows(runs, chosen, options.problems, options.smoke)
+    packages = ["numpy", "arviz", *(p for c in chosen for p in c.packages)]
+    out = Path(tempfile.mkdtemp()) if options.smoke else options.out
+    print(write(out, table, packages, options.repeats))
+    print(f"written to {out}")
+    for row in table:
+        if row.disagrees:
+            print(f"DISAGREEMENT: {row.contestant} on {row.problem}: {row.gap:.2f} sd from the best")
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Row:
     gap: float = 0.0
     disagrees: bool = False
     core_share: float = 0.0
-    repeats: int = 0
+    rates: list[float] = field(default_factory=list)
 
 
 def _cells(row: Row, reference: Row | None) -> list[str]:

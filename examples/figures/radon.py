@@ -43,7 +43,9 @@ def draw_shrinkage(no_pooling: torch.Tensor, post: bm.Posterior, path: Path) -> 
     left.set_xlabel("log uranium of the county's soil (log ppm)")
     left.set_ylabel(f"county intercept: basement\n{LOG_RADON}")
     left.set_title("Partial pooling draws counties to the line on uranium", loc="left")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(
+        *left.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
+    )
 
     line = float(gamma0.mean()) + float(gamma1.mean()) * u.numpy()
     # Counties of one size would hide each other: a spread of a few per cent sets them apart.
@@ -117,7 +119,9 @@ def draw_comparison(table: pd.DataFrame, path: Path) -> None:
     axes.set_xlabel("log score minus that of partial pooling (mean a held-out house, ± 1 se)")
     axes.set_ylabel("of the same county, the fit had")
     axes.set_title("Held-out houses: what simpler models lose against partial pooling", loc="left")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False
+    )
     _finish(figure, path)
 
 

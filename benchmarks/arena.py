@@ -1,0 +1,115 @@
+"""Runs one contestant once: a process of its own, one core, one thread, caches of the benchmark."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.contest import Budget, Result, arguments, received
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A sampler: the module that runs it, what that imports, and budgets other than the usual."""
+
+    name: str
+    module: str
+    imports: tuple[str, ...]
+    packages: tuple[str, ...]
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
+
+    def missing(self) -> str | None:
+        """The first import that is not installed."""
+        return next((i for i in self.imports if importlib.util.find_spec(i) is None), None)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A result and the share of its core the process got, or why there is none."""
+
+    result: Result | None = None
+    core_share: float = 0.0
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Where the contestants run: which core, for how long at most, and with which caches."""
+
+    core: int
+    timeout_s: float
+    cache: Path
+
+    def run(self, contestant: Contestant, problem: Path, budget: Budget) -> Run:
+        """Run to the end, to failure or to the time limit."""
+        missing = contestant.missing()
+        if missing is not None:
+            return Run(failure=f"not installed: {missing}")
+        with tempfile.TemporaryDirectory() as folder:
+            module = f"benchmarks.peers.{contestant.module}"
+            command = [sys.executable, "-m", module, *arguments(problem, Path(folder), budget)]
+            start, used = time.perf_counter(), _child_seconds()
+            failure = self._finish(command)
+            if failure:
+                return Run(failure=failure)
+            share = (_child_seconds() - used) / (time.perf_counter() - start)
+            return Run(received(Path(folder)), share)
+
+    def _finish(self, command: list[str]) -> str:
+        """Wait for the process and say how it failed, if it did."""
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=self._environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=self._pin,
+        )
+        try:
+            _, errors = process.communicate(timeout=self.timeout_s)
+        except subprocess.TimeoutExpired:
+            # The whole group: some samplers start workers.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            return f"failed: more than {self.timeout_s:.0f} s"
+        if process.returncode == 0:
+            return ""
+        print(errors, file=sys.stderr)
+        last = (errors.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
+        return f"failed: {last[:120]}"
+
+    def _pin(self) -> None:
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, {self.core})
+
+    def _environment(self) -> dict[str, str]:
+        threads = ("OMP", "MKL", "OPENBLAS", "NUMBA", "RAYON")
+        return {
+            **os.environ,
+            **{f"{name}_NUM_THREADS": "1" for name in threads},
+            "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+            "JAX_PLATFORMS": "cpu",
+            "XDG_CACHE_HOME": str(self.cache),
+            "TORCHINDUCTOR_CACHE_DIR": str(self.cache / "inductor"),
+            "TORCH_EXTENSIONS_DIR": str(self.cache / "extensions"),
+            "PYTENSOR_FLAGS": f"base_compiledir={self.cache / 'pytensor'}",
+            "PYTHONWARNINGS": "ignore",
+        }
+
+
+def _child_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

@@ -1,0 +1,88 @@
+"""Edges are found through vmap and networks, and none is reported that does not exist."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import torch
+
+import bayesmeta as bm
+
+TASKS = bm.Tasks.from_arrays(
+    torch.arange(6, dtype=torch.float64).reshape(3, 2),
+    {"a": torch.ones(3, 2, dtype=torch.float64), "unread": torch.ones(3, 1), "k": [[0], [1], [1]]},
+)
+
+
+def test_edges_through_vmap() -> None:
+    def model(tasks: bm.Tasks) -> None:
+        w = pyro.sample("w", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        pyro.sample("unused", dist.Normal(0.0, 1.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            effect = pyro.sample("effect", dist.Normal(0.0, 1.0))
+            mean = torch.vmap(lambda e: e * w[0] + w[1])(effect)
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(mean + tasks.x["a"], 1.0), obs=tasks.y)
+
+    node = bm.structure(model, TASKS).nodes["y"]
+    assert node.parents == ("w", "effect")
+    assert node.inputs == ("a",)
+
+
+def test_edges_through_a_network() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(1, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
+    net.double()
+
+    def model(tasks: bm.Tasks) -> None:
+        pyro.module("net", net)
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            effect = pyro.sample("effect", dist.Normal(0.0, 1.0))
+            other = pyro.sample("other", dist.Normal(0.0, 1.0))
+            pyro.deterministic("shown", other**2)
+            mean = net(effect[..., None])[..., 0]
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(mean, 1.0), obs=tasks.y)
+
+    before = list(net.parameters())
+    found = bm.structure(model, TASKS)
+    weights = tuple(f"net$$${name}" for name, _ in net.named_parameters())
+    assert found.theta == weights
+    assert found.nodes["y"].parents == (*weights, "effect")
+    assert found.nodes["shown"].parents == ("other",)
+    assert all(a is b for a, b in zip(before, net.parameters(), strict=True))
+
+
+def test_flat_points_and_integer_columns() -> None:
+    """A ReLU that is flat where it stands still is an edge; so is an integer column."""
+
+    def model(tasks: bm.Tasks) -> None:
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        level = pyro.sample("level", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            effect = pyro.sample("effect", dist.Normal(torch.relu(mu - 100.0), 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                mean = effect + level[tasks.x["k"]]
+                pyro.sample("y", dist.Normal(mean, 1.0), obs=tasks.y)
+
+    nodes = bm.structure(model, TASKS).nodes
+    assert nodes["effect"].parents == ("mu",)
+    assert nodes["y"].parents == ("level", "effect")
+    assert nodes["y"].inputs == ("k",)
+
+
+def test_a_chain_is_not_closed() -> None:
+    def model(tasks: bm.Tasks) -> None:
+        a = pyro.sample("top", dist.Normal(0.0, 1.0))
+        b = pyro.sample("middle", dist.Normal(a, 1.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            c = pyro.sample("effect", dist.Normal(b, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(c, 1.0), obs=tasks.y)
+
+    nodes = bm.structure(model, TASKS).nodes
+    assert {n: node.parents for n, node in nodes.items()} == {
+        "top": (),
+        "middle": ("top",),
+        "effect": ("middle",),
+        "y": ("effect",),
+    }
