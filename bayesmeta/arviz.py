@@ -94,9 +94,7 @@ def values(posterior: Posterior) -> xr.Dataset:
 def summary(posterior: Posterior, kind: str = "all") -> pd.DataFrame:
     """ArviZ's table of theta and phi; for a point estimate, a table of its values.
 
-    Args:
-        posterior: the posterior.
-        kind: "all", "stats" or "diagnostics", as ArviZ has them.
+    The kind is "all", "stats" or "diagnostics", as ArviZ has them.
     """
     dataset = values(posterior)
     if dataset.sizes["chain"] * dataset.sizes["draw"] == 1:

@@ -42,7 +42,7 @@ def check_sites(sites: Mapping[str, Site], tasks: Tasks) -> None:
     _check_tasks_plate(random)
     for site in random:
         _check_plates(site, tasks)
-        if not site.is_observed and DATA not in plate_names(site):
+        if not site.is_observed and not site.is_param and DATA not in plate_names(site):
             _check_latent(site, tasks)
     observed = [s for s in random if s.is_observed and not is_factor(s)]
     if not observed:
@@ -65,8 +65,8 @@ def check_levels(sites: Mapping[str, Site], parents: Mapping[str, tuple[str, ...
         for parent in parents[name]:
             if TASKS in plate_names(sites[parent]):
                 raise StructureError(
-                    f"site '{name}' is outside the plate '{TASKS}', but reads '{parent}' inside it; "
-                    "tasks must be independent given theta. Move it into the plate, or make it "
+                    f"site '{name}' is outside the plate '{TASKS}', but reads '{parent}' inside "
+                    "it; tasks must be independent given theta. Move it into the plate, or make it "
                     "pyro.deterministic if it only reports"
                 )
 

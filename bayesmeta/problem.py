@@ -225,10 +225,9 @@ def run(
         SiteNameError: where two sample statements share a name.
     """
     recorder, guard = _Recorder(choose, provenance), _SubsampleGuard()
-    store = pyro.get_param_store().scope()
-    with at_dtype(tasks.dtype), pyro.validation_enabled(False), store, _modules_read_params():
-        with guard, recorder:
-            model(tasks)
+    store, modules = pyro.get_param_store().scope(), _modules_read_params()
+    with at_dtype(tasks.dtype), pyro.validation_enabled(False), store, modules, guard, recorder:
+        model(tasks)
     if guard.plates:
         raise SiteNameError(
             f"plate '{guard.plates[0]}' takes a subsample of its own; drop subsample_size, since "

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import resource
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,10 +34,9 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Run:
-    """A result and the share of its core the process got, or why there is none."""
+    """A result, or why there is none."""
 
     result: Result | None = None
-    core_share: float = 0.0
     failure: str = ""
 
 
@@ -59,12 +56,8 @@ class Arena:
         with tempfile.TemporaryDirectory() as folder:
             module = f"benchmarks.peers.{contestant.module}"
             command = [sys.executable, "-m", module, *arguments(problem, Path(folder), budget)]
-            start, used = time.perf_counter(), _child_seconds()
             failure = self._finish(command)
-            if failure:
-                return Run(failure=failure)
-            share = (_child_seconds() - used) / (time.perf_counter() - start)
-            return Run(received(Path(folder)), share)
+            return Run(failure=failure) if failure else Run(received(Path(folder)))
 
     def _finish(self, command: list[str]) -> str:
         """Wait for the process and say how it failed, if it did."""
@@ -108,8 +101,3 @@ class Arena:
             "PYTENSOR_FLAGS": f"base_compiledir={self.cache / 'pytensor'}",
             "PYTHONWARNINGS": "ignore",
         }
-
-
-def _child_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,16 +26,32 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Seconds:
+    """Wall time and processor time, of this process and of its finished children."""
+
+    wall: float
+    cpu: float
+
+    def __sub__(self, earlier: Seconds) -> Seconds:
+        return Seconds(self.wall - earlier.wall, self.cpu - earlier.cpu)
+
+
+def now() -> Seconds:
+    """Read both clocks; only differences mean something."""
+    times = os.times()
+    return Seconds(time.perf_counter(), sum(times[:4]))
+
+
+@dataclass(frozen=True)
 class Result:
     """What a contestant gives back: draws (chain, draw, ...) and what they cost.
 
-    `sample_s` is wall time from a compiled model to draws, tuning included; `compile_s` is all that
-    comes before it.
+    `sampling` is from a compiled model to draws, tuning included; `compiling` is all before it.
     """
 
     draws: Arrays
-    compile_s: float
-    sample_s: float
+    compiling: Seconds
+    sampling: Seconds
     divergences: int
 
 
@@ -45,7 +63,7 @@ def serve(sample: Sampler) -> None:
     problem, out = Problem.load(Path(sys.argv[1])), Path(sys.argv[2])
     result = sample(problem, Budget(**json.loads(sys.argv[3])))
     np.savez(out / "draws.npz", **scored(problem.name, result.draws))  # type: ignore[arg-type]
-    costs = {name: getattr(result, name) for name in ("compile_s", "sample_s", "divergences")}
+    costs = [asdict(result.compiling), asdict(result.sampling), result.divergences]
     (out / "costs.json").write_text(json.dumps(costs))
 
 
@@ -56,5 +74,6 @@ def arguments(problem: Path, out: Path, budget: Budget) -> list[str]:
 
 def received(out: Path) -> Result:
     """Read what `serve` wrote."""
+    compiling, sampling, divergences = json.loads((out / "costs.json").read_text())
     with np.load(out / "draws.npz") as draws:
-        return Result(draws=dict(draws), **json.loads((out / "costs.json").read_text()))
+        return Result(dict(draws), Seconds(**compiling), Seconds(**sampling), divergences)

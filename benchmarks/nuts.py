@@ -17,7 +17,7 @@ from benchmarks import problems
 from benchmarks.arena import Arena, Contestant, Run
 from benchmarks.contest import Budget, Result
 from benchmarks.report import Row, write
-from benchmarks.score import Score, gap, pooled, score
+from benchmarks.score import Gap, Score, gap, pooled, score_draws
 
 FULL = Budget(chains=4, tune=1000, draws=1000, seed=0)
 SMOKE = Budget(chains=2, tune=50, draws=50, seed=0)
@@ -69,46 +69,53 @@ def _brief(run: Run) -> str:
     if run.result is None:
         return run.failure
     result = run.result
-    return f"{result.sample_s:.2f} s sampling, {result.compile_s:.1f} s compiling"
+    return f"{result.sampling.wall:.2f} s sampling, {result.compiling.wall:.1f} s compiling"
 
 
 def rows(runs: Runs, chosen: list[Contestant], names: list[str], smoke: bool) -> list[Row]:
     """Score every run, and compare each contestant's means with the best-sampled one's."""
-    table = []
-    for name in names:
-        results = {c.name: [r.result for r in runs[name, c.name] if r.result] for c in chosen}
-        scores = {who: [score(result) for result in done] for who, done in results.items() if done}
-        pools = {who: pooled(done) for who, done in scores.items()}
-        best = max(pools.values(), key=lambda pool: pool.min_ess, default=None)
-        for contestant in chosen:
-            budget = _budget(contestant, name, smoke)
-            row = Row(name, contestant.name, f"{budget.chains} x ({budget.tune} + {budget.draws})")
-            done = runs[name, contestant.name]
-            failure = next((run.failure for run in done if run.failure), "")
-            if failure or best is None:
-                table.append(replace(row, failure=failure))
-                continue
-            row = _measured(row, done, results[contestant.name], scores[contestant.name])
-            distance = gap(pools[contestant.name], best)
-            table.append(replace(row, gap=distance.largest, disagrees=distance.disagrees))
-    return table
+    return [row for name in names for row in _rows_of_one(runs, chosen, name, smoke)]
 
 
-def _measured(row: Row, runs: list[Run], results: list[Result], scores: list[Score]) -> Row:
-    rates = [s.min_ess / r.sample_s for s, r in zip(scores, results, strict=True)]
-    again = [result.compile_s for result in results[1:]]
+def _rows_of_one(runs: Runs, chosen: list[Contestant], name: str, smoke: bool) -> list[Row]:
+    scored = []
+    for contestant in chosen:
+        budget = _budget(contestant, name, smoke)
+        row = Row(name, contestant.name, f"{budget.chains} x ({budget.tune} + {budget.draws})")
+        done = runs[name, contestant.name]
+        failure = next((run.failure for run in done if run.failure), "")
+        results = [run.result for run in done if run.result]
+        scores = [] if failure else [score_draws(result) for result in results]
+        scored.append((row, failure, results, scores))
+    pools = [pooled(scores) for _, _, _, scores in scored if scores]
+    best = max(pools, key=lambda pool: pool.min_ess, default=None)
+    return [
+        replace(row, failure=failure)
+        if failure or best is None
+        else _measured(row, results, scores, gap(pooled(scores), best))
+        for row, failure, results, scores in scored
+    ]
+
+
+def _measured(row: Row, results: list[Result], scores: list[Score], distance: Gap) -> Row:
+    both = list(zip(scores, results, strict=True))
+    rates = [score.min_ess / result.sampling.wall for score, result in both]
+    again = [result.compiling.wall for result in results[1:]]
     return replace(
         row,
-        sampling_s=median(result.sample_s for result in results),
-        compile_first_s=results[0].compile_s,
+        sampling_s=median(result.sampling.wall for result in results),
+        compile_first_s=results[0].compiling.wall,
         compile_again_s=median(again) if again else None,
         min_ess=median(s.min_ess for s in scores),
         min_ess_per_s=median(rates),
+        min_ess_per_cpu_s=median(score.min_ess / result.sampling.cpu for score, result in both),
         rates=rates,
         slowest=scores[0].slowest,
         max_rhat=max(s.max_rhat for s in scores),
+        gap=distance.largest,
+        disagrees=distance.disagrees,
         divergences=sum(result.divergences for result in results),
-        core_share=min(run.core_share for run in runs),
+        core_share=median(result.sampling.cpu / result.sampling.wall for result in results),
     )
 
 
@@ -140,7 +147,9 @@ def main() -> None:
     print(f"written to {out}")
     for row in table:
         if row.disagrees:
-            print(f"DISAGREEMENT: {row.contestant} on {row.problem}: {row.gap:.2f} sd from the best")
+            print(
+                f"DISAGREEMENT: {row.contestant} on {row.problem}: {row.gap:.2f} sd from the best"
+            )
 
 
 if __name__ == "__main__":

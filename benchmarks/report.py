@@ -19,6 +19,7 @@ COLUMNS = (
     "min ESS",
     "min ESS/s",
     "of bayesmeta's",
+    "min ESS/CPU s",
     "max R-hat",
     "divergences",
     "gap/sd",
@@ -39,6 +40,7 @@ class Row:
     compile_again_s: float | None = None
     min_ess: float = 0.0
     min_ess_per_s: float = 0.0
+    min_ess_per_cpu_s: float = 0.0
     slowest: str = ""
     max_rhat: float = 0.0
     divergences: int = 0
@@ -63,6 +65,7 @@ def _cells(row: Row, reference: Row | None) -> list[str]:
         f"{row.min_ess:.0f} ({row.slowest})",
         f"{row.min_ess_per_s:,.1f}",
         ratio,
+        f"{row.min_ess_per_cpu_s:,.1f}",
         f"{row.max_rhat:.3f}",
         f"{row.divergences}",
         f"{row.gap:.2f}" + (" DISAGREES" if row.disagrees else ""),
@@ -106,13 +109,13 @@ def versions(packages: list[str]) -> dict[str, str]:
     return found
 
 
-NOTES = """Medians over {repeats} seeds, one core, each contestant in a process of its own, all in one run.
-Min ESS is the smallest bulk ESS over the shared parameters and those of every task. Sampling time
+NOTES = """Medians over {repeats} seeds, one core, each contestant in a process of its own, all in one run
+("divergences" is the sum over the seeds). Min ESS is the smallest bulk ESS over the shared parameters and those of every task. Sampling time
 includes tuning and excludes compilation, which is given apart: at the first run, and again in a
 new process. "gap/sd" is the largest distance of a posterior mean from that of the contestant with
 the most ESS, in posterior standard deviations (short runs have Monte Carlo error). "core share" is
-the share of its core a contestant got: below about 0.95 something else ran there and its time is
-too long.
+processor time over wall time while sampling: below about 0.95 the contestant waited, for its core
+or for itself, and ESS per CPU second is the steadier figure.
 """
 
 

@@ -37,7 +37,7 @@ def _flat(values: Arrays, names: list[str]) -> NDArray[np.float64]:
     return np.concatenate([np.ravel(values[name]) for name in names])
 
 
-def score(result: Result) -> Score:
+def score_draws(result: Result) -> Score:
     """Bulk ESS and rank-normalised R-hat of each scored number (Vehtari et al. 2021)."""
     names = sorted(result.draws)
     draws = az.convert_to_dataset(result.draws)

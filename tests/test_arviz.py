@@ -18,8 +18,7 @@ from bayesmeta.models import normal_means
 from bayesmeta.phi import Joint
 from bayesmeta.theta.base import Fit
 
-NAMES = ("left", "empty", "right")
-SIZES = (3, 0, 2)
+NAMES, SIZES = ("left", "empty", "right"), (3, 0, 2)
 
 
 def model(tasks: bm.Tasks) -> None:

@@ -51,7 +51,7 @@ def pyro_terms(density: Density, values: dict[str, Tensor], tasks: bm.Tasks) -> 
                 pyro.get_param_store().setdefault(node.name, values[node.name], constraint)
         trace = poutine.trace(poutine.condition(density.model, whole)).get_trace(tasks)
         trace.compute_log_prob()
-    for name, site in trace.nodes.items():
+    for site in trace.nodes.values():
         if site["type"] != "sample" or type(site["fn"]).__name__ == "_Subsample":
             continue
         plates = {f.name for f in site["cond_indep_stack"]}
@@ -184,7 +184,7 @@ def test_captured_graph_takes_other_data_and_vmaps(name: str) -> None:
         return tuple(density.terms(theta, phi, tasks.with_tensors(data)))
 
     graph = capture(terms, [theta, phi, *tasks.tensors()])
-    other = tasks[list(range(1, tasks.num_tasks)) + [0]]
+    other = tasks[[*range(1, tasks.num_tasks), 0]]
     assert other.ragged
     points = [point(density, other, seed) for seed in range(5)]
     for at in points:

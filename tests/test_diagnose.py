@@ -67,7 +67,7 @@ def sampled(variational: bm.Posterior) -> bm.Posterior:
 
 @pytest.fixture(scope="module")
 def centred() -> bm.Posterior:
-    theta = bm.NUTS(noncentred=(), chains=2, tune=200, draws=200, compile=False)
+    theta = bm.NUTS(noncentred=(), chains=2, tune=100, draws=100, compile=False)
     return bm.fit(eight_schools.model, eight_schools.tasks(), theta=theta, progress=False)
 
 

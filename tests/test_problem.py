@@ -30,8 +30,7 @@ def fails(tasks: bm.Tasks) -> None:
     raise RuntimeError("no")
 
 
-@pytest.mark.parametrize("default", [torch.float32, torch.float64])
-@pytest.mark.parametrize("validate", [True, False])
+@pytest.mark.parametrize(("default", "validate"), [(torch.float32, True), (torch.float64, False)])
 def test_the_callers_state_is_left_as_found(default: torch.dtype, validate: bool) -> None:
     pyro.clear_param_store()
     pyro.param("mine", torch.tensor(3.0))
@@ -52,7 +51,7 @@ def test_the_callers_state_is_left_as_found(default: torch.dtype, validate: bool
                 bm.structure(fails, tasks)
             assert torch.equal(torch.random.get_rng_state(), state)
             assert pyro.poutine.runtime._PYRO_STACK == []
-            assert dist.Distribution is not None and dist.Normal._validate_args is validate
+            assert dist.Normal._validate_args is validate
         assert torch.get_default_dtype() is default
         assert list(pyro.get_param_store().keys()) == ["mine"]
         assert all(a is b for a, b in zip(own, NET.parameters(), strict=True))
@@ -83,9 +82,9 @@ def test_predictions_without_floating_columns_keep_float64() -> None:
 def test_same_seed_same_posterior() -> None:
     tasks = normal_means.tasks()
     fits = [
-        bm.fit(
-            model, tasks, theta=bm.Point(adam=bm.Adam(steps=3)), seed=s, progress=False
-        ).theta["level"]
+        bm.fit(model, tasks, theta=bm.Point(adam=bm.Adam(steps=3)), seed=s, progress=False).theta[
+            "level"
+        ]
         for s in (1, 1)
     ]
     assert torch.equal(*fits)

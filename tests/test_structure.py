@@ -188,9 +188,9 @@ def test_fit_refuses_before_any_inference(case: str, monkeypatch: pytest.MonkeyP
 
 def no_phi(tasks: bm.Tasks) -> None:
     mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
-    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
-        with pyro.plate("data", tasks.num_data, dim=-1):
-            pyro.sample("y", dist.Normal(mu, 1.0), obs=tasks.y)
+    by_task, by_row = pyro.plate("tasks", tasks.num_tasks, dim=-2), pyro.plate("data", 3, dim=-1)
+    with by_task, by_row:
+        pyro.sample("y", dist.Normal(mu, 1.0), obs=tasks.y)
 
 
 def discrete(tasks: bm.Tasks) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pyro
 import pyro.distributions as dist
 
 import bayesmeta as bm
-from benchmarks.contest import Budget, Result, serve
+from benchmarks.contest import Budget, Result, now, serve
 from benchmarks.problems import Problem
 
 
@@ -83,11 +82,11 @@ def fit(problem: Problem, tasks: bm.Tasks, budget: Budget) -> bm.Posterior:
 def sample(problem: Problem, budget: Budget) -> Result:
     """Fit once with a few draws, which compiles, and then in earnest."""
     tasks = as_tasks(problem)
-    start = time.perf_counter()
+    start = now()
     fit(problem, tasks, Budget(chains=1, tune=20, draws=20, seed=budget.seed))
-    compiled = time.perf_counter()
+    compiled = now()
     post = fit(problem, tasks, budget)
-    end = time.perf_counter()
+    end = now()
     draws = {name: value.numpy() for name, value in {**post.theta, **post.phi}.items()}
     divergences = int(post.stats["diverging"].sum())
     return Result(draws, compiled - start, end - compiled, divergences)

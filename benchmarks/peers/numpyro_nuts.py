@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import jax
@@ -12,7 +11,7 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro.infer import MCMC, NUTS
 
-from benchmarks.contest import Budget, Result, serve
+from benchmarks.contest import Budget, Result, now, serve
 from benchmarks.problems import Problem
 
 
@@ -80,11 +79,11 @@ def sample(problem: Problem, budget: Budget) -> Result:
         return mcmc.get_samples(group_by_chain=True), mcmc.get_extra_fields()
 
     key = jax.random.PRNGKey(budget.seed)
-    start = time.perf_counter()
+    start = now()
     compiled_run = jax.jit(run).lower(key).compile()
-    compiled = time.perf_counter()
+    compiled = now()
     draws, extra = jax.block_until_ready(compiled_run(key))
-    end = time.perf_counter()
+    end = now()
     arrays = {name: np.asarray(value) for name, value in draws.items()}
     if problem.name == "logistic":
         arrays["z"] = arrays["z"].squeeze(-2)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import nutpie
 import pymc as pm
 
-from benchmarks.contest import Budget, Result, serve
+from benchmarks.contest import Budget, Result, now, serve
 from benchmarks.problems import Arrays, Problem
 
 
@@ -47,11 +46,11 @@ MODELS: dict[str, Callable[[Arrays], None]] = {
 
 def sample(problem: Problem, budget: Budget) -> Result:
     """Chains one after the other on one core."""
-    start = time.perf_counter()
+    start = now()
     with pm.Model() as model:
         MODELS[problem.name](problem.data)
     compiled_model = nutpie.compile_pymc_model(model, backend="numba")
-    compiled = time.perf_counter()
+    compiled = now()
     trace = nutpie.sample(
         compiled_model,
         chains=budget.chains,
@@ -61,7 +60,7 @@ def sample(problem: Problem, budget: Budget) -> Result:
         seed=budget.seed,
         progress_bar=False,
     )
-    end = time.perf_counter()
+    end = now()
     names = [variable.name for variable in model.free_RVs]
     draws = {name: trace.posterior[name].values for name in names}
     divergences = int(trace.sample_stats["diverging"].values.sum())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pyro
@@ -12,7 +11,7 @@ from pyro.infer import MCMC, NUTS
 from pyro.infer.mcmc.util import initialize_model
 from torch import Tensor
 
-from benchmarks.contest import Budget, Result, serve
+from benchmarks.contest import Budget, Result, now, serve
 from benchmarks.problems import Problem
 
 
@@ -62,7 +61,7 @@ def sample(problem: Problem, budget: Budget) -> Result:
     data = {name: torch.as_tensor(value) for name, value in problem.data.items()}
     if "county" in data:
         data["county"] = data["county"].long()
-    start = time.perf_counter()
+    start = now()
     initial, potential, transforms, _ = initialize_model(
         MODELS[problem.name],
         model_kwargs=data,
@@ -76,7 +75,7 @@ def sample(problem: Problem, budget: Budget) -> Result:
     # torch.jit specialises on its first few calls.
     for _ in range(5):
         torch.autograd.grad(potential(at), list(at.values()))
-    compiled = time.perf_counter()
+    compiled = now()
     kernel = NUTS(potential_fn=potential)
     mcmc = MCMC(
         kernel,
@@ -89,7 +88,7 @@ def sample(problem: Problem, budget: Budget) -> Result:
         disable_progbar=True,
     )
     mcmc.run()
-    end = time.perf_counter()
+    end = now()
     draws = {name: value.numpy() for name, value in mcmc.get_samples(group_by_chain=True).items()}
     if problem.name == "logistic":
         draws["z"] = draws["z"].squeeze(-2)

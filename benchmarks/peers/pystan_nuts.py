@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
 import stan
 
-from benchmarks.contest import Budget, Result, serve
+from benchmarks.contest import Budget, Result, now, serve
 from benchmarks.problems import Arrays, Problem
 
 EIGHT_SCHOOLS = """
@@ -82,13 +81,11 @@ def chain_first(fit: Any, budget: Budget) -> Arrays:
 
 def sample(problem: Problem, budget: Budget) -> Result:
     """Chains share one core; wall time includes pystan's own server and its parsing of draws."""
-    start = time.perf_counter()
+    start = now()
     model = stan.build(CODE[problem.name], data=stan_data(problem), random_seed=budget.seed)
-    compiled = time.perf_counter()
-    fit = model.sample(
-        num_chains=budget.chains, num_warmup=budget.tune, num_samples=budget.draws
-    )
-    end = time.perf_counter()
+    compiled = now()
+    fit = model.sample(num_chains=budget.chains, num_warmup=budget.tune, num_samples=budget.draws)
+    end = now()
     return Result(
         chain_first(fit, budget), compiled - start, end - compiled, int(fit["divergent__"].sum())
     )
