@@ -76,8 +76,8 @@ def why_unavailable() -> str | None:
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         return (
-            f"no C++ compiler ('{compiler}') was found, so densities run uncompiled and sampling is "
-            "slower; install g++, or set CXX"
+            f"no C++ compiler ('{compiler}') was found, so densities run uncompiled and sampling "
+            "is slower; install g++, or set CXX"
         )
     try:
         _bridge()

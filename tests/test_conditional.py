@@ -1,4 +1,4 @@
-"""Draws and modes of p(phi | theta, D) against quadrature, where the conditional is not Gaussian."""
+"""Draws and modes of p(phi | theta, D) against quadrature, where it is not Gaussian."""
 
 from __future__ import annotations
 
