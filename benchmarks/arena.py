@@ -96,6 +96,7 @@ class Arena:
             "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
             "JAX_PLATFORMS": "cpu",
             "XDG_CACHE_HOME": str(self.cache),
+            "BAYESMETA_CACHE": str(self.cache / "bayesmeta"),
             "TORCHINDUCTOR_CACHE_DIR": str(self.cache / "inductor"),
             "TORCH_EXTENSIONS_DIR": str(self.cache / "extensions"),
             "PYTENSOR_FLAGS": f"base_compiledir={self.cache / 'pytensor'}",

@@ -109,13 +109,14 @@ def versions(packages: list[str]) -> dict[str, str]:
     return found
 
 
-NOTES = """Medians over {repeats} seeds, one core, each contestant in a process of its own, all in one run
-("divergences" is the sum over the seeds). Min ESS is the smallest bulk ESS over the shared parameters and those of every task. Sampling time
-includes tuning and excludes compilation, which is given apart: at the first run, and again in a
-new process. "gap/sd" is the largest distance of a posterior mean from that of the contestant with
-the most ESS, in posterior standard deviations (short runs have Monte Carlo error). "core share" is
-processor time over wall time while sampling: below about 0.95 the contestant waited, for its core
-or for itself, and ESS per CPU second is the steadier figure.
+NOTES = """Medians over {repeats} seeds ("divergences" is their sum), one core, each contestant in
+a process of its own, all in one run. Min ESS is the smallest bulk ESS over the shared parameters
+and those of every task. Sampling time includes tuning and excludes compilation, which is given
+apart: at the first run, and again in a new process. "gap/sd" is the largest distance of a
+posterior mean from that of the contestant with the most ESS, in posterior standard deviations
+(short runs have Monte Carlo error). "core share" is processor time over wall time while sampling:
+below about 0.95 the contestant waited, for its core or for itself, and ESS per CPU second is the
+steadier figure.
 """
 
 

@@ -90,8 +90,9 @@ def draw_new_county(
     axes[1].set_title("Its unseen basements, and what is predicted", loc="left")
     axes[1].set_xlabel(f"basement {LOG_RADON}")
     _gains(axes[2], scores, shades)
-    axes[2].set_title("How much better the unseen houses score", loc="left")
-    axes[2].set_xlabel("houses seen")
+    axes[2].set_title("Gain on the unseen houses", loc="left")
+    repeats = len(scores[0])
+    axes[2].set_xlabel(f"houses seen ({repeats} random choices of them; bars: mean)")
     axes[2].set_ylabel("gain in log score over none seen\n(mean a house)")
     _finish(figure, path)
 
@@ -117,8 +118,8 @@ def draw_comparison(table: pd.DataFrame, path: Path) -> None:
     labels = zip(groups["county's houses"], groups["houses"], strict=True)
     axes.set_yticks(places, [f"{group}\n({count} houses)" for group, count in labels])
     axes.set_xlabel("log score minus that of partial pooling (mean a held-out house, ± 1 se)")
-    axes.set_ylabel("of the same county, the fit had")
-    axes.set_title("Held-out houses: what simpler models lose against partial pooling", loc="left")
+    axes.set_ylabel("houses of the county seen by the fit")
+    axes.set_title("Held-out houses: simpler models against partial pooling", loc="left")
     figure.legend(
         *axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False
     )
@@ -173,8 +174,6 @@ def _gains(axes: Axes, scores: Mapping[int, torch.Tensor], shades: Mapping[int, 
         axes.plot(place, gain.mean(), "_", color="black", ms=30, mew=2)
     axes.set_xticks(range(len(shown)), [str(shots) for shots in shown])
     axes.set_xlim(-0.6, len(shown) - 0.4)
-    note = f"dots: {len(scores[0])} random choices of\nthe houses seen; bars: mean"
-    axes.text(0.02, 0.99, note, transform=axes.transAxes, va="top", fontsize=9)
 
 
 def _first(draws: torch.Tensor) -> np.ndarray:
