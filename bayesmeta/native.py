@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
 
 _KINDS = {torch.float64: b"d", torch.int64: b"l", torch.bool: b"?"}
 _MAX_INPUTS = 250
@@ -46,6 +47,8 @@ class NativeDensity:
         # Bound by address: they must live as long as this object.
         self._data = [x.detach().contiguous() for x in data]
         for x in self._data:
+            if x.dtype not in _KINDS:
+                raise OSError(f"a column of dtype {x.dtype} cannot be bound; float64 is expected")
             shape, strides = (
                 (ctypes.c_int64 * x.dim())(*x.shape),
                 (ctypes.c_int64 * x.dim())(*x.stride()),
@@ -101,7 +104,7 @@ def build(graph: GraphModule, q: Tensor, data: Sequence[Tensor], runners: int = 
     Raises:
         OSError: where the compiled density does not load.
     """
-    graph, kept = _prepare(graph, len(data))
+    graph, kept = _prepare(_pure(graph, q, data), len(data))
     used = [data[i].detach().contiguous() for i in kept]
     if len(used) > _MAX_INPUTS:
         raise OSError(f"a compiled density takes at most {_MAX_INPUTS} columns, not {len(used)}")
@@ -111,7 +114,20 @@ def build(graph: GraphModule, q: Tensor, data: Sequence[Tensor], runners: int = 
     if not _is_whole(model):
         _compile(graph, inputs, model)
         seconds = time.perf_counter() - began
-    return NativeDensity(model, len(q), used, runners, seconds)
+    density = NativeDensity(model, len(q), used, runners, seconds)
+    # An operation that AOTInductor has no C entry for fails at the first call, not before.
+    density(q.detach().numpy())
+    return density
+
+
+def _pure(graph: GraphModule, q: Tensor, data: Sequence[Tensor]) -> GraphModule:
+    """The graph without in-place operations, which folding would repeat, and with dense outputs."""
+
+    def outputs(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+        value, gradient = graph(*inputs)
+        return value.clone(), gradient.clone(memory_format=torch.contiguous_format)
+
+    return make_fx(torch.func.functionalize(outputs, remove="mutations"))(q.detach(), *data)
 
 
 def _prepare(graph: GraphModule, count: int) -> tuple[GraphModule, list[int]]:

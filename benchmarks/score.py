@@ -37,12 +37,23 @@ def _flat(values: Arrays, names: list[str]) -> NDArray[np.float64]:
     return np.concatenate([np.ravel(values[name]) for name in names])
 
 
+def _two_chains(draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    """ArviZ wants two chains for R-hat; the halves of a lone one will do."""
+    if len(draws) > 1:
+        return draws
+    half = draws.shape[1] // 2
+    return np.concatenate([draws[:, :half], draws[:, half : 2 * half]])
+
+
 def score_draws(result: Result) -> Score:
     """Bulk ESS and rank-normalised R-hat of each scored number (Vehtari et al. 2021)."""
     names = sorted(result.draws)
     draws = az.convert_to_dataset(result.draws)
     ess = {name: value.values for name, value in az.ess(draws, method="bulk").items()}
-    rhat = {name: value.values for name, value in az.rhat(draws).items()}
+    halves = az.convert_to_dataset(
+        {name: _two_chains(value) for name, value in result.draws.items()}
+    )
+    rhat = {name: value.values for name, value in az.rhat(halves).items()}
     smallest = {name: float(np.min(value)) for name, value in ess.items()}
     slowest = min(smallest, key=lambda name: smallest[name])
     return Score(

@@ -108,6 +108,22 @@ def test_a_damaged_cache_entry_is_built_anew(cache, density, tmp_path, monkeypat
         assert not native._is_whole(path)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [lambda q: q.sum(), lambda q: torch.zeros(DIM, dtype=q.dtype).add_(q).square().sum()],
+    ids=["gradient without strides", "in-place on a constant"],
+)
+def test_graphs_that_a_plain_copy_or_fold_would_get_wrong(cache, function):
+    q = torch.zeros(DIM, dtype=torch.float64)
+    graph = capture(value_and_gradient(function, 1), [q])
+    density = native.build(graph, q, [])
+    for point in points(3):
+        value, gradient = density(point)
+        expected = graph(torch.from_numpy(point))
+        assert value == pytest.approx(expected[0].item(), abs=1e-12)
+        assert np.allclose(gradient, expected[1].numpy(), atol=1e-12, rtol=0)
+
+
 def test_without_a_compiler_it_says_so(monkeypatch):
     monkeypatch.setenv("CXX", "/nowhere/g++")
     native.why_unavailable.cache_clear()
