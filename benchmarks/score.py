@@ -50,10 +50,8 @@ def score_draws(result: Result) -> Score:
     names = sorted(result.draws)
     draws = az.convert_to_dataset(result.draws)
     ess = {name: value.values for name, value in az.ess(draws, method="bulk").items()}
-    halves = az.convert_to_dataset(
-        {name: _two_chains(value) for name, value in result.draws.items()}
-    )
-    rhat = {name: value.values for name, value in az.rhat(halves).items()}
+    halves = {name: _two_chains(value) for name, value in result.draws.items()}
+    rhat = {name: value.values for name, value in az.rhat(az.convert_to_dataset(halves)).items()}
     smallest = {name: float(np.min(value)) for name, value in ess.items()}
     slowest = min(smallest, key=lambda name: smallest[name])
     return Score(
