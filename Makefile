@@ -1,7 +1,7 @@
 # Every target sets up an environment of its own; it is rebuilt when a requirement changes.
 PYTHON ?= python3
 REQUIREMENTS := pyproject.toml constraints.txt
-PEERS := jax numba numpyro pymc pystan
+PEERS := jax numba numpyro pymc pystan "setuptools<81"
 # Two workers with one thread each: the tests are many small computations.
 TEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2
 
@@ -22,7 +22,7 @@ lint: .venv/installed-test
 	.venv/bin/mypy bayesmeta
 
 bench: .venv-bench/installed
-	.venv-bench/bin/python benchmarks/nuts.py
+	.venv-bench/bin/python -m benchmarks.nuts
 
 clean:
 	rm -rf .venv .venv-bench build dist out *.egg-info .mypy_cache .pytest_cache .ruff_cache
