@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from pyro.ops.provenance import get_provenance
@@ -166,15 +167,19 @@ def _check_support(site: Site, tasks: Tasks) -> None:
         )
 
 
-def distribution_name(fn: object) -> str:
-    """The family of a distribution, less the wrappers around it."""
-    while hasattr(fn, "base_dist") and type(fn).__name__ in (
-        "Independent",
-        "ExpandedDistribution",
-        "MaskedDistribution",
-    ):
+def base_distribution(fn: Any) -> Any:
+    """A distribution less the wrappers that only reshape or expand it."""
+    while type(fn).__name__ in ("Independent", "ExpandedDistribution"):
         fn = fn.base_dist
-    return "flat" if type(fn).__name__ == "FlatPrior" else type(fn).__name__
+    return fn
+
+
+def distribution_name(fn: Any) -> str:
+    """The family of a distribution, less the wrappers around it; "flat" for a parameter."""
+    base = base_distribution(fn)
+    while type(base).__name__ == "MaskedDistribution":
+        base = base_distribution(base.base_dist)
+    return "flat" if type(base).__name__ == "FlatPrior" else type(base).__name__
 
 
 def check_finite_density(sites: Mapping[str, Site], tasks: Tasks) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions import biject_to
 
-from bayesmeta.checks import DATA, TASKS, StructureError, plate_names
-from bayesmeta.problem import Choice, Model, Site, at_dtype, isolated, run
+from bayesmeta.checks import DATA, TASKS, base_distribution, plate_names
+from bayesmeta.location_scale import check_noncentred, is_identity, place_noncentred
+from bayesmeta.problem import Choice, Model, Site, isolated, run
+from bayesmeta.slots import lay_out
 from bayesmeta.structure import Role, Structure
 from bayesmeta.tasks import Tasks
 
@@ -24,47 +25,6 @@ class Terms(NamedTuple):
     theta: Tensor
     phi: Tensor
     data: Tensor
-
-
-@dataclass(frozen=True)
-class Slot:
-    """Where a latent site lies in the flat vectors, and how to reshape it there and back.
-
-    Attributes:
-        name: the site.
-        is_phi: whether it is a column block of phi (tasks, d_phi), or a block of theta (d_theta,).
-        start, stop: its block.
-        shape: its unconstrained shape; for phi, without the tasks axis.
-        axis: for phi, the tasks axis counted from the left; the plate "data" (size 1) follows it.
-    """
-
-    name: str
-    is_phi: bool
-    start: int
-    stop: int
-    shape: tuple[int, ...]
-    axis: int
-
-    def unflatten(self, flat: Tensor) -> Tensor:
-        """The site's unconstrained value out of theta (d_theta,) or phi (tasks, d_phi)."""
-        block = flat[..., self.start : self.stop]
-        if not self.is_phi:
-            return block.reshape(self.shape)
-        return block.reshape(len(flat), *self.shape).movedim(0, self.axis)
-
-    def flatten(self, value: Tensor) -> Tensor:
-        """The inverse of `unflatten`: (d,) or (tasks, d)."""
-        if not self.is_phi:
-            return value.reshape(-1)
-        return value.movedim(self.axis, 0).reshape(value.shape[self.axis], -1)
-
-    def publish(self, value: Tensor) -> Tensor:
-        """A constrained value as users see it: phi as (tasks, ...), without the plate "data"."""
-        return value.movedim(self.axis, 0).squeeze(self.axis + 1) if self.is_phi else value
-
-    def unpublish(self, value: Tensor) -> Tensor:
-        """The inverse of `publish`."""
-        return value.unsqueeze(self.axis + 1).movedim(0, self.axis) if self.is_phi else value
 
 
 class Density:
@@ -91,11 +51,10 @@ class Density:
         with isolated(seed=0), torch.no_grad():
             sites = run(model, tasks)
         for name in self.noncentred:
-            _check_noncentred(name, structure, sites)
-        self.slots = _slots(structure, sites)
-        ends = {p: max((s.stop for s in self.slots.values() if s.is_phi is p), default=0)
-                for p in (False, True)}  # fmt: skip
-        self.d_theta, self.d_phi = ends[False], ends[True]
+            check_noncentred(name, structure, sites)
+        self.slots = lay_out(structure, sites)
+        self.d_theta = max((s.stop for s in self.slots.values() if not s.is_phi), default=0)
+        self.d_phi = max((s.stop for s in self.slots.values() if s.is_phi), default=0)
 
     def noncentre(self, names: Sequence[str], tasks: Tasks) -> Density:
         """The same density with the phi sites `names` as loc + scale * u."""
@@ -117,16 +76,8 @@ class Density:
     def pointwise(self, theta: Tensor, phi: Tensor, tasks: Tasks) -> Tensor:
         """log p(y_ij | x_ij, phi_i, theta) of every datapoint (tasks, data); zero on padding."""
         sites = self._run(theta, phi, tasks, jacobian=True)
-        return sum(
-            (
-                _masked(s.log_prob, tasks).flatten(0, -3).sum(0)
-                if s.log_prob.dim() > 2
-                else _masked(s.log_prob, tasks)
-                for s in sites.values()
-                if self.structure.nodes[s.name].role is Role.DATA
-            ),
-            torch.zeros((), dtype=tasks.dtype),
-        )
+        observed = [_by_cell(sites[name].log_prob) for name in self.structure.data]
+        return _masked(torch.stack(observed).sum(0), tasks)
 
     def constrain(self, theta: Tensor, phi: Tensor, tasks: Tasks) -> Values:
         """The sites' values at unconstrained vectors; phi sites of shape (tasks, ...)."""
@@ -182,11 +133,11 @@ class Density:
             slot = self.slots[name]
             u = slot.unflatten(phi if slot.is_phi else theta)
             if name in self.noncentred:
-                return _noncentred(fn, u)
+                return place_noncentred(fn, u)
             transform = biject_to(fn.support)
             value = transform(u)
             log_prob = fn.log_prob(value)
-            if jacobian and not _is_identity(transform):
+            if jacobian and not is_identity(transform):
                 log_prob = log_prob + transform.log_abs_det_jacobian(u, value)
             return Choice(value, log_prob)
 
@@ -200,15 +151,14 @@ class Density:
                 return None
             value = value_of(name, fn)
             if name in self.noncentred:
-                base = _base(fn)
+                base = base_distribution(fn)
                 u = (value - base.loc) / base.scale
             else:
                 u = biject_to(fn.support).inv(value)
             flat[name] = self.slots[name].flatten(u)
             return Choice(value)
 
-        with at_dtype(tasks.dtype):
-            run(self.model, tasks, choose)
+        run(self.model, tasks, choose)
         theta = [flat[n] for n, s in self.slots.items() if not s.is_phi]
         phi = [flat[n] for n, s in self.slots.items() if s.is_phi]
         empty = torch.empty(0, dtype=tasks.dtype, device=tasks.device)
@@ -233,6 +183,11 @@ class Density:
         return Terms(theta, phi, data)
 
 
+def _by_cell(log_prob: Tensor) -> Tensor:
+    """(..., tasks, data) summed over further plates to (tasks, data)."""
+    return log_prob.flatten(0, -3).sum(0) if log_prob.dim() > 2 else log_prob
+
+
 def _by_task(log_prob: Tensor) -> Tensor:
     """(..., tasks, data) summed to (tasks,)."""
     summed = log_prob.sum(-1)
@@ -241,63 +196,3 @@ def _by_task(log_prob: Tensor) -> Tensor:
 
 def _masked(log_prob: Tensor, tasks: Tasks) -> Tensor:
     return torch.where(tasks.mask, log_prob, 0.0) if tasks.ragged else log_prob
-
-
-def _is_identity(transform: Any) -> bool:
-    while hasattr(transform, "base_transform"):
-        transform = transform.base_transform
-    return transform == torch.distributions.transforms.identity_transform
-
-
-def _base(fn: Any) -> Any:
-    while type(fn).__name__ in ("Independent", "ExpandedDistribution"):
-        fn = fn.base_dist
-    return fn
-
-
-def _noncentred(fn: Any, u: Tensor) -> Choice:
-    base = _base(fn)
-    value = base.loc + base.scale * u
-    given = {name: getattr(base, name) for name in base.arg_constraints}
-    standard = type(base)(**{**given, "loc": torch.zeros_like(u), "scale": torch.ones_like(u)})
-    log_prob = standard.log_prob(u)
-    for _ in range(len(fn.event_shape)):
-        log_prob = log_prob.sum(-1)
-    return Choice(value, log_prob)
-
-
-def _check_noncentred(name: str, structure: Structure, sites: Mapping[str, Site]) -> None:
-    if name not in structure.phi:
-        raise StructureError(
-            f"noncentred names '{name}', which is no phi; the phi sites are {structure.phi}"
-        )
-    if not is_location_scale(sites[name].fn):
-        raise StructureError(
-            f"noncentred names '{name}', but {type(_base(sites[name].fn)).__name__} has no loc and "
-            "scale to pull out; leave it out of noncentred"
-        )
-
-
-def is_location_scale(fn: Any) -> bool:
-    """Whether x = loc + scale * u with u of the same family at loc 0, scale 1."""
-    constraints = getattr(_base(fn), "arg_constraints", {})
-    return (
-        {"loc", "scale"} <= set(constraints)
-        and fn.support.event_dim == len(fn.event_shape)
-        and (_is_identity(biject_to(fn.support)))
-    )
-
-
-def _slots(structure: Structure, sites: Mapping[str, Site]) -> dict[str, Slot]:
-    slots, ends = {}, {False: 0, True: 0}
-    for name in (*structure.theta, *structure.phi):
-        fn, is_phi = sites[name].fn, name in structure.phi
-        whole = tuple(fn.batch_shape) + tuple(fn.event_shape)
-        shape = tuple(biject_to(fn.support).inverse_shape(torch.Size(whole)))
-        axis = len(fn.batch_shape) - 2 if is_phi else 0
-        if is_phi:
-            shape = shape[:axis] + shape[axis + 1 :]
-        size, start = int(torch.Size(shape).numel()), ends[is_phi]
-        ends[is_phi] = start + size
-        slots[name] = Slot(name, is_phi, start, start + size, shape, axis)
-    return slots

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from bayesmeta.arviz import ess, flattened, pareto_k, rhat, values
-from bayesmeta.density import is_location_scale
+from bayesmeta.location_scale import is_location_scale
 from bayesmeta.posterior import Posterior
 
 _MAX_RHAT = 1.01

@@ -14,7 +14,18 @@ ROOT = Path(__file__).parent.parent
 ORDER = (
     *("columns", "frames", "selection", "tasks", "buckets"),
     *("problem", "checks", "parents", "structure", "capture"),
-    *("native", "sampler", "density", "training", "conditional", "phi", "theta", "posterior"),
+    *(
+        "native",
+        "sampler",
+        "slots",
+        "location_scale",
+        "density",
+        "training",
+        "conditional",
+        "phi",
+        "theta",
+        "posterior",
+    ),
     *("predict", "arviz", "diagnose", "fit", "presets", "models"),
 )
 # Methods of Posterior that only forward to a function of a Posterior, imported when called.

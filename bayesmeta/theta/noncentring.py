@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from bayesmeta.capture import capture
-from bayesmeta.density import Density, is_location_scale
+from bayesmeta.checks import base_distribution
+from bayesmeta.density import Density
+from bayesmeta.location_scale import is_location_scale
 from bayesmeta.phi.joint import Joint
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta.families import MeanField
@@ -50,7 +52,7 @@ def _with_learned_scale(density: Density, tasks: Tasks) -> tuple[str, ...]:
     return tuple(
         name
         for name, fn in density.distributions(theta, phi, tasks).items()
-        if is_location_scale(fn) and fn.stddev.requires_grad
+        if is_location_scale(fn) and base_distribution(fn).scale.requires_grad
     )
 
 
@@ -71,5 +73,5 @@ def _prior_share(density: Density, name: str, theta: Tensor, phi: Tensor, tasks:
     inputs = [theta, phi, *tasks.tensors()]
     h = torch.stack([-c for c in capture(curvature, inputs)(*inputs)], dim=1).clamp(min=0)
     fn = density.distributions(theta, phi, tasks)[name]
-    scale = slot.flatten(fn.stddev.expand(fn.batch_shape + fn.event_shape))
+    scale = slot.flatten(base_distribution(fn).scale.expand(fn.batch_shape + fn.event_shape))
     return float((1 / (1 + scale.square() * h)).mean())
