@@ -16,7 +16,8 @@ from bayesmeta.checks import StructureError
 from bayesmeta.columns import TasksError
 from bayesmeta.fit import fit
 from bayesmeta.phi import GradientSteps, Joint
-from bayesmeta.posterior import Posterior, Prediction, prior
+from bayesmeta.posterior import Posterior, prior
+from bayesmeta.predict import Prediction
 from bayesmeta.structure import Structure, structure
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta import NUTS, FullRank, Gaussian, LowRank, MeanField, Point

@@ -12,7 +12,7 @@ from bayesmeta.posterior import Posterior
 from bayesmeta.problem import Model, isolated
 from bayesmeta.structure import structure
 from bayesmeta.tasks import Tasks
-from bayesmeta.theta.base import Theta
+from bayesmeta.theta.base import Theta, seeds
 from bayesmeta.theta.nuts import NUTS
 
 
@@ -61,8 +61,10 @@ def fit(
         )
     with isolated(seed):
         density = Density(model, found, tasks)
-        result = theta.fit(density, tasks, phi, seed=seed, progress=progress)
+        # Noise of the posterior's own: adapt and predict may not repeat that of the fit.
+        fit_seed, posterior_seed = seeds(seed, 2)
+        result = theta.fit(density, tasks, phi, seed=fit_seed, progress=progress)
     if progress:
         for note in result.notes:
             print(note, file=sys.stderr)
-    return Posterior(result, phi, theta.is_point, seed)
+    return Posterior(result, phi, theta.is_point, posterior_seed)

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
 
-from bayesmeta.capture import CaptureError, capture, over_draws
 from bayesmeta.checks import StructureError
 from bayesmeta.columns import TasksError
 from bayesmeta.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.joint import Joint
+from bayesmeta.predict import Prediction, at_draws, random_at_draws
 from bayesmeta.problem import isolated
 from bayesmeta.structure import Structure, run_checked, structure
 from bayesmeta.tasks import Tasks
@@ -26,35 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bayesmeta.diagnose import Diagnosis
-
-_DRAWS_AT_ONCE = 64
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """Draws of outcomes given the inputs, p(y | x, D).
-
-    Attributes:
-        draws: (chain, draw, tasks, data, ...); padded cells hold NaN.
-        means: E[y | x, theta, phi] at each draw, of the same shape.
-    """
-
-    draws: Tensor
-    means: Tensor
-
-    @property
-    def mean(self) -> Tensor:
-        """The predictive mean, (tasks, data, ...)."""
-        return self.means.mean((0, 1))
-
-    @property
-    def sd(self) -> Tensor:
-        """The predictive standard deviation, (tasks, data, ...)."""
-        return self.draws.flatten(0, 1).std(0)
-
-    def quantile(self, q: float) -> Tensor:
-        """The q-quantile of the predictive draws, (tasks, data, ...)."""
-        return torch.quantile(self.draws.flatten(0, 1), q, dim=0)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -116,7 +86,7 @@ class Posterior:
             values = self.density.constrain(theta, phi, self.tasks.with_tensors(data))
             return tuple(values[name] for name in slots)
 
-        outputs = self._at_draws(constrain, self.tasks)
+        outputs = at_draws(constrain, self.fit.theta, self.fit.phi, self.tasks.tensors())
         return dict(zip(slots, outputs, strict=True))
 
     @property
@@ -152,7 +122,7 @@ class Posterior:
         with isolated(seed=0):
             run_checked(self.density.model, tasks)
         strategy = phi if phi is not None else self.strategy
-        seed = seeds(self.seed, 1)[0] if seed is None else seed
+        seed = self._adapt_seed if seed is None else seed
         found = infer_phi(
             self._centred, strategy, self.fit.theta, tasks, seed, is_point=self.is_point
         )
@@ -161,10 +131,18 @@ class Posterior:
         )
         return Posterior(fit, strategy, self.is_point, seed)
 
+    @property
+    def _adapt_seed(self) -> int:
+        return seeds(self.seed, 2)[0]
+
+    @property
+    def _predict_seed(self) -> int:
+        return seeds(self.seed, 2)[1]
+
     @cached_property
     def _centred(self) -> Density:
-        # The tasks' own loc and scale would move a noncentred value; theta has none.
-        return self.density.noncentre((), self.tasks)
+        # A noncentred u means another value under other tasks' columns; a centred one does not.
+        return self.density.noncentre((), self.tasks) if self.density.noncentred else self.density
 
     def predict(self, tasks: Tasks | None = None, *, seed: int | None = None) -> Prediction:
         """Outcomes of these tasks at the inputs given, (chain, draw, tasks, data); y is not read.
@@ -178,20 +156,21 @@ class Posterior:
         """
         tasks = self._same_tasks(tasks)
         name = self.structure.data[0]
-        density = self._centred if self.density.noncentred else self.density
-        phi = self._centred_phi if self.density.noncentred else self.fit.phi
+        density = self._centred
 
         def predict(theta: Tensor, free: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:
             drawn, means = density.predict(theta, free, tasks.with_tensors(data))
             return drawn[name], means[name]
 
-        with isolated(seeds(self.seed, 2)[1] if seed is None else seed):
-            outputs = _each_draw(predict, self.fit.theta, phi, tasks.tensors())
+        with isolated(self._predict_seed if seed is None else seed):
+            outputs = random_at_draws(predict, self.fit.theta, self._centred_phi, tasks.tensors())
         hidden = ~tasks.mask.reshape(*tasks.mask.shape, *[1] * (outputs[0].dim() - 4))
         return Prediction(*(o.masked_fill(hidden, torch.nan) for o in outputs))
 
     @cached_property
     def _centred_phi(self) -> Tensor:
+        if not self.density.noncentred:
+            return self.fit.phi
         centred = self._centred
 
         def centre(theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor]:
@@ -199,7 +178,7 @@ class Posterior:
             values = self.density.constrain(theta, phi, own)
             return (centred.unconstrain(values, own)[1],)
 
-        return self._at_draws(centre, self.tasks)[0]
+        return at_draws(centre, self.fit.theta, self.fit.phi, self.tasks.tensors())[0]
 
     def log_likelihood(self, tasks: Tasks | None = None) -> Tensor:
         """log p(y_ij | x_ij, phi_i, theta) at each draw, (chain, draw, tasks, data)."""
@@ -209,9 +188,7 @@ class Posterior:
         def pointwise(theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor]:
             return (centred.pointwise(theta, phi, tasks.with_tensors(data)),)
 
-        phi = self._centred_phi if self.density.noncentred else self.fit.phi
-        graph = capture(pointwise, [self.fit.theta[0, 0], phi[0, 0], *tasks.tensors()])
-        return _at_draws(graph, self.fit.theta, phi, tasks.tensors())[0]
+        return at_draws(pointwise, self.fit.theta, self._centred_phi, tasks.tensors())[0]
 
     def log_score(self, tasks: Tasks) -> Tensor:
         """log of the mean over draws of p(y_ij | x_ij, phi_i, theta), (tasks, data)."""
@@ -247,11 +224,6 @@ class Posterior:
             )
         return tasks.to(dtype=self.tasks.dtype)
 
-    def _at_draws(self, function: Callable[..., Any], tasks: Tasks) -> tuple[Tensor, ...]:
-        data = tasks.tensors()
-        graph = capture(function, [self.fit.theta[0, 0], self.fit.phi[0, 0], *data])
-        return _at_draws(graph, self.fit.theta, self.fit.phi, data)
-
     def __repr__(self) -> str:
         chains, draws = self.fit.theta.shape[:2]
         return (
@@ -274,35 +246,3 @@ def prior(
     theta = torch.stack([t for t, _ in pairs])[None]
     phi = torch.stack([p for _, p in pairs])[None]
     return Posterior(Fit(density, tasks, theta, phi), Joint(), is_point=False, seed=seed)
-
-
-def _at_draws(
-    graph: GraphModule, theta: Tensor, phi: Tensor, data: list[Tensor]
-) -> tuple[Tensor, ...]:
-    """The graph at every draw; outputs lead with (chain, draw)."""
-    outputs = over_draws(graph, [theta.flatten(0, 1), phi.flatten(0, 1)], data)
-    return tuple(o.reshape(*theta.shape[:2], *o.shape[1:]) for o in outputs)
-
-
-def _each_draw(
-    function: Callable[..., tuple[Tensor, ...]], theta: Tensor, phi: Tensor, data: list[Tensor]
-) -> tuple[Tensor, ...]:
-    """The function at every draw, with fresh randomness at each."""
-    flat = theta.flatten(0, 1), phi.flatten(0, 1)
-    in_dims = (0, 0, *[None] * len(data))
-    batched = torch.func.vmap(function, in_dims=in_dims, randomness="different")
-    try:
-        with torch.no_grad():
-            parts = [
-                batched(*(f[i : i + _DRAWS_AT_ONCE] for f in flat), *data)
-                for i in range(0, len(flat[0]), _DRAWS_AT_ONCE)
-            ]
-    except (RuntimeError, CaptureError):
-        # Some samplers (gamma, Poisson, binomial) do not run under vmap: one draw at a time.
-        with torch.no_grad():
-            parts = [
-                tuple(o[None] for o in function(t, p, *data)) for t, p in zip(*flat, strict=True)
-            ]
-    return tuple(
-        torch.cat(p).reshape(*theta.shape[:2], *p[0].shape[1:]) for p in zip(*parts, strict=True)
-    )

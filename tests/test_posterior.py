@@ -84,6 +84,24 @@ def test_a_noncentred_fit_predicts_as_the_centred_one():
     assert torch.allclose(post.predict().mean[:, 0], post.phi["effect"].mean((0, 1)))
 
 
+def test_a_noncentred_fit_scores_a_new_task():
+    """Adapting centres the density; making that density draws, which no captured graph may."""
+    theta = bm.Gaussian(noncentred=("effect",), draws=50, adam=bm.Adam(steps=50, compile=False))
+    post = bm.fit(eight_schools.model, eight_schools.tasks(), theta=theta, progress=False)
+    new = eight_schools.tasks()[:2]
+    assert torch.isfinite(post.adapt(new).log_score(new)).all()
+
+
+def test_a_posteriors_noise_is_none_of_its_fits():
+    tasks = normal_means.tasks(num_tasks=3, num_data=2, seed=0, ragged=False)
+    theta = bm.Gaussian(draws=4000, adam=bm.Adam(steps=50, compile=False))
+    post = bm.fit(normal_means.model, tasks, theta=theta, progress=False)
+    noise = (post.predict().draws - post.predict().means).reshape(4000, -1)
+    both = torch.cat([post.theta["mu"].reshape(-1, 1), post.phi["phi"][0], noise], 1)
+    across = torch.corrcoef(both.T)[:4, 4:]
+    assert across.abs().max() < 4.5 / 4000**0.5
+
+
 def test_outcomes_whose_sampler_does_not_run_under_vmap_are_predicted_too():
     def counts(tasks):
         mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
