@@ -9,8 +9,21 @@ import torch
 from torch import Tensor
 from torch.distributions import biject_to
 
-from bayesmeta.checks import DATA, TASKS, base_distribution, plate_names
-from bayesmeta.location_scale import check_noncentred, is_identity, place_noncentred
+from bayesmeta.checks import (
+    DATA,
+    TASKS,
+    StructureError,
+    base_distribution,
+    distribution_name,
+    plate_names,
+)
+from bayesmeta.location_scale import (
+    check_noncentred,
+    has_mean,
+    is_identity,
+    median,
+    place_noncentred,
+)
 from bayesmeta.problem import Choice, Model, Site, isolated, run
 from bayesmeta.slots import lay_out
 from bayesmeta.structure import Role, Structure
@@ -53,6 +66,7 @@ class Density:
         for name in self.noncentred:
             check_noncentred(name, structure, sites)
         self.slots = lay_out(structure, sites)
+        self._without_mean = {name for name in structure.phi if not has_mean(sites[name].fn)}
         self.d_theta = max((s.stop for s in self.slots.values() if not s.is_phi), default=0)
         self.d_phi = max((s.stop for s in self.slots.values() if s.is_phi), default=0)
 
@@ -99,16 +113,27 @@ class Density:
     def prior_mean(self, theta: Tensor, tasks: Tasks) -> Tensor:
         """The mean of p(phi | theta), unconstrained, of shape (tasks, d_phi).
 
+        A site without a finite mean (Cauchy) has its median instead.
+
         Raises:
-            StructureError: where the prior has no mean (Cauchy).
+            StructureError: where a site has neither.
         """
 
         def mean(name: str, fn: Any) -> Tensor:
             if self.slots[name].is_phi:
-                return fn.mean
+                return self._median(name, fn) if name in self._without_mean else fn.mean
             return biject_to(fn.support)(self.slots[name].unflatten(theta))
 
         return self._collect(mean, tasks)[1]
+
+    def _median(self, name: str, fn: Any) -> Tensor:
+        try:
+            return median(fn)
+        except NotImplementedError:
+            raise StructureError(
+                f"site '{name}' ({distribution_name(fn)}) has no finite mean and no quantiles, so "
+                "there is no point to start its phi from; choose another family"
+            ) from None
 
     def distributions(self, theta: Tensor, phi: Tensor, tasks: Tasks) -> dict[str, Any]:
         """What each phi site is drawn from at theta and phi."""

@@ -33,6 +33,25 @@ def place_noncentred(fn: Any, u: Tensor) -> Choice:
     return Choice(value, log_prob)
 
 
+def has_mean(fn: Any) -> bool:
+    """Whether the distribution has a finite mean, as the Cauchy has not."""
+    try:
+        return bool(torch.isfinite(fn.mean).all())
+    except NotImplementedError:
+        return False
+
+
+def median(fn: Any) -> Tensor:
+    """The median of each coordinate of a distribution.
+
+    Raises:
+        NotImplementedError: where the family has no quantiles.
+    """
+    base = base_distribution(fn)
+    half = torch.full(base.batch_shape, 0.5)
+    return base.icdf(half).expand(fn.batch_shape + fn.event_shape)
+
+
 def check_noncentred(name: str, structure: Structure, sites: Mapping[str, Site]) -> None:
     """Refuse to noncentre a site that is no phi or has no loc and scale.
 

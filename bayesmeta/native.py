@@ -84,7 +84,7 @@ def why_unavailable() -> str | None:
         )
     try:
         _bridge()
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, AttributeError, subprocess.SubprocessError) as error:
         return (
             f"the C bridge to compiled densities does not build here ({error}); sampling is slower"
         )

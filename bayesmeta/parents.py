@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +30,10 @@ class _Replay:
         self.values = {
             s.name: s.value for s in sites.values() if not s.is_observed and not s.is_deterministic
         }
-        self.base = self()
+        plain = self._run({}, tasks)
+        self.base = _shown(plain)
+        # Of the run without provenance, with which some distributions draw another shape.
+        self.fns = {name: plain[name].fn for name in self.values}
         # A deterministic site shows its value, whose dimensions need not be the plates'.
         self.in_tasks = {
             s.name for s in sites.values() if TASKS in plate_names(s) and not s.is_deterministic
@@ -38,16 +42,16 @@ class _Replay:
     def __call__(
         self, changed: Mapping[str, Tensor] | None = None, tasks: Tasks | None = None
     ) -> dict[str, Tensor]:
-        """What each site shows: its log density, or its value where it is deterministic."""
-        held = {**self.values, **(changed or {})}
+        """What each site shows when some values, or the tasks, are changed."""
+        return _shown(self._run(changed or {}, tasks if tasks is not None else self.tasks))
+
+    def _run(self, changed: Mapping[str, Tensor], tasks: Tasks) -> dict[str, Site]:
+        held = {**self.values, **changed}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            sites = run(
-                self.model,
-                tasks if tasks is not None else self.tasks,
-                lambda name, fn: Choice(held[name]) if name in held else None,
+            return run(
+                self.model, tasks, lambda name, fn: Choice(held[name]) if name in held else None
             )
-        return {n: s.value if s.is_deterministic else s.log_prob for n, s in sites.items()}
 
     def moved(self, shown: Mapping[str, Tensor], but: str = "") -> list[str]:
         """The sites that show something else than in the first run."""
@@ -57,6 +61,11 @@ class _Replay:
             if name != but
             and not torch.equal(torch.nan_to_num(before), torch.nan_to_num(shown[name]))
         ]
+
+
+def _shown(sites: Mapping[str, Site]) -> dict[str, Tensor]:
+    """The log density of each site, or its value where it is deterministic."""
+    return {n: s.value if s.is_deterministic else s.log_prob for n, s in sites.items()}
 
 
 def find_parents(model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> Parents:
@@ -72,7 +81,7 @@ def find_parents(model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> Paren
     replay = _Replay(model, tasks, sites)
     children: dict[str, set[str]] = {}
     for name in replay.values:
-        other = _other_value(sites[name], replay.values[name])
+        other = _other_value(sites[name].is_param, replay.fns[name], replay.values[name])
         children[name] = set(replay.moved(replay({name: other}), but=name))
         if TASKS in plate_names(sites[name]):
             axis = other.dim() - 2 - len(sites[name].fn.event_shape)
@@ -98,13 +107,13 @@ def find_parents(model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> Paren
     )
 
 
-def _other_value(site: Site, value: Tensor) -> Tensor:
-    if site.is_param:
-        transform = torch.distributions.biject_to(site.fn.support)
+def _other_value(is_param: bool, fn: Any, value: Tensor) -> Tensor:
+    if is_param:
+        transform = torch.distributions.biject_to(fn.support)
         there = transform.inv(value.detach())
         return transform(there + 0.1 + 0.1 * torch.rand_like(there))
     for _ in range(20):
-        other = site.fn.sample()
+        other: Tensor = fn.sample()
         if not torch.equal(other, value):
             break
     return other

@@ -19,7 +19,7 @@ from bayesmeta.checks import (
     plate_names,
 )
 from bayesmeta.parents import find_parents
-from bayesmeta.problem import Model, Plate, Site, SiteNameError, isolated, run
+from bayesmeta.problem import Choice, Model, Plate, Site, SiteNameError, isolated, run
 from bayesmeta.tasks import Tasks
 
 
@@ -170,7 +170,9 @@ def structure(model: Model, tasks: Tasks) -> Structure:
 def run_checked(model: Model, tasks: Tasks) -> dict[str, Site]:
     """Run the model once with provenance, with errors that say what does not fit the tasks."""
     try:
-        sites = run(model, tasks, provenance=True)
+        drawn = {name: site.value for name, site in run(model, tasks).items()}
+        # Values are drawn without provenance: torch's Cauchy draws another shape with it.
+        sites = run(model, tasks, lambda name, fn: Choice(drawn[name]), provenance=True)
     except SiteNameError as error:
         raise StructureError(str(error)) from error
     except (ValueError, RuntimeError, AssertionError, IndexError, KeyError) as error:

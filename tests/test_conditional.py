@@ -70,6 +70,26 @@ def test_an_empty_task_has_its_prior_given_theta(conditional, exact):
     assert exact[1, 2] == pytest.approx(SD, abs=1e-3)
 
 
+@pytest.mark.parametrize("family", [dist.Cauchy, lambda loc, scale: dist.HalfCauchy(loc.exp())])
+def test_a_prior_without_a_mean_starts_from_its_median(family):
+    """Not from NaN, which would give draws of NaN without a word."""
+
+    def heavy(tasks):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", family(mu, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi, 0.1), obs=tasks.y)
+
+    tasks = bm.Tasks.from_arrays(torch.full((2, 20), 1.5, dtype=F64))
+    density = Density(heavy, bm.structure(heavy, tasks), tasks)
+    found = Conditional(density, tasks, jacobian=True)
+    theta = torch.zeros(500, 1, dtype=F64)
+    phi, _ = draw_phi(found, theta, torch.Generator().manual_seed(0))
+    values = density.constrain(theta[0], phi.mean(0), tasks)["phi"]
+    assert torch.allclose(values, torch.full((2,), 1.5, dtype=F64), atol=0.02)
+
+
 def test_each_draw_of_theta_gets_its_own_phi(conditional):
     theta = torch.tensor([[-3.0], [3.0]], dtype=F64)
     mode = find_mode(conditional, theta).phi[..., 0]

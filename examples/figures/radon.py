@@ -92,7 +92,7 @@ def draw_new_county(
     _gains(axes[2], scores, shades)
     axes[2].set_title("Gain on the unseen houses", loc="left")
     repeats = len(scores[0])
-    axes[2].set_xlabel(f"houses seen ({repeats} random choices of them; bars: mean)")
+    axes[2].set_xlabel(f"houses seen\n({repeats} random choices; bars: mean)")
     axes[2].set_ylabel("gain in log score over none seen\n(mean a house)")
     _finish(figure, path)
 
