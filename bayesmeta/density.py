@@ -152,9 +152,10 @@ class Density:
         )
 
     def _run(self, theta: Tensor, phi: Tensor, tasks: Tasks, jacobian: bool) -> dict[str, Site]:
-        def choose(name: str, fn: Any) -> Choice | None:
+        def choose(name: str, fn: Any) -> Choice:
             if name not in self.slots:
-                return None
+                # An outcome to predict. Pyro would draw it in place, which vmap does not batch.
+                return Choice(fn.sample())
             slot = self.slots[name]
             u = slot.unflatten(phi if slot.is_phi else theta)
             if name in self.noncentred:
