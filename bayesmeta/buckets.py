@@ -31,6 +31,16 @@ def bucket(tasks: Tasks, groups: int = 4) -> tuple[Tensor, list[Tasks]]:
     ]
 
 
+def lay_out(column: Tensor) -> Tensor:
+    """The same values, with the longer of tasks and data next to each other in memory.
+
+    Compiled loops run along memory: over tasks they end in one sum, over a few data in one a task.
+    """
+    if column.dim() < 2 or column.shape[0] < column.shape[1]:
+        return column.contiguous()
+    return column.movedim(0, -1).contiguous().movedim(-1, 0)
+
+
 def _cheapest_cuts(sizes: list[int], groups: int) -> list[int]:
     """Where to cut ascending sizes into at most `groups` runs; a run costs length * its largest."""
     if groups == 1:

@@ -1,6 +1,6 @@
 """Minimum effective samples per second of NUTS, one core: bayesmeta against its peers.
 
-python -m benchmarks.nuts             the whole comparison, 20 minutes; writes results.md, .json
+python -m benchmarks.nuts             the whole comparison, 30 minutes; writes results.md, .json
 python -m benchmarks.nuts --smoke     a few steps of everything, to see that it runs
 python -m benchmarks.nuts --only bayesmeta NumPyro --problems radon --out /tmp/results
 """
@@ -125,7 +125,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--smoke", action="store_true", help="a few steps, one seed, files elsewhere"
     )
-    parser.add_argument("--repeats", type=int, default=3, help="seeds; the median is reported")
+    parser.add_argument("--repeats", type=int, default=5, help="seeds; the median is reported")
     parser.add_argument("--only", nargs="+", choices=[c.name for c in CONTESTANTS])
     parser.add_argument("--problems", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS))
     parser.add_argument("--core", type=int, default=0, help="the core that all are pinned to")

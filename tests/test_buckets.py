@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bayesmeta as bm
-from bayesmeta.buckets import bucket
+from bayesmeta.buckets import bucket, lay_out
 from bayesmeta.density import Density
 from tests.cases import EVERY
 
@@ -59,3 +59,11 @@ def test_one_large_task_stands_alone() -> None:
     assert order.tolist() == [4, 2, 5, 0, 3, 1]
     assert [g.num_tasks for g in groups] == [5, 1]
     assert [g.num_data for g in groups] == [3, 1000]
+
+
+def test_the_longer_axis_lies_together() -> None:
+    """Values stay; tasks lie together where there are more of them than data."""
+    many, few = torch.rand(9, 4, 2), torch.rand(3, 4)
+    assert torch.equal(lay_out(many), many) and torch.equal(lay_out(few), few)
+    assert lay_out(many).stride(0) == 1
+    assert lay_out(few).stride() == (4, 1)

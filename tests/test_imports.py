@@ -13,7 +13,17 @@ ROOT = Path(__file__).parent.parent
 # Which way data flows. "phi" and "theta" are folders; the zoo comes last and may use them all.
 ORDER = (
     *("columns", "frames", "selection", "tasks", "buckets"),
-    *("problem", "checks", "parents", "structure", "capture", "native", "sampler"),
+    *(
+        "problem",
+        "checks",
+        "parents",
+        "structure",
+        "capture",
+        "broadcast",
+        "cache",
+        "native",
+        "sampler",
+    ),
     *("slots", "location_scale", "density", "training", "conditional", "phi", "theta"),
     *("predict", "posterior", "arviz", "diagnose", "fit", "presets", "models"),
 )

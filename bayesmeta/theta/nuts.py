@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from bayesmeta.buckets import bucket
+from bayesmeta.buckets import bucket, lay_out
 from bayesmeta.capture import capture, value_and_gradient
 from bayesmeta.density import Density
 from bayesmeta.native import NativeDensity, build, why_unavailable
@@ -103,7 +103,7 @@ class NUTS(Theta):
         seed: int,
         progress: bool,
     ) -> tuple[Draws, dict[str, float]]:
-        data = [t for group in groups for t in group.tensors()]
+        data = [lay_out(t) for group in groups for t in group.tensors()]
         inputs = [torch.zeros(dim, dtype=torch.float64), *data]
         graph = capture(value_and_gradient(target, 1), inputs)
         engine = self._engine(graph, inputs)
@@ -163,16 +163,16 @@ def _target(density: Density, phi: Phi, groups: list[Tasks]) -> Callable[..., Te
     free = d_free(density, phi)
 
     def target(q: Tensor, *data: Tensor) -> Tensor:
-        theta, rest = q[: density.d_theta], q[density.d_theta :]
-        total, at, row = torch.zeros((), dtype=q.dtype), 0, 0
+        theta, *blocks = q.split([density.d_theta, *(g.num_tasks * free for g in groups)])
+        total, at = torch.zeros((), dtype=q.dtype), 0
         for k, group in enumerate(groups):
-            size = group.num_tasks
-            block = rest[row * free : (row + size) * free].reshape(size, free)
-            if not phi.is_joint:
-                block = q.new_zeros(size, density.d_phi)
+            if phi.is_joint:
+                block = blocks[k].reshape(group.num_tasks, free)
+            else:
+                block = q.new_zeros(group.num_tasks, density.d_phi)
             prior, values = terms[k](theta, block, *data[at : at + counts[k]])
             total = total + values.sum() + (prior if k == 0 else 0.0)
-            at, row = at + counts[k], row + size
+            at = at + counts[k]
         return total
 
     return target
