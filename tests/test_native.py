@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from bayesmeta import cache, native
+from bayesmeta import native
+from bayesmeta.cache import folder
 from bayesmeta.capture import capture, value_and_gradient
 
 pytestmark = pytest.mark.skipif(
@@ -97,7 +98,7 @@ def test_another_process_finds_it_in_the_cache(density):
 
 def test_a_damaged_cache_entry_is_built_anew(density, tmp_path, monkeypatch):
     graph, q, data = graph_and_data()
-    for path in cache.folder().iterdir():
+    for path in folder().iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     monkeypatch.setenv("BAYESMETA_CACHE", str(tmp_path))
     assert native.build(graph, q, data).compile_seconds == 0
