@@ -15,7 +15,7 @@ theta, those inside are phi.
 from bayesmeta.checks import StructureError
 from bayesmeta.columns import TasksError
 from bayesmeta.fit import fit
-from bayesmeta.phi import GradientSteps, Joint
+from bayesmeta.phi import Exact, GradientSteps, Joint, Laplace, Mode
 from bayesmeta.posterior import Posterior, prior
 from bayesmeta.predict import Prediction
 from bayesmeta.structure import Structure, structure
@@ -26,12 +26,15 @@ from bayesmeta.training import Adam, TrainingError
 __all__ = [
     "NUTS",
     "Adam",
+    "Exact",
     "FullRank",
     "Gaussian",
     "GradientSteps",
     "Joint",
+    "Laplace",
     "LowRank",
     "MeanField",
+    "Mode",
     "Point",
     "Posterior",
     "Prediction",

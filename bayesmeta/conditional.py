@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from bayesmeta.capture import capture, over_draws
+from bayesmeta.curvature import expand
 from bayesmeta.density import Density
 from bayesmeta.tasks import Tasks
 
@@ -30,11 +32,18 @@ class Mode:
 class Conditional:
     """log p(phi_i, D_i | theta) of every task, with gradient and Hessian in phi_i, as one graph.
 
-    Tasks are independent given theta, so one backward pass serves them all.
+    Args:
+        density: the model's density.
+        tasks: the support; graphs are captured at its shapes.
+        jacobian: whether it is a density of unconstrained phi.
+        with_query: whether D_i is the support together with the query.
     """
 
-    def __init__(self, density: Density, tasks: Tasks, *, jacobian: bool) -> None:
+    def __init__(
+        self, density: Density, tasks: Tasks, *, jacobian: bool, with_query: bool = False
+    ) -> None:
         self.density, self.tasks, self.jacobian = density, tasks, jacobian
+        self.with_query = with_query
         self.data = tasks.tensors()
         theta = torch.zeros(density.d_theta, dtype=tasks.dtype)
         phi = torch.zeros(tasks.num_tasks, density.d_phi, dtype=tasks.dtype)
@@ -42,61 +51,62 @@ class Conditional:
         self.slope = capture(self._slope, [theta, phi, *self.data])
         self.curve = capture(self._curve, [theta, phi, *self.data])
 
+    def _parts(self, data: tuple[Tensor, ...]) -> list[Tasks]:
+        given = self.tasks.with_tensors(data)
+        return [given, given.query] if self.with_query and given.query is not None else [given]
+
     def _start(self, theta: Tensor, *data: Tensor) -> tuple[Tensor]:
         return (self.density.prior_mean(theta, self.tasks.with_tensors(data)),)
-
-    def _log_density(self, theta: Tensor, phi: Tensor, data: tuple[Tensor, ...]) -> Tensor:
-        terms = self.density.terms(
-            theta, phi, self.tasks.with_tensors(data), jacobian=self.jacobian
-        )
-        return terms.phi + terms.data
 
     def _slope(self, theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             phi = phi.detach().requires_grad_()
-            value = self._log_density(theta, phi, data)
+            levels = [
+                self.density.terms(theta, phi, part, jacobian=self.jacobian)
+                for part in self._parts(data)
+            ]
+            value = levels[0].phi + torch.stack([level.data for level in levels]).sum(0)
             (gradient,) = torch.autograd.grad(value.sum(), phi)
         return value.detach(), gradient.detach()
 
-    def _curve(self, theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        with torch.enable_grad():
-            phi = phi.detach().requires_grad_()
-            value = self._log_density(theta, phi, data)
-            (gradient,) = torch.autograd.grad(value.sum(), phi, create_graph=True)
-            rows = [
-                torch.autograd.grad(gradient[:, k].sum(), phi, retain_graph=True)[0]
-                for k in range(phi.shape[1])
-            ]
-        return value.detach(), gradient.detach(), torch.stack(rows, dim=1).detach()
+    def _curve(self, theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor, ...]:
+        found = expand(self.density, theta, phi, self._parts(data), jacobian=self.jacobian)
+        return tuple(x.detach() for x in found)
 
-    def at(self, graph: GraphModule, *draws: Tensor) -> tuple[Tensor, ...]:
-        """A graph at all draws, in chunks that fit in memory."""
+    def at(
+        self, graph: GraphModule, *draws: Tensor, data: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, ...]:
+        """A graph at all draws, in chunks that fit in memory; on other data of the same shapes."""
         cells = max(1, self.tasks.num_tasks * self.tasks.num_data * max(1, self.density.d_phi))
-        return over_draws(graph, draws, self.data, max(1, _CELLS_AT_ONCE // cells))
+        return over_draws(
+            graph, draws, self.data if data is None else data, max(1, _CELLS_AT_ONCE // cells)
+        )
 
 
-def find_mode(conditional: Conditional, theta: Tensor) -> Mode:
+def find_mode(
+    conditional: Conditional, theta: Tensor, data: Sequence[Tensor] | None = None
+) -> Mode:
     """Maximise log p(phi_i, D_i | theta) for each draw of theta (draws, d_theta) by damped Newton.
 
     The curvature's eigenvalues are made positive, so that each step goes uphill; a step that does
     not go up is halved.
     """
-    (phi,) = conditional.at(conditional.start, theta)
-    value, gradient, hessian = conditional.at(conditional.curve, theta, phi)
+    (phi,) = conditional.at(conditional.start, theta, data=data)
+    value, gradient, precision = conditional.at(conditional.curve, theta, phi, data=data)
     damping = torch.ones_like(value)
     for _ in range(_NEWTON_STEPS):
-        step = _newton_step(gradient, hessian)
+        step = _newton_step(gradient, precision)
         if not (step.abs().amax(-1) > 1e-9 * (1 + phi.abs().amax(-1))).any():
             break
         proposal = phi + damping[..., None] * step
-        new = conditional.at(conditional.curve, theta, proposal)
+        new = conditional.at(conditional.curve, theta, proposal, data=data)
         up = new[0] >= value - 1e-12 * value.abs()
         damping = torch.where(up, (2 * damping).clamp(max=1), damping / 2)
         phi = torch.where(up[..., None], proposal, phi)
         value = torch.where(up, new[0], value)
         gradient = torch.where(up[..., None], new[1], gradient)
-        hessian = torch.where(up[..., None, None], new[2], hessian)
-    eigenvalues, vectors = _positive(hessian)
+        precision = torch.where(up[..., None, None], new[2], precision)
+    eigenvalues, vectors = _positive(precision)
     return Mode(phi, vectors / eigenvalues.sqrt()[..., None, :])
 
 
@@ -145,14 +155,14 @@ def draw_phi(
     return place(z), accepted.mean(0)
 
 
-def _positive(hessian: Tensor) -> tuple[Tensor, Tensor]:
-    eigenvalues, vectors = torch.linalg.eigh(-hessian)
+def _positive(precision: Tensor) -> tuple[Tensor, Tensor]:
+    eigenvalues, vectors = torch.linalg.eigh(precision)
     size = eigenvalues.abs()
     floor = 1e-10 * size.amax(-1, keepdim=True).clamp(min=1e-300)
     return torch.maximum(size, floor), vectors
 
 
-def _newton_step(gradient: Tensor, hessian: Tensor) -> Tensor:
-    eigenvalues, vectors = _positive(hessian)
+def _newton_step(gradient: Tensor, precision: Tensor) -> Tensor:
+    eigenvalues, vectors = _positive(precision)
     projected = (vectors.mT @ gradient[..., None])[..., 0] / eigenvalues
     return (vectors @ projected[..., None])[..., 0]

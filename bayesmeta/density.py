@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -61,6 +61,8 @@ class Density:
         self, model: Model, structure: Structure, tasks: Tasks, noncentred: Sequence[str] = ()
     ) -> None:
         self.model, self.structure, self.noncentred = model, structure, tuple(noncentred)
+        # What strategies have compiled for this density, by kind; it lives as long as the density.
+        self.solvers: dict[Hashable, Any] = {}
         with isolated(seed=0), torch.no_grad():
             sites = run(model, tasks)
         for name in self.noncentred:

@@ -61,6 +61,7 @@ def fit(
         )
     with isolated(seed):
         density = Density(model, found, tasks)
+        phi.check(density, tasks)
         # Noise of the posterior's own: adapt and predict may not repeat that of the fit.
         fit_seed, posterior_seed = seeds(seed, 2)
         result = theta.fit(density, tasks, phi, seed=fit_seed, progress=progress)

@@ -123,11 +123,18 @@ class Posterior:
             run_checked(self.density.model, tasks)
         strategy = phi if phi is not None else self.strategy
         seed = self._adapt_seed if seed is None else seed
-        found = infer_phi(
+        strategy.check(self._centred, tasks)
+        theta, found = infer_phi(
             self._centred, strategy, self.fit.theta, tasks, seed, is_point=self.is_point
         )
         fit = replace(
-            self.fit, density=self._centred, tasks=tasks, phi=found, log_weights=None, notes=()
+            self.fit,
+            density=self._centred,
+            tasks=tasks,
+            theta=theta,
+            phi=found,
+            log_weights=None,
+            notes=(),
         )
         return Posterior(fit, strategy, self.is_point, seed)
 

@@ -6,15 +6,17 @@ import torch
 
 import bayesmeta as bm
 from bayesmeta.models import normal_means
+from bayesmeta.phi import Phi
+from bayesmeta.theta import Theta
 
 
-def check_pair(theta: bm.NUTS | bm.Gaussian | bm.Point, phi: bm.Joint | bm.GradientSteps) -> None:
+def check_pair(theta: Theta, phi: Phi) -> None:
     """Fit, shapes, adaptation, prediction, reproducibility and the caller's random state."""
     tasks = normal_means.tasks(num_tasks=5, num_data=4, seed=1, ragged=True)
     before = torch.random.get_rng_state()
     post = bm.fit(normal_means.model, tasks, theta=theta, phi=phi, seed=3, progress=False)
     assert torch.equal(torch.random.get_rng_state(), before)
-    check_draws(post, tasks)
+    check_draws(post, tasks, phi.draws_at_point)
     check_prediction(post, tasks)
     check_adaptation(post)
     again = bm.fit(normal_means.model, tasks, theta=theta, phi=phi, seed=3, progress=False)
@@ -23,11 +25,12 @@ def check_pair(theta: bm.NUTS | bm.Gaussian | bm.Point, phi: bm.Joint | bm.Gradi
     assert torch.equal(again.predict().draws.nan_to_num(), post.predict().draws.nan_to_num())
 
 
-def check_draws(post: bm.Posterior, tasks: bm.Tasks) -> None:
-    """Draws lead with (chain, draw); a point estimate is one chain of one draw."""
+def check_draws(post: bm.Posterior, tasks: bm.Tasks, draws_at_point: int) -> None:
+    """Draws lead with (chain, draw); a point estimate is one chain, of one draw if phi is one."""
     chains, draws = post.theta["mu"].shape
     assert post.phi["phi"].shape == (chains, draws, tasks.num_tasks)
-    assert (chains * draws == 1) == post.is_point
+    assert not post.is_point or (chains, draws) == (1, draws_at_point)
+    assert post.is_point == (len(post.theta["mu"].unique()) == 1)
     assert torch.isfinite(post.phi["phi"]).all()
     assert torch.isfinite(post.theta["mu"]).all()
     values = post.log_likelihood()

@@ -16,7 +16,13 @@ THETAS = [
     bm.Point(adam=SHORT),
     bm.Point(batch_size=2, adam=SHORT),
 ]
-PHIS = [bm.Joint(), bm.GradientSteps(steps=2, lr=0.1)]
+PHIS = [
+    bm.Joint(),
+    bm.GradientSteps(steps=2, lr=0.1),
+    bm.Exact(draws=20),
+    bm.Mode(),
+    bm.Laplace(draws=20),
+]
 
 
 @pytest.mark.parametrize("theta", THETAS, ids=lambda t: type(t).__name__)

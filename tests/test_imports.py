@@ -24,7 +24,18 @@ ORDER = (
         "native",
         "sampler",
     ),
-    *("slots", "location_scale", "density", "training", "conditional", "phi", "theta"),
+    *(
+        "slots",
+        "location_scale",
+        "density",
+        "training",
+        "elimination",
+        "curvature",
+        "conditional",
+        "mode",
+        "phi",
+        "theta",
+    ),
     *("predict", "posterior", "arviz", "diagnose", "fit", "presets", "models"),
 )
 # Methods of Posterior that only forward to a function of a Posterior, imported when called.

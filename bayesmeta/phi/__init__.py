@@ -1,7 +1,10 @@
 """What is done with phi_i, task by task: one file one strategy."""
 
 from bayesmeta.phi.base import Phi
+from bayesmeta.phi.exact import Exact
 from bayesmeta.phi.gradient_steps import GradientSteps
 from bayesmeta.phi.joint import Joint
+from bayesmeta.phi.laplace import Laplace
+from bayesmeta.phi.mode import Mode
 
-__all__ = ["GradientSteps", "Joint", "Phi"]
+__all__ = ["Exact", "GradientSteps", "Joint", "Laplace", "Mode", "Phi"]

@@ -24,6 +24,18 @@ class Phi(ABC):
 
     is_joint: ClassVar[bool] = False
 
+    @property
+    def draws_at_point(self) -> int:
+        """How many draws of phi a point estimate of theta gets: 1 where phi is a point too."""
+        return 1
+
+    def check(self, density: Density, tasks: Tasks) -> None:  # noqa: B027
+        """Refuse a model that this strategy cannot treat; it comes before any long computation.
+
+        Raises:
+            StructureError: naming what of the model does not fit, and what to use instead.
+        """
+
     @abstractmethod
     def log_evidence(self, density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
         """An estimate of log p(D_i | theta), differentiable in theta.

@@ -86,11 +86,19 @@ def d_free(density: Density, phi: Phi) -> int:
 
 def infer_phi(
     density: Density, phi: Phi, theta: Tensor, tasks: Tasks, seed: int, *, is_point: bool
-) -> Tensor:
-    """phi for each draw of theta (chain, draw, d_theta): (chain, draw, tasks, d_phi)."""
+) -> tuple[Tensor, Tensor]:
+    """phi for each draw of theta (chain, draw, d_theta): (chain, draw, tasks, d_phi).
+
+    A point estimate of theta is repeated where phi is a distribution even so.
+
+    Returns:
+        theta as phi goes with it, and phi.
+    """
+    if is_point:
+        theta = theta[:, :1].expand(-1, phi.draws_at_point, -1)
     generator = torch.Generator().manual_seed(seed)
     flat = phi.infer(density, theta.flatten(0, 1), tasks, generator, is_point=is_point)
-    return flat.reshape(*theta.shape[:2], *flat.shape[1:])
+    return theta, flat.reshape(*theta.shape[:2], *flat.shape[1:])
 
 
 def seeds(seed: int, count: int) -> list[int]:

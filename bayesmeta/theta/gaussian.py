@@ -69,7 +69,7 @@ class Gaussian(Theta):
             )
             weights = (over_draws(terms, [theta, found], tasks.tensors())[1] - log_q)[None]
             return Fit(density, tasks, theta[None], found[None], losses=losses, log_weights=weights)
-        inferred = infer_phi(density, phi, theta[None], tasks, seed_phi, is_point=False)
+        _, inferred = infer_phi(density, phi, theta[None], tasks, seed_phi, is_point=False)
         return Fit(density, tasks, theta[None], inferred, losses=losses)
 
     def _noise(

@@ -89,7 +89,7 @@ class NUTS(Theta):
         theta, rest = q[..., : density.d_theta], q[..., density.d_theta :]
         stats = {name: torch.from_numpy(np.asarray(s)) for name, s in draws.stats.items()}
         if order is None:
-            found = infer_phi(density, phi, theta, tasks, phi_seed, is_point=False)
+            _, found = infer_phi(density, phi, theta, tasks, phi_seed, is_point=False)
         else:
             found = rest.reshape(*q.shape[:2], tasks.num_tasks, density.d_phi)
             found = found[:, :, torch.argsort(order)]

@@ -33,7 +33,7 @@ class Point(Theta):
     is_point: ClassVar[bool] = True
 
     def fit(self, density: Density, tasks: Tasks, phi: Phi, *, seed: int, progress: bool) -> Fit:
-        """The maximum, as a posterior of one chain and one draw."""
+        """The maximum, as one chain: of one draw, or of more where phi is a distribution."""
         terms = level_terms(density, phi, tasks, jacobian=False)
         free = d_free(density, phi)
 
@@ -57,7 +57,9 @@ class Point(Theta):
             title="point",
         )
         theta = done.shared[0][None, None]
-        found = done.rows[0][None, None] if free else None
-        if found is None:
-            found = infer_phi(density, phi, theta, tasks, seeds(seed, 1)[0], is_point=True)
+        if free:
+            found = done.rows[0][None, None]
+        else:
+            phi_seed = seeds(seed, 1)[0]
+            theta, found = infer_phi(density, phi, theta, tasks, phi_seed, is_point=True)
         return Fit(density, tasks, theta, found, losses=losses)

@@ -1,0 +1,158 @@
+"""Exact: the closed form, against the multivariate normal that the model is."""
+
+from __future__ import annotations
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor
+
+import bayesmeta as bm
+from bayesmeta.density import Density
+from bayesmeta.models import linear_regression, logistic_regression, normal_means
+
+NOISE = 0.7
+
+
+def line(tasks: bm.Tasks) -> None:
+    """y_ij ~ N(w_i . (1, x_ij), NOISE), w_i ~ N(mu, tau): two phi sites, one of them a vector."""
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+    tau = pyro.sample("tau", dist.HalfNormal(1.0))
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        w = pyro.sample("w", dist.Normal(mu, tau).to_event(1))
+        shift = pyro.sample("shift", dist.Normal(0.0, tau))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            mean = (w * tasks.x["x"]).sum(-1) + shift
+            pyro.sample("y", dist.Normal(mean, NOISE), obs=tasks.y)
+
+
+def ragged_lines(seed: int = 0) -> bm.Tasks:
+    generator = torch.Generator().manual_seed(seed)
+    sizes = (4, 0, 2)
+    xs = [torch.randn(n, 2, dtype=torch.float64, generator=generator) for n in sizes]
+    ys = [torch.randn(n, dtype=torch.float64, generator=generator) for n in sizes]
+    return bm.Tasks.from_list(ys, {"x": xs})
+
+
+def closed_form(tasks: bm.Tasks, i: int, mu: Tensor, tau: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """log p(y_i | theta), and mean and covariance of (w_i, shift_i), by textbook regression."""
+    keep = tasks.mask[i]
+    y = tasks.y[i][keep]
+    design = torch.cat([tasks.x["x"][i][keep], torch.ones(len(y), 1, dtype=y.dtype)], 1)
+    prior = torch.cat([mu, torch.zeros(1, dtype=y.dtype)])
+    marginal = tau**2 * design @ design.T + NOISE**2 * torch.eye(len(y), dtype=y.dtype)
+    log_p = y.new_zeros(())
+    if len(y):
+        log_p = dist.MultivariateNormal(design @ prior, marginal).log_prob(y)
+    covariance = torch.linalg.inv(
+        design.T @ design / NOISE**2 + torch.eye(3, dtype=y.dtype) / tau**2
+    )
+    mean = covariance @ (design.T @ y / NOISE**2 + prior / tau**2)
+    return log_p, mean, covariance
+
+
+@pytest.fixture
+def theta() -> dict[str, Tensor]:
+    return {
+        "mu": torch.tensor([0.3, -1.2], dtype=torch.float64),
+        "tau": torch.tensor(0.8, dtype=torch.float64),
+    }
+
+
+def _at(density: Density, tasks: bm.Tasks, theta: dict[str, Tensor]) -> Tensor:
+    phi = {"w": torch.zeros(tasks.num_tasks, 2), "shift": torch.zeros(tasks.num_tasks)}
+    return density.unconstrain({**theta, **{k: v.double() for k, v in phi.items()}}, tasks)[0]
+
+
+def test_log_evidence_is_the_multivariate_normal(theta: dict[str, Tensor]) -> None:
+    tasks = ragged_lines()
+    density = Density(line, bm.structure(line, tasks), tasks)
+    found = bm.Exact().log_evidence(density, _at(density, tasks, theta), tasks)
+    expected = torch.stack([closed_form(tasks, i, **theta)[0] for i in range(3)])
+    assert torch.allclose(found, expected, rtol=0, atol=1e-10)
+    wrong = torch.stack(
+        [closed_form(tasks, i, theta["mu"], theta["tau"] * math.sqrt(2))[0] for i in range(3)]
+    )
+    assert not torch.allclose(found, wrong, rtol=0, atol=1e-3)
+
+
+def test_gradient_in_theta(theta: dict[str, Tensor]) -> None:
+    tasks = ragged_lines()
+    density = Density(line, bm.structure(line, tasks), tasks)
+    start = _at(density, tasks, theta).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda t: bm.Exact().log_evidence(density, t, tasks), (start,), atol=1e-8
+    )
+
+
+def test_query_is_scored_given_the_support(theta: dict[str, Tensor]) -> None:
+    """log p(query | support) = log p(both) - log p(support)."""
+    both = bm.Tasks.from_list(
+        [torch.tensor([0.1, -0.4, 1.0, 0.3], dtype=torch.float64)],
+        {"x": [torch.randn(4, 2, dtype=torch.float64)]},
+    )
+    support, query = both.split(1, seed=0)
+    density = Density(line, bm.structure(line, both), both)
+    at = _at(density, support, theta)
+    found = bm.Exact().log_evidence(density, at, support.with_query(query))
+    expected = closed_form(both, 0, **theta)[0] - closed_form(support, 0, **theta)[0]
+    assert torch.allclose(found, expected, rtol=0, atol=1e-10)
+
+
+def test_draws_of_phi_are_the_posterior(theta: dict[str, Tensor]) -> None:
+    tasks = ragged_lines()
+    density = Density(line, bm.structure(line, tasks), tasks)
+    count = 40_000
+    draws = bm.Exact().infer(
+        density,
+        _at(density, tasks, theta).expand(count, -1),
+        tasks,
+        torch.Generator().manual_seed(1),
+        is_point=False,
+    )
+    for i in range(3):
+        _, mean, covariance = closed_form(tasks, i, **theta)
+        error = (draws[:, i].mean(0) - mean) / covariance.diagonal().sqrt() * math.sqrt(count)
+        assert error.abs().max() < 4.5
+        assert (torch.cov(draws[:, i].T) - covariance).abs().max() < 0.02 * covariance.max()
+
+
+def test_agrees_with_the_whole_posterior() -> None:
+    """On normal means, whose theta and phi are jointly Gaussian, NUTS over mu alone is exact."""
+    tasks = normal_means.tasks(num_tasks=6, num_data=4, seed=2)
+    post = bm.fit(
+        normal_means.model,
+        tasks,
+        theta=bm.NUTS(draws=2000, compile=False),
+        phi=bm.Exact(),
+        progress=False,
+    )
+    exact = normal_means.exact(tasks)
+    found = torch.cat([post.theta["mu"][..., None], post.phi["phi"]], -1).flatten(0, 1)
+    assert ((found.mean(0) - exact.mean) / exact.sd).abs().max() < 0.1
+    assert (found.std(0) / exact.sd - 1).abs().max() < 0.05
+
+
+def test_a_point_estimate_keeps_phi_a_distribution() -> None:
+    tasks = normal_means.tasks(num_tasks=4, num_data=3, seed=2)
+    point = bm.Point(adam=bm.Adam(steps=400, compile=False))
+    post = bm.fit(normal_means.model, tasks, theta=point, phi=bm.Exact(draws=300), progress=False)
+    assert post.theta["mu"].shape == (1, 300) and post.phi["phi"].shape == (1, 300, 4)
+    assert len(post.theta["mu"].unique()) == 1 and (post.phi["phi"].std((0, 1)) > 0.1).all()
+    adapted = post.adapt(normal_means.tasks(num_tasks=2, seed=5), phi=bm.Exact(draws=7))
+    assert adapted.phi["phi"].shape == (1, 7, 2)
+
+
+def test_refuses_where_there_is_no_closed_form() -> None:
+    tasks = logistic_regression.tasks()
+    with pytest.raises(bm.StructureError, match=r"curvature .* changes by .* at task"):
+        bm.fit(logistic_regression.model, tasks, theta=bm.Point(), phi=bm.Exact(), progress=False)
+
+
+def test_accepts_linear_regression() -> None:
+    tasks = linear_regression.tasks()
+    density = Density(linear_regression.model, bm.structure(linear_regression.model, tasks), tasks)
+    bm.Exact().check(density, tasks)

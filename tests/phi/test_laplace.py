@@ -1,0 +1,110 @@
+"""Laplace: exact where the model is linear-Gaussian, near quadrature elsewhere."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+import bayesmeta as bm
+from bayesmeta.curvature import expand
+from bayesmeta.density import Density
+from bayesmeta.models import linear_regression, logistic_regression
+
+
+def coin(tasks: bm.Tasks) -> None:
+    """Log odds of each coin around a common one: one phi, so quadrature is an oracle."""
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    tau = pyro.sample("tau", dist.HalfNormal(1.0))
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        phi = pyro.sample("phi", dist.Normal(mu, tau))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.Bernoulli(logits=phi), obs=tasks.y)
+
+
+COINS = bm.Tasks.from_list(
+    [[1.0] * heads + [0.0] * (40 - heads) for heads in (4, 20, 31)] + [[1.0]]
+).to(dtype=torch.float64)
+
+
+def _density(model: object, tasks: bm.Tasks) -> Density:
+    return Density(model, bm.structure(model, tasks), tasks)  # type: ignore[arg-type]
+
+
+HEADS = torch.where(COINS.mask, COINS.y, 0.0).sum(1)
+
+
+def _quadrature(mu: float, tau: float) -> Tensor:
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    phi = mu + tau * torch.from_numpy(nodes)
+    heads, n = HEADS, COINS.sizes
+    log_p = heads[:, None] * phi - n[:, None] * torch.nn.functional.softplus(phi)
+    log_w = torch.from_numpy(weights).log() - 0.5 * math.log(2 * math.pi)
+    return torch.logsumexp(log_p + log_w, 1)
+
+
+def test_equals_exact_where_the_model_is_linear_gaussian() -> None:
+    tasks = linear_regression.tasks(num_tasks=7, num_data=6, num_features=3)
+    support, query = tasks.split(4, seed=0)
+    density = _density(linear_regression.model, tasks)
+    for given in (tasks, support.with_query(query)):
+        theta = torch.linspace(-0.5, 0.8, density.d_theta, dtype=torch.float64).requires_grad_()
+        laplace = bm.Laplace().log_evidence(density, theta, given)
+        exact = bm.Exact().log_evidence(density, theta, given)
+        torch.testing.assert_close(laplace, exact, rtol=1e-8, atol=1e-8)
+        (slope,) = torch.autograd.grad(laplace.sum(), theta)
+        (expected,) = torch.autograd.grad(exact.sum(), theta)
+        torch.testing.assert_close(slope, expected, rtol=1e-7, atol=1e-7)
+
+
+def test_near_quadrature_with_many_data_and_not_with_one() -> None:
+    density = _density(coin, COINS)
+    theta = torch.tensor([0.2, math.log(1.3)], dtype=torch.float64)
+    found = bm.Laplace().log_evidence(density, theta, COINS)
+    error = (found - _quadrature(0.2, 1.3)).abs()
+    assert (error[:3] < 0.02).all()
+    assert error[3] > 0.01
+
+
+def test_gradient_equals_finite_differences() -> None:
+    """Through the mode and the determinant: third derivatives of the density."""
+    tasks = logistic_regression.tasks(num_tasks=4, num_data=6)
+    density = _density(logistic_regression.model, tasks)
+    theta = torch.linspace(-0.5, 0.5, density.d_theta, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda t: bm.Laplace().log_evidence(density, t, tasks), (theta,), atol=1e-6
+    )
+
+
+def test_holding_the_mode_still_gives_another_gradient() -> None:
+    """A negative control: the determinant moves with theta through the mode too."""
+    tasks = logistic_regression.tasks(num_tasks=4, num_data=6)
+    density = _density(logistic_regression.model, tasks)
+    theta = torch.linspace(-0.5, 0.5, density.d_theta, dtype=torch.float64).requires_grad_()
+    (slope,) = torch.autograd.grad(bm.Laplace().log_evidence(density, theta, tasks).sum(), theta)
+    mode = bm.Mode().infer(density, theta[None].detach(), tasks, torch.Generator(), is_point=True)
+    found = expand(density, theta, mode[0], [tasks], jacobian=True)
+    held = found.value - 0.5 * torch.logdet(found.precision)
+    (wrong,) = torch.autograd.grad(held.sum(), theta)
+    assert (slope - wrong).abs().max() > 1e-2
+
+
+def test_draws_are_the_gaussian_at_the_mode() -> None:
+    density = _density(coin, COINS)
+    theta = torch.tensor([0.2, math.log(1.3)], dtype=torch.float64)
+    draws = bm.Laplace().infer(
+        density, theta.expand(20_000, -1), COINS, torch.Generator().manual_seed(0), is_point=False
+    )[..., 0]
+    heads, n = HEADS, COINS.sizes
+    mode = draws.mean(0)
+    for _ in range(500):
+        # The curvature is at most n / 4 + 1 / tau^2, so that no such step goes too far.
+        slope = heads - n * torch.sigmoid(mode) - (mode - 0.2) / 1.3**2
+        mode = mode + slope / (n / 4 + 1 / 1.3**2)
+    sd = (n * torch.sigmoid(mode) * torch.sigmoid(-mode) + 1 / 1.3**2).rsqrt()
+    assert ((draws.mean(0) - mode).abs() < 4.5 * sd / math.sqrt(20_000)).all()
+    assert ((draws.std(0) / sd - 1).abs() < 0.03).all()
