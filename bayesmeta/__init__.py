@@ -15,16 +15,22 @@ theta, those inside are phi.
 from bayesmeta.checks import StructureError
 from bayesmeta.columns import TasksError
 from bayesmeta.fit import fit
-from bayesmeta.phi import Exact, GradientSteps, Joint, Laplace, Mode
+from bayesmeta.phi import Exact, GradientSteps, Joint, Laplace, Mode, ReptileSteps
 from bayesmeta.posterior import Posterior, prior
 from bayesmeta.predict import Prediction
+from bayesmeta.presets import FOMAML, IMAML, LLAMA, MAML, ALPaCA, MetaSGD, Pair, Reptile
 from bayesmeta.structure import Structure, structure
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta import NUTS, FullRank, Gaussian, LowRank, MeanField, Point
 from bayesmeta.training import Adam, TrainingError
 
 __all__ = [
+    "FOMAML",
+    "IMAML",
+    "LLAMA",
+    "MAML",
     "NUTS",
+    "ALPaCA",
     "Adam",
     "Exact",
     "FullRank",
@@ -34,10 +40,14 @@ __all__ = [
     "Laplace",
     "LowRank",
     "MeanField",
+    "MetaSGD",
     "Mode",
+    "Pair",
     "Point",
     "Posterior",
     "Prediction",
+    "Reptile",
+    "ReptileSteps",
     "Structure",
     "StructureError",
     "Tasks",

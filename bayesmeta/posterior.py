@@ -123,9 +123,21 @@ class Posterior:
             run_checked(self.density.model, tasks)
         strategy = phi if phi is not None else self.strategy
         seed = self._adapt_seed if seed is None else seed
+        state = self.fit.state if strategy == self.strategy else ()
+        if len(state) != len(strategy.start(self._centred, tasks)):
+            raise ValueError(
+                f"adapt got phi={strategy!r}, a part of which is trained with theta, but this "
+                f"posterior was fitted with phi={self.strategy!r}; give it to bm.fit"
+            )
         strategy.check(self._centred, tasks)
         theta, found = infer_phi(
-            self._centred, strategy, self.fit.theta, tasks, seed, is_point=self.is_point
+            self._centred,
+            strategy,
+            self.fit.theta,
+            tasks,
+            seed,
+            is_point=self.is_point,
+            state=state,
         )
         fit = replace(
             self.fit,
@@ -133,6 +145,7 @@ class Posterior:
             tasks=tasks,
             theta=theta,
             phi=found,
+            state=tuple(state),
             log_weights=None,
             notes=(),
         )

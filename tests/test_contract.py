@@ -21,6 +21,7 @@ PHIS = [
     bm.GradientSteps(steps=2, lr=0.1),
     bm.Exact(draws=20),
     bm.Mode(),
+    bm.ReptileSteps(steps=2, lr=0.1),
     bm.Laplace(draws=20),
 ]
 

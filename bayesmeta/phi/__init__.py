@@ -6,5 +6,6 @@ from bayesmeta.phi.gradient_steps import GradientSteps
 from bayesmeta.phi.joint import Joint
 from bayesmeta.phi.laplace import Laplace
 from bayesmeta.phi.mode import Mode
+from bayesmeta.phi.reptile_steps import ReptileSteps
 
-__all__ = ["Exact", "GradientSteps", "Joint", "Laplace", "Mode", "Phi"]
+__all__ = ["Exact", "GradientSteps", "Joint", "Laplace", "Mode", "Phi", "ReptileSteps"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,14 +37,24 @@ class Phi(ABC):
             StructureError: naming what of the model does not fit, and what to use instead.
         """
 
+    def start(self, density: Density, tasks: Tasks) -> list[Tensor]:
+        """What of this strategy is trained together with theta, at its start: its state.
+
+        Most strategies have none. Inner learning rates and encoders are of this kind.
+        """
+        return []
+
     @abstractmethod
-    def log_evidence(self, density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
-        """An estimate of log p(D_i | theta), differentiable in theta.
+    def log_evidence(
+        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
+    ) -> Tensor:
+        """An estimate of log p(D_i | theta), differentiable in theta and state.
 
         Args:
             density: the model's density.
             theta: unconstrained, of shape (d_theta,).
             tasks: the support, with the query where there is one.
+            state: tensors like those of `start`.
 
         Returns:
             one value a task, shape (tasks,).
@@ -58,6 +69,7 @@ class Phi(ABC):
         generator: torch.Generator,
         *,
         is_point: bool,
+        state: Sequence[Tensor] = (),
     ) -> Tensor:
         """phi of tasks, seen or not, for each draw of theta; `adapt` calls it.
 
@@ -67,6 +79,7 @@ class Phi(ABC):
             tasks: the support.
             generator: the source of randomness.
             is_point: whether theta is a point estimate, so that phi is one too.
+            state: what was trained, as `start` lays it out.
 
         Returns:
             unconstrained, of shape (draws, tasks, d_phi).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,7 +72,9 @@ class Exact(Phi):
                     "make the phi sites and the outcome normal, with a mean linear in phi"
                 )
 
-    def log_evidence(self, density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
+    def log_evidence(
+        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
+    ) -> Tensor:
         """log p(D_i | theta), or with a query log p(query_i | D_i, theta); (tasks,)."""
         support = _log_evidence(density, theta, [tasks])
         if tasks.query is None:
@@ -86,6 +89,7 @@ class Exact(Phi):
         generator: torch.Generator,
         *,
         is_point: bool,
+        state: Sequence[Tensor] = (),
     ) -> Tensor:
         """A draw of p(phi_i | D_i, theta) for each draw of theta."""
         data = tasks.tensors()

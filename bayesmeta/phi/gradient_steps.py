@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,11 +29,16 @@ class GradientSteps(Phi):
         steps: gradient steps.
         lr: their size, in unconstrained phi per unit of d log p / d phi.
         first_order: whether the outer gradient ignores how the steps depend on theta (FOMAML).
+        learn_lr: whether each coordinate of phi has a positive rate of its own, trained with theta
+            from lr on (Meta-SGD: Li, Zhou, Chen & Li 2017).
+        with_prior: whether the steps climb log p(D_i | phi, theta) + log p(phi | theta).
     """
 
     steps: int = 5
     lr: float = 0.01
     first_order: bool = False
+    learn_lr: bool = False
+    with_prior: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.lr <= 0:
@@ -40,9 +47,17 @@ class GradientSteps(Phi):
                 "and lr positive"
             )
 
-    def log_evidence(self, density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
+    def start(self, density: Density, tasks: Tasks) -> list[Tensor]:
+        """The logarithm of each coordinate's rate (d_phi,), where rates are learned."""
+        if not self.learn_lr:
+            return []
+        return [torch.full((density.d_phi,), math.log(self.lr), dtype=tasks.dtype)]
+
+    def log_evidence(
+        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
+    ) -> Tensor:
         """log p(query_i | phi_i^steps, theta), or log p(D_i | phi_i^steps, theta); (tasks,)."""
-        phi = self._climb(density, theta, tasks)
+        phi = self._climb(density, theta, tasks, state)
         return density.terms(theta, phi, tasks.query if tasks.query is not None else tasks).data
 
     def infer(
@@ -53,24 +68,30 @@ class GradientSteps(Phi):
         generator: torch.Generator,
         *,
         is_point: bool,
+        state: Sequence[Tensor] = (),
     ) -> Tensor:
         """The point that the steps reach from each draw of theta."""
-        data = tasks.tensors()
+        shared = [*state, *tasks.tensors()]
 
-        def climb(point: Tensor, *tensors: Tensor) -> tuple[Tensor]:
+        def climb(point: Tensor, *rest: Tensor) -> tuple[Tensor]:
+            rates, data = rest[: len(state)], rest[len(state) :]
             with torch.enable_grad():
-                return (self._climb(density, point, tasks.with_tensors(tensors)).detach(),)
+                return (self._climb(density, point, tasks.with_tensors(data), rates).detach(),)
 
-        return over_draws(capture(climb, [theta[0], *data]), [theta], data)[0]
+        return over_draws(capture(climb, [theta[0], *shared]), [theta], shared)[0]
 
-    def _climb(self, density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
+    def _climb(
+        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor]
+    ) -> Tensor:
+        rate = state[0].exp() if self.learn_lr else self.lr
         phi = density.prior_mean(theta, tasks)
         if not phi.requires_grad:
             phi = phi.detach().requires_grad_()
         for _ in range(self.steps):
-            log_likelihood = density.terms(theta, phi, tasks).data.sum()
+            terms = density.terms(theta, phi, tasks)
+            height = (terms.data + terms.phi if self.with_prior else terms.data).sum()
             (gradient,) = torch.autograd.grad(
-                log_likelihood, phi, create_graph=not self.first_order, retain_graph=True
+                height, phi, create_graph=not self.first_order, retain_graph=True
             )
-            phi = phi + self.lr * gradient
+            phi = phi + rate * gradient
         return phi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,7 +29,9 @@ class Joint(Phi):
 
     is_joint: ClassVar[bool] = True
 
-    def log_evidence(self, density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
+    def log_evidence(
+        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
+    ) -> Tensor:
         """Not defined: Joint does not integrate phi out.
 
         Raises:
@@ -44,6 +47,7 @@ class Joint(Phi):
         generator: torch.Generator,
         *,
         is_point: bool,
+        state: Sequence[Tensor] = (),
     ) -> Tensor:
         """phi given each draw of theta: drawn, or its maximum after a point estimate."""
         if density.d_phi == 0:

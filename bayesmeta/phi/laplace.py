@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,7 +45,9 @@ class Laplace(Phi):
         """As many as `draws`: phi is a distribution, even at a single theta."""
         return self.draws
 
-    def log_evidence(self, density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
+    def log_evidence(
+        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
+    ) -> Tensor:
         """The Laplace approximation of log p(D_i | theta), or of the query given the support."""
         support = _log_evidence(density, theta, tasks, with_query=False)
         if tasks.query is None:
@@ -59,6 +62,7 @@ class Laplace(Phi):
         generator: torch.Generator,
         *,
         is_point: bool,
+        state: Sequence[Tensor] = (),
     ) -> Tensor:
         """A draw of the Gaussian at the mode, for each draw of theta."""
         mode = find_mode(Conditional(density, tasks, jacobian=True), theta)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +27,9 @@ class Mode(Phi):
     up to some hundreds of numbers.
     """
 
-    def log_evidence(self, density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
+    def log_evidence(
+        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
+    ) -> Tensor:
         """log p(query_i | phi_i, theta), or log p(D_i | phi_i, theta), at the mode; (tasks,)."""
         phi = solver_of(density, tasks, jacobian=False, with_query=False)(theta, tasks)
         return density.terms(theta, phi, tasks.query if tasks.query is not None else tasks).data
@@ -39,6 +42,7 @@ class Mode(Phi):
         generator: torch.Generator,
         *,
         is_point: bool,
+        state: Sequence[Tensor] = (),
     ) -> Tensor:
         """The mode at each draw of theta."""
         return find_mode(Conditional(density, tasks, jacobian=False), theta).phi

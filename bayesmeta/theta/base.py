@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -26,6 +26,7 @@ class Fit:
         theta: draws (chain, draw, d_theta).
         phi: draws (chain, draw, tasks, d_phi).
         stats: what the sampler tells of each draw, (chain, draw).
+        state: what was trained of the phi strategy, as its `start` lays it out.
         losses: the loss at each training step; empty for samplers.
         log_weights: log p(phi_i, D_i | theta) - log q(phi_i | theta) at each draw, (chain, draw,
             tasks), where q was fitted; else None.
@@ -38,6 +39,7 @@ class Fit:
     theta: Tensor
     phi: Tensor
     stats: Mapping[str, Tensor] = field(default_factory=dict)
+    state: tuple[Tensor, ...] = ()
     losses: Tensor = field(default_factory=lambda: torch.empty(0))
     log_weights: Tensor | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -62,19 +64,21 @@ class Theta(ABC):
 LevelTerms = Callable[..., tuple[Tensor, Tensor]]
 
 
-def level_terms(density: Density, phi: Phi, tasks: Tasks, *, jacobian: bool) -> LevelTerms:
-    """The two levels as a function (theta, phi, *data) -> (log p(theta), one value a task).
+def level_terms(
+    density: Density, phi: Phi, tasks: Tasks, *, jacobian: bool, n_state: int = 0
+) -> LevelTerms:
+    """The two levels as a function (theta, phi, *state, *data) -> (log p(theta), one a task).
 
     The value of task i is log p(phi_i, D_i | theta) for a joint strategy, and the strategy's
     estimate of log p(D_i | theta) otherwise, which reads no phi.
     """
 
-    def terms(theta: Tensor, free: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:
-        given = tasks.with_tensors(data)
+    def terms(theta: Tensor, free: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+        state, given = rest[:n_state], tasks.with_tensors(rest[n_state:])
         levels = density.terms(theta, free, given, jacobian=jacobian)
         if phi.is_joint:
             return levels.theta, levels.phi + levels.data
-        return levels.theta, phi.log_evidence(density, theta, given)
+        return levels.theta, phi.log_evidence(density, theta, given, state)
 
     return terms
 
@@ -85,7 +89,14 @@ def d_free(density: Density, phi: Phi) -> int:
 
 
 def infer_phi(
-    density: Density, phi: Phi, theta: Tensor, tasks: Tasks, seed: int, *, is_point: bool
+    density: Density,
+    phi: Phi,
+    theta: Tensor,
+    tasks: Tasks,
+    seed: int,
+    *,
+    is_point: bool,
+    state: Sequence[Tensor] = (),
 ) -> tuple[Tensor, Tensor]:
     """phi for each draw of theta (chain, draw, d_theta): (chain, draw, tasks, d_phi).
 
@@ -97,7 +108,8 @@ def infer_phi(
     if is_point:
         theta = theta[:, :1].expand(-1, phi.draws_at_point, -1)
     generator = torch.Generator().manual_seed(seed)
-    flat = phi.infer(density, theta.flatten(0, 1), tasks, generator, is_point=is_point)
+    draws = theta.flatten(0, 1)
+    flat = phi.infer(density, draws, tasks, generator, is_point=is_point, state=state)
     return theta, flat.reshape(*theta.shape[:2], *flat.shape[1:])
 
 

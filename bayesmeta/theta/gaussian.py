@@ -48,10 +48,11 @@ class Gaussian(Theta):
         free = d_free(density, phi)
         with at_dtype(tasks.dtype):
             shared, rows = self.family.start(density.d_theta, tasks.num_tasks, free)
+        state = phi.start(density, tasks)
         seed_train, seed_draw, seed_phi = seeds(seed, 3)
         done, losses = train(
-            self._loss(density, tasks, phi, len(shared), len(rows)),
-            Parameters(shared, rows),
+            self._loss(density, tasks, phi, state, len(shared), len(rows)),
+            Parameters([*shared, *state], rows),
             tasks,
             batch_size=self.batch_size,
             noise=lambda size, generator: self._noise(density, size, free, tasks, generator),
@@ -60,7 +61,9 @@ class Gaussian(Theta):
             progress=progress,
             title="variational",
         )
-        theta, found, log_q = self._sample(density, done, tasks, free, seed_draw)
+        trained = tuple(done.shared[len(shared) :])
+        family = Parameters(done.shared[: len(shared)], done.rows)
+        theta, found, log_q = self._sample(density, family, tasks, free, seed_draw)
         weights = None
         if phi.is_joint:
             terms = capture(
@@ -69,8 +72,10 @@ class Gaussian(Theta):
             )
             weights = (over_draws(terms, [theta, found], tasks.tensors())[1] - log_q)[None]
             return Fit(density, tasks, theta[None], found[None], losses=losses, log_weights=weights)
-        _, inferred = infer_phi(density, phi, theta[None], tasks, seed_phi, is_point=False)
-        return Fit(density, tasks, theta[None], inferred, losses=losses)
+        _, inferred = infer_phi(
+            density, phi, theta[None], tasks, seed_phi, is_point=False, state=trained
+        )
+        return Fit(density, tasks, theta[None], inferred, state=trained, losses=losses)
 
     def _noise(
         self, density: Density, size: int, free: int, tasks: Tasks, generator: torch.Generator
@@ -81,25 +86,35 @@ class Gaussian(Theta):
             for shape in shapes
         ]
 
-    def _loss(self, density: Density, tasks: Tasks, phi: Phi, n_shared: int, n_rows: int) -> Loss:
+    def _loss(
+        self,
+        density: Density,
+        tasks: Tasks,
+        phi: Phi,
+        state: list[Tensor],
+        n_shared: int,
+        n_rows: int,
+    ) -> Loss:
         size = min(self.batch_size or tasks.num_tasks, tasks.num_tasks)
         example = tasks.select(torch.arange(size))
         theta = torch.zeros(density.d_theta, dtype=tasks.dtype)
         full = torch.zeros(size, density.d_phi, dtype=tasks.dtype)
         # Captured apart: one graph may not hold the model's own gradients and vmap at once.
         terms = capture(
-            level_terms(density, phi, tasks, jacobian=True), [theta, full, *example.tensors()]
+            level_terms(density, phi, tasks, jacobian=True, n_state=len(state)),
+            [theta, full, *state, *example.tensors()],
         )
         family = self.family
 
         def loss(*inputs: Tensor) -> Tensor:
             shared, rest = list(inputs[:n_shared]), inputs[n_shared:]
+            trained, rest = rest[: len(state)], rest[len(state) :]
             rows, (noise_theta, noise_phi, *data) = list(rest[:n_rows]), rest[n_rows:]
             held = [p.detach() for p in shared], [p.detach() for p in rows]
 
             def one(e_theta: Tensor, e_phi: Tensor) -> Tensor:
                 theta, free = family.draw(shared, rows, e_theta, e_phi)
-                prior, values = terms(theta, free if phi.is_joint else full, *data)
+                prior, values = terms(theta, free if phi.is_joint else full, *trained, *data)
                 log_theta, log_phi = family.log_prob(*held, theta, free)
                 return (prior - log_theta) / tasks.num_tasks + (values - log_phi).mean()
 

@@ -70,6 +70,11 @@ class NUTS(Theta):
     def fit(self, density: Density, tasks: Tasks, phi: Phi, *, seed: int, progress: bool) -> Fit:
         """Sample theta, and phi with it or given it."""
         tasks = tasks.to(dtype=torch.float64)
+        if phi.start(density, tasks):
+            raise ValueError(
+                f"NUTS samples theta and trains nothing, but phi={phi!r} has a part to train; fit "
+                "with theta=bm.Point() or bm.Gaussian()"
+            )
         pilot_seed, chain_seed, phi_seed = seeds(seed, 3)
         names, notes = self.noncentred or (), tuple[str, ...]()
         if self.noncentred is None and phi.is_joint:

@@ -34,15 +34,17 @@ class Point(Theta):
 
     def fit(self, density: Density, tasks: Tasks, phi: Phi, *, seed: int, progress: bool) -> Fit:
         """The maximum, as one chain: of one draw, or of more where phi is a distribution."""
-        terms = level_terms(density, phi, tasks, jacobian=False)
+        state = phi.start(density, tasks)
+        terms = level_terms(density, phi, tasks, jacobian=False, n_state=len(state))
         free = d_free(density, phi)
 
-        def loss(theta: Tensor, rows: Tensor, *data: Tensor) -> Tensor:
-            prior, values = terms(theta, rows, *data)
+        def loss(theta: Tensor, *rest: Tensor) -> Tensor:
+            trained, (rows, *data) = rest[: len(state)], rest[len(state) :]
+            prior, values = terms(theta, rows, *trained, *data)
             return -(prior / tasks.num_tasks + values.mean())
 
         start = Parameters(
-            [torch.zeros(density.d_theta, dtype=tasks.dtype)],
+            [torch.zeros(density.d_theta, dtype=tasks.dtype), *state],
             [torch.zeros(tasks.num_tasks, density.d_phi, dtype=tasks.dtype)],
         )
         done, losses = train(
@@ -56,10 +58,12 @@ class Point(Theta):
             progress=progress,
             title="point",
         )
-        theta = done.shared[0][None, None]
+        theta, trained = done.shared[0][None, None], tuple(done.shared[1:])
         if free:
             found = done.rows[0][None, None]
         else:
             phi_seed = seeds(seed, 1)[0]
-            theta, found = infer_phi(density, phi, theta, tasks, phi_seed, is_point=True)
-        return Fit(density, tasks, theta, found, losses=losses)
+            theta, found = infer_phi(
+                density, phi, theta, tasks, phi_seed, is_point=True, state=trained
+            )
+        return Fit(density, tasks, theta, found, state=trained, losses=losses)

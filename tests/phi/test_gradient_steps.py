@@ -104,3 +104,46 @@ def test_maml_learns_the_prior_mean_that_its_steps_need():
     mean = train.y.mean().item()
     assert post.theta["mu"].item() == pytest.approx(mean, abs=0.35)
     assert post.losses[-50:].mean() < post.losses[:20].mean()
+
+
+def test_with_prior_many_steps_reach_the_mode():
+    tasks = normal_means.tasks(num_tasks=4, num_data=3, seed=2)
+    density, theta = density_of(normal_means.model, tasks), torch.tensor([[0.7]], dtype=F64)
+    mode = bm.Mode().infer(density, theta, tasks, torch.Generator(), is_point=True)
+    for with_prior in (True, False):
+        steps = bm.GradientSteps(40, 0.3, with_prior=with_prior)
+        found = steps.infer(density, theta, tasks, torch.Generator(), is_point=True)
+        assert torch.allclose(found, mode, atol=1e-8) == with_prior
+
+
+def test_learned_rates_beat_the_fixed_one_and_are_used_to_adapt():
+    """One coordinate of phi needs large steps, the other must not move: Meta-SGD finds out."""
+
+    def model(tasks):
+        centre = pyro.sample("centre", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(centre, 1.0).to_event(1))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                mean = (phi * tasks.x["x"]).sum(-1)
+                pyro.sample("y", dist.Normal(mean, 1.0), obs=tasks.y)
+
+    generator = torch.Generator().manual_seed(0)
+    slope = torch.randn(60, 1, generator=generator, dtype=F64)
+    x = torch.randn(60, 10, 2, generator=generator, dtype=F64)
+    noise = 0.5 * torch.randn(60, 10, generator=generator, dtype=F64)
+    support, query = bm.Tasks.from_arrays(slope * x[..., 0] + noise, x={"x": x}).split(5)
+    point = bm.Point(adam=bm.Adam(lr=0.05, steps=300, compile=False))
+    posts = [
+        bm.fit(model, support, query=query, theta=point, phi=phi, progress=False)
+        for phi in (bm.GradientSteps(1, 0.05, learn_lr=True), bm.GradientSteps(1, 0.05))
+    ]
+    rates = posts[0].fit.state[0].exp()
+    assert rates[0] > 0.1 and rates[1] < 0.05
+    assert posts[0].losses[-1] < posts[1].losses[-1] - 0.05
+    assert not posts[1].fit.state
+    adapted = posts[0].adapt(support)
+    assert torch.equal(adapted.phi["phi"], posts[0].phi["phi"])
+    with pytest.raises(ValueError, match=r"learn_lr=True.* give it to bm\.fit"):
+        posts[1].adapt(support, phi=bm.GradientSteps(1, 0.05, learn_lr=True))
+    with pytest.raises(ValueError, match="NUTS samples theta and trains nothing"):
+        bm.fit(model, support, phi=bm.GradientSteps(1, 0.05, learn_lr=True), progress=False)

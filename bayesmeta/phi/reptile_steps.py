@@ -1,0 +1,64 @@
+"""ReptileSteps: theta is drawn towards where gradient steps take phi, as in Reptile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bayesmeta.density import Density
+from bayesmeta.phi.base import Phi
+from bayesmeta.phi.gradient_steps import GradientSteps
+from bayesmeta.tasks import Tasks
+
+
+@dataclass(frozen=True)
+class ReptileSteps(Phi):
+    """The point of `GradientSteps`, with an outer objective that needs no second derivatives:
+
+        log evidence_i = -|phi_i^steps - phi_i^0|^2 / 2,   phi_i^steps held fixed
+
+    so that its gradient in phi_i^0 is phi_i^steps - phi_i^0, Reptile's update (Nichol, Achiam &
+    Schulman 2018). That is an update rule and no estimate of log p(D_i | theta): with a prior on
+    theta or other objectives it does not combine as a density would. With a query the steps see
+    support and query, as Reptile makes no difference between them.
+
+    Attributes:
+        steps: gradient steps.
+        lr: their size, in unconstrained phi per unit of d log p / d phi.
+    """
+
+    steps: int = 5
+    lr: float = 0.01
+
+    def __post_init__(self) -> None:
+        GradientSteps(self.steps, self.lr)
+
+    def log_evidence(
+        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
+    ) -> Tensor:
+        """Minus half the squared way that the steps went, (tasks,); its value is no density."""
+        start = density.prior_mean(theta, tasks)
+        parts = [tasks] if tasks.query is None else [tasks, tasks.query]
+        phi = start.detach().requires_grad_()
+        for _ in range(self.steps):
+            height = torch.stack([density.terms(theta, phi, p).data.sum() for p in parts]).sum()
+            (gradient,) = torch.autograd.grad(height, phi)
+            phi = (phi + self.lr * gradient).detach().requires_grad_()
+        return -0.5 * (phi.detach() - start).square().sum(-1)
+
+    def infer(
+        self,
+        density: Density,
+        theta: Tensor,
+        tasks: Tasks,
+        generator: torch.Generator,
+        *,
+        is_point: bool,
+        state: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """The point that the steps reach from each draw of theta on the support."""
+        steps = GradientSteps(self.steps, self.lr)
+        return steps.infer(density, theta, tasks, generator, is_point=is_point)

@@ -1,0 +1,63 @@
+"""Names that people know, each a pair of strategies: `bm.fit(model, tasks, **bm.MAML())`."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from bayesmeta.phi import Exact, GradientSteps, Laplace, Mode, Phi, ReptileSteps
+from bayesmeta.theta import Point, Theta
+from bayesmeta.training import Adam
+
+
+class Pair(TypedDict):
+    """What is done with theta and what with phi, as `fit` takes them."""
+
+    theta: Theta
+    phi: Phi
+
+
+def MAML(
+    steps: int = 5, inner_lr: float = 0.01, *, batch_size: int | None = None, adam: Adam = Adam()
+) -> Pair:
+    """Model-agnostic meta-learning (Finn, Abbeel & Levine 2017)."""
+    return _train(GradientSteps(steps, inner_lr), batch_size, adam)
+
+
+def FOMAML(
+    steps: int = 5, inner_lr: float = 0.01, *, batch_size: int | None = None, adam: Adam = Adam()
+) -> Pair:
+    """MAML with the first-order outer gradient (Finn, Abbeel & Levine 2017, section 5.2)."""
+    return _train(GradientSteps(steps, inner_lr, first_order=True), batch_size, adam)
+
+
+def MetaSGD(
+    steps: int = 1, inner_lr: float = 0.01, *, batch_size: int | None = None, adam: Adam = Adam()
+) -> Pair:
+    """MAML with a learned rate for each coordinate of phi (Li, Zhou, Chen & Li 2017)."""
+    return _train(GradientSteps(steps, inner_lr, learn_lr=True), batch_size, adam)
+
+
+def Reptile(
+    steps: int = 5, inner_lr: float = 0.01, *, batch_size: int | None = None, adam: Adam = Adam()
+) -> Pair:
+    """Theta moves towards where each task's steps end (Nichol, Achiam & Schulman 2018)."""
+    return _train(ReptileSteps(steps, inner_lr), batch_size, adam)
+
+
+def IMAML(*, batch_size: int | None = None, adam: Adam = Adam()) -> Pair:
+    """Phi at its mode, with implicit gradients (Rajeswaran, Finn, Kakade & Levine 2019)."""
+    return _train(Mode(), batch_size, adam)
+
+
+def LLAMA(*, draws: int = 1000, batch_size: int | None = None, adam: Adam = Adam()) -> Pair:
+    """Phi integrated out by Laplace's method (Grant, Finn, Levine, Darrell & Griffiths 2018)."""
+    return _train(Laplace(draws), batch_size, adam)
+
+
+def ALPaCA(*, draws: int = 1000, batch_size: int | None = None, adam: Adam = Adam()) -> Pair:
+    """Phi, a Bayesian last layer, integrated out exactly (Harrison, Sharma & Pavone 2018)."""
+    return _train(Exact(draws), batch_size, adam)
+
+
+def _train(phi: Phi, batch_size: int | None, adam: Adam) -> Pair:
+    return {"theta": Point(batch_size=batch_size, adam=adam), "phi": phi}
