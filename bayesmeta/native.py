@@ -178,7 +178,7 @@ def _compile(graph: GraphModule, inputs: tuple[Tensor, ...], model: Path) -> Non
         "cpp.threads": 1,
         # Dozens of small buffers a call: on the stack they halve the time of a small density.
         "aot_inductor.allow_stack_allocation": True,
-        # One density is compiled, not many: compiling the headers for later takes longer.
+        # Headers compiled ahead pay from the third density on; most sessions compile one.
         "aot_inductor.precompile_headers": False,
         "aot_inductor.compile_wrapper_opt_level": "O1",
         "aot_inductor.package": False,
