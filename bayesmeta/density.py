@@ -112,6 +112,25 @@ class Density:
         """One draw of unconstrained theta and phi from the prior, from the current random state."""
         return self._collect(lambda name, fn: fn.sample(), tasks)
 
+    def start(self, tasks: Tasks) -> Tensor:
+        """Unconstrained theta (d_theta,) at the means of its priors, for training to start from.
+
+        A parameter is at its own start, a site without a mean at its median, and at 0 on the
+        unconstrained scale where it has neither.
+        """
+
+        def mean(name: str, fn: Any) -> Tensor:
+            try:
+                value = fn.mean if has_mean(fn) else median(fn)
+            except NotImplementedError:
+                support = biject_to(fn.support)
+                shape = support.inverse_shape(fn.batch_shape + fn.event_shape)
+                value = support(torch.zeros(shape, dtype=tasks.dtype))
+            return value.expand(fn.batch_shape + fn.event_shape)
+
+        with isolated(seed=0), torch.no_grad():
+            return self._collect(mean, tasks)[0].detach().clone()
+
     def prior_mean(self, theta: Tensor, tasks: Tasks) -> Tensor:
         """The mean of p(phi | theta), unconstrained, of shape (tasks, d_phi).
 

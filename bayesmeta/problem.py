@@ -75,6 +75,11 @@ class FlatPrior(dist.ImproperUniform):
         super().__init__(whole, torch.Size(), start.shape)
         self.start = start
 
+    @property
+    def mean(self) -> Tensor:
+        """The start, as what stands in the middle of a prior that has none."""
+        return self.start
+
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """The value at which the parameter starts."""
         return self.start.expand(torch.Size(sample_shape) + self.start.shape)

@@ -6,6 +6,7 @@
 - `radon_contextual`: the same houses under the inference gym's model, with its reference.
 - `linear_regression`: a weight vector per task under a shared diagonal normal, simulated.
 - `logistic_regression`: the same with binary outcomes, simulated.
+- `sinusoid`: sine waves, a small network a task: the regression of MAML's paper.
 """
 
 from . import (
@@ -15,6 +16,7 @@ from . import (
     normal_means,
     radon,
     radon_contextual,
+    sinusoid,
 )
 
 __all__ = [
@@ -24,4 +26,5 @@ __all__ = [
     "normal_means",
     "radon",
     "radon_contextual",
+    "sinusoid",
 ]

@@ -247,3 +247,24 @@ def test_negative_control_another_prior_is_another_density() -> None:
     other = Density(wider, bm.structure(wider, tasks), tasks)
     gap = density.terms(theta, phi, tasks).theta - other.terms(theta, phi, tasks).theta
     assert gap.abs() > 1e-5
+
+
+def test_training_starts_from_prior_means_and_from_a_parameters_own_value() -> None:
+    def model(tasks: bm.Tasks) -> None:
+        start = torch.tensor([0.5, -1.0], dtype=torch.float64)
+        weights = pyro.param("weights", start)
+        mu = pyro.sample("mu", dist.Normal(weights[0], 1.0))
+        tau = pyro.sample("tau", dist.HalfCauchy(2.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(mu, tau))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
+
+    tasks = normal_means.tasks()
+    density = Density(model, bm.structure(model, tasks), tasks)
+    phi = torch.zeros(tasks.num_tasks, 1, dtype=torch.float64)
+    found = density.constrain(density.start(tasks), phi, tasks)
+    assert found["weights"].tolist() == [0.5, -1.0]
+    assert found["mu"] == 0.5
+    # A half-Cauchy has no mean; its median is its scale.
+    assert torch.isclose(found["tau"], torch.tensor(2.0, dtype=torch.float64))

@@ -44,7 +44,7 @@ class Point(Theta):
             return -(prior / tasks.num_tasks + values.mean())
 
         start = Parameters(
-            [torch.zeros(density.d_theta, dtype=tasks.dtype), *state],
+            [density.start(tasks), *state],
             [torch.zeros(tasks.num_tasks, density.d_phi, dtype=tasks.dtype)],
         )
         done, losses = train(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import bayesmeta as bm
 from bayesmeta.density import Density
-from bayesmeta.models import linear_regression, logistic_regression, normal_means
+from bayesmeta.models import linear_regression, logistic_regression, normal_means, radon
 
 NOISE = 0.7
 
@@ -156,3 +156,18 @@ def test_accepts_linear_regression() -> None:
     tasks = linear_regression.tasks()
     density = Density(linear_regression.model, bm.structure(linear_regression.model, tasks), tasks)
     bm.Exact().check(density, tasks)
+
+
+@pytest.mark.slow
+def test_nuts_over_theta_alone_agrees_with_nuts_over_both_on_radon() -> None:
+    counties = radon.tasks()
+    sampler = bm.NUTS(draws=2000)
+    alone, both = (
+        bm.fit(radon.model, counties, theta=sampler, phi=phi, seed=seed, progress=False)
+        for seed, phi in ((1, bm.Exact()), (2, bm.Joint()))
+    )
+    for level in ("theta", "phi"):
+        for name, expected in getattr(both, level).items():
+            found, expected = getattr(alone, level)[name].flatten(0, 1), expected.flatten(0, 1)
+            assert ((found.mean(0) - expected.mean(0)).abs() < 0.1 * expected.std(0)).all(), name
+            assert ((found.std(0) / expected.std(0) - 1).abs() < 0.1).all(), name

@@ -1,0 +1,62 @@
+"""sinusoid: regression on sine waves by a network whose weights are phi, as in MAML's paper.
+
+y = amplitude * sin(x - phase), amplitude ~ U(0.1, 5), phase ~ U(0, pi), x ~ U(-5, 5), without noise
+(Finn, Abbeel & Levine 2017, section 5.1).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from bayesmeta.nets import Net
+from bayesmeta.tasks import Tasks
+
+SIGMA = 1.0
+
+
+def _network(seed: int = 0) -> nn.Module:
+    """The paper's: two hidden layers of 40 rectified units."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Linear(1, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 1)
+        )
+
+
+NET = Net(_network())
+
+
+def model(tasks: Tasks) -> None:
+    """A network a task, its weights normal around the shared ones; squared error as likelihood.
+
+    With SIGMA = 1 a gradient step of size lr on the log likelihood of n datapoints is one of size
+    lr * n / 2 on their mean squared error.
+    """
+    theta = pyro.param("theta", lambda: NET.weights().to(tasks.dtype))
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        phi = pyro.sample("phi", dist.Normal(theta, 1.0).to_event(1))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            mean = NET(phi, tasks.x["x"]).squeeze(-1)
+            pyro.sample("y", dist.Normal(mean, SIGMA), obs=tasks.y)
+
+
+def truth(num_tasks: int = 100, seed: int = 0) -> dict[str, Tensor]:
+    """Amplitude and phase of each task, (tasks,)."""
+    rng = np.random.default_rng([seed, 0])
+    return {
+        "amplitude": torch.from_numpy(rng.uniform(0.1, 5.0, num_tasks)),
+        "phase": torch.from_numpy(rng.uniform(0.0, np.pi, num_tasks)),
+    }
+
+
+def tasks(num_tasks: int = 100, num_data: int = 10, seed: int = 0) -> Tasks:
+    """Data of `truth(num_tasks, seed)`, float32: y (tasks, data), x["x"] (tasks, data, 1)."""
+    waves = truth(num_tasks, seed)
+    amplitude, phase = (waves[name].numpy()[:, None] for name in ("amplitude", "phase"))
+    x = np.random.default_rng([seed, 1]).uniform(-5.0, 5.0, (num_tasks, num_data))
+    y = amplitude * np.sin(x - phase)
+    return Tasks.from_arrays(y.astype("float32"), x={"x": x[..., None].astype("float32")})

@@ -1,0 +1,106 @@
+"""Networks as functions of flat weights: the same outputs, gradients to second order, refusals."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bayesmeta import nets
+
+F64 = torch.float64
+
+
+class Residual(nn.Module):
+    """A block that adds its input: modules need not be sequential."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.tanh(self.inner(x))
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), Residual(), nn.Linear(4, 2)).to(F64)
+
+
+def conv() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1),
+        nets.TransductiveBatchNorm2d(3),
+        nn.Tanh(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(3, 4, 2),
+        nn.GroupNorm(2, 4),
+        nn.Flatten(),
+        nn.Linear(4, 2),
+    ).to(F64)
+
+
+CASES = [(mlp, (3,)), (conv, (1, 4, 4))]
+
+
+@pytest.mark.parametrize(("make", "shape"), CASES, ids=["mlp", "conv"])
+def test_each_task_has_its_own_network(make, shape):
+    torch.manual_seed(0)
+    modules = [make() for _ in range(3)]
+    x = torch.randn(3, 5, *shape, dtype=F64)
+    net = nets.Net(modules[0])
+    w = torch.stack([nets.Net(m).weights() for m in modules])
+    expected = torch.stack([m(x[i]) for i, m in enumerate(modules)])
+    torch.testing.assert_close(net(w[:, None], x), expected)
+    together = torch.stack([modules[0](x[i]) for i in range(3)])
+    torch.testing.assert_close(net(w[0], x), together)
+
+
+@pytest.mark.parametrize(("make", "shape"), CASES, ids=["mlp", "conv"])
+def test_second_derivatives_equal_finite_differences(make, shape):
+    torch.manual_seed(1)
+    net = nets.Net(make())
+    x = torch.randn(2, 3, *shape, dtype=F64)
+    start = net.weights()
+
+    def slope(direction: Tensor) -> Tensor:
+        w = (start + direction).expand(2, 1, -1)
+        w = w if w.requires_grad else w.clone().requires_grad_()
+        return torch.autograd.grad(net(w, x).sin().sum(), w, create_graph=True)[0].sum((0, 1))
+
+    at = torch.zeros(net.size, dtype=F64, requires_grad=True)
+    toward = torch.randn(net.size, dtype=F64)
+    (found,) = torch.autograd.grad(slope(at) @ toward, at)
+    eps = 1e-5
+    for k in torch.randperm(net.size)[:12]:
+        step = eps * torch.eye(net.size, dtype=F64)[k]
+        expected = ((slope(step) - slope(-step)) @ toward / (2 * eps)).detach()
+        torch.testing.assert_close(found[k], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_are_named():
+    module = mlp()
+    net = nets.Net(module)
+    assert list(net.slices) == [name for name, _ in module.named_parameters()]
+    assert torch.equal(net.weights()[net.slices["3.bias"]], module[3].bias.detach())
+    assert net.size == sum(p.numel() for p in module.parameters())
+    net.weights().zero_()
+    assert net.weights().abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (nn.BatchNorm2d(3), "running statistics.*TransductiveBatchNorm2d"),
+        (nn.InstanceNorm2d(3, track_running_stats=True), "running statistics"),
+        (nn.Dropout(0.5), "random"),
+    ],
+)
+def test_layers_that_leak_or_are_random_are_refused(layer, message):
+    with pytest.raises(ValueError, match=message):
+        nets.Net(nn.Sequential(nn.Conv2d(1, 3, 3), layer))
+
+
+def test_a_wrong_shape_says_what_is_expected():
+    net = nets.Net(mlp())
+    with pytest.raises(ValueError, match=rf"must be \({net.size},\), or \(4, 1, {net.size}\)"):
+        net(torch.zeros(4, net.size, dtype=F64), torch.zeros(4, 5, 3, dtype=F64))
