@@ -175,7 +175,7 @@ class Posterior:
             TasksError: where the tasks are others than the posterior's: adapt to them first.
         """
         tasks = self._same_tasks(tasks)
-        name = self.structure.data[0]
+        name = self.structure.outcome
         density = self._centred
 
         def predict(theta: Tensor, free: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:
@@ -237,10 +237,11 @@ class Posterior:
         if tasks is None:
             return self.tasks
         if tasks.names != self.tasks.names:
+            own, given = self.tasks.names, tasks.names
             raise TasksError(
-                f"the posterior holds phi of tasks {list(self.tasks.names[:4])} ..., but the tasks "
-                f"given are {list(tasks.names[:4])} ...; call posterior.adapt(support) of these "
-                "tasks first"
+                f"the posterior holds phi of {len(own)} tasks {list(own[:4])} ..., but "
+                f"{len(given)} tasks {list(given[:4])} ... are given; predict for all of its tasks "
+                "in its order, or call posterior.adapt(support) of other tasks first"
             )
         return tasks.to(dtype=self.tasks.dtype)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -90,6 +91,11 @@ class Structure:
         """Observed sites."""
         return self._with_role(Role.DATA)
 
+    @property
+    def outcome(self) -> str:
+        """The first observed site, past those that `pyro.factor` leaves: what predict draws."""
+        return next(name for name in self.data if self.nodes[name].distribution != "Unit")
+
     def check_treatable(self, strategy: str, *, needs_phi: bool) -> None:
         """Refuse what no strategy of this library that works on real vectors can treat.
 
@@ -149,7 +155,9 @@ def structure(model: Model, tasks: Tasks) -> Structure:
 
     Raises:
         StructureError: where the model does not fit the tasks; it names site, plate and remedy.
+        TypeError: where model is no function of one argument, or tasks are no Tasks.
     """
+    _check_types(model, tasks)
     if tasks.y is None:
         raise StructureError(
             "the tasks have no y, so no site is observed; give outcomes to fit, and keep "
@@ -165,6 +173,21 @@ def structure(model: Model, tasks: Tasks) -> Structure:
             for name, site in sites.items()
         }
     )
+
+
+def _check_types(model: Model, tasks: Tasks) -> None:
+    if not isinstance(tasks, Tasks):
+        raise TypeError(
+            f"tasks is a {type(tasks).__name__}, but bm.Tasks is expected, after the model: make "
+            "them by bm.Tasks.from_frame, from_arrays or from_list"
+        )
+    try:
+        inspect.signature(model).bind(tasks)
+    except TypeError as error:
+        raise TypeError(
+            f"model={model!r} must be a function of one argument, the tasks: def model(tasks): ... "
+            f"({error})"
+        ) from error
 
 
 def run_checked(model: Model, tasks: Tasks) -> dict[str, Site]:

@@ -141,6 +141,9 @@ class Tasks:
             TasksError: for a missing column, a task_x column that varies within a task, and as
                 `from_arrays`.
         """
+        for argument, given in (("x", x), ("task_x", task_x)):
+            if isinstance(given, str):
+                raise TasksError(f"{argument}='{given}' is a string; give {argument}=['{given}']")
         names, columns = read_frame(frame, task, [y, *x], task_x)
         sizes = [len(rows) for rows in columns[y]]
         width = max(sizes)

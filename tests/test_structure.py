@@ -278,3 +278,27 @@ def test_matrices_of_the_tasks_size_are_no_tasks() -> None:
                 pyro.sample("y", dist.Normal(effect, 1.0), obs=tasks.y)
 
     assert bm.structure(model, TASKS[:2]).phi == ("effect",)
+
+
+def test_a_factor_is_no_outcome() -> None:
+    def model(tasks: bm.Tasks) -> None:
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(mu, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.factor("penalty", -(phi**2))
+                pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
+
+    tasks = bm.Tasks.from_arrays([[1.0, 2.0], [0.0, 1.0]])
+    assert bm.structure(model, tasks).outcome == "y"
+    assert bm.prior(model, tasks, draws=3).predict().draws.shape == (1, 3, 2, 2)
+
+
+def test_what_is_no_model_or_no_tasks_is_refused_by_type() -> None:
+    tasks = bm.Tasks.from_arrays([[1.0, 2.0], [0.0, 1.0]])
+    with pytest.raises(TypeError, match=r"tasks is a list, but bm\.Tasks is expected"):
+        bm.structure(lambda tasks: None, [[1.0]])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="must be a function of one argument, the tasks"):
+        bm.fit(lambda: None, tasks, progress=False)
+    with pytest.raises(TypeError, match=r"family='full'; give bm\.MeanField\(\)"):
+        bm.Gaussian(family="full")  # type: ignore[arg-type]

@@ -42,6 +42,13 @@ class Gaussian(Theta):
     noncentred: tuple[str, ...] = ()
     adam: Adam = field(default_factory=Adam)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.family, Family):
+            raise TypeError(
+                f"Gaussian got family={self.family!r}; give bm.MeanField(), bm.FullRank() or "
+                "bm.LowRank(rank)"
+            )
+
     def fit(self, density: Density, tasks: Tasks, phi: Phi, *, seed: int, progress: bool) -> Fit:
         """Train q, then draw from it."""
         density = density.noncentre(self.noncentred, tasks) if self.noncentred else density
