@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 Outputs = tuple[Tensor, ...]
@@ -40,9 +43,47 @@ def capture(function: Callable[..., Outputs], inputs: Sequence[Tensor]) -> Graph
     finally:
         Distribution.set_default_validate_args(validated)
     _keep_dtypes(graph)
+    _count_masks(graph)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
+
+
+def constants(graph: GraphModule) -> dict[Node, Any]:
+    """The value of every node that no input reaches."""
+    values: dict[Node, Any] = {}
+    for node in graph.graph.nodes:
+        if node.op == "get_attr":
+            values[node] = functools.reduce(getattr, node.target.split("."), graph)
+        elif node.op == "call_function" and all(n in values for n in node.all_input_nodes):
+            args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda n: values[n])
+            values[node] = node.target(*args, **kwargs)
+    return values
+
+
+def _count_masks(graph: GraphModule) -> None:
+    """Constant boolean masks become positions: a compiler has to know how many they choose."""
+    takes_indices = [
+        node
+        for node in graph.graph.nodes
+        if node.op == "call_function" and str(node.target).startswith("aten.index")
+    ]
+    values = constants(graph) if takes_indices else {}
+    for node in takes_indices:
+        if not isinstance(node.args[1], list | tuple):
+            continue
+        indices: list[Any] = []
+        for index in node.args[1]:
+            value = values.get(index) if isinstance(index, Node) else None
+            if value is None or value.dtype != torch.bool:
+                indices.append(index)
+                continue
+            for axis, positions in enumerate(value.nonzero(as_tuple=True)):
+                name = f"positions_{node.name}_{len(indices)}_{axis}"
+                graph.register_buffer(name, positions)
+                with graph.graph.inserting_before(node):
+                    indices.append(graph.graph.get_attr(name))
+        node.args = (node.args[0], indices, *node.args[2:])
 
 
 def _keep_dtypes(graph: GraphModule) -> None:
@@ -109,5 +150,8 @@ def compile_graph(
     options: dict[str, bool | int] = {"cpp_cache_precompile_headers": False}
     if threads is not None:
         options["cpp.threads"] = threads
-    compiled = torch._inductor.compile(graph, [x.detach() for x in inputs], options=options)
+    with warnings.catch_warnings():
+        # torch's own lowering calls what torch deprecates.
+        warnings.filterwarnings("ignore", message=r".*_prims_common\.check", category=FutureWarning)
+        compiled = torch._inductor.compile(graph, [x.detach() for x in inputs], options=options)
     return lambda *given: tuple(compiled(*given))

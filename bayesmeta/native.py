@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from bayesmeta import cache
 from bayesmeta.broadcast import work_before_broadcast
+from bayesmeta.capture import constants
 
 _KINDS = {torch.float64: b"d", torch.int64: b"l", torch.bool: b"?"}
 _MAX_INPUTS = 250
@@ -94,6 +95,15 @@ def why_unavailable() -> str | None:
     return None
 
 
+def has_c_entries(graph: GraphModule) -> bool:
+    """Whether AOTInductor can call every operation: not LAPACK's, nor those defined in Python."""
+    names = [str(n.target) for n in graph.graph.nodes if n.op == "call_function"]
+    return all(
+        n.startswith(("aten.", "<built-in")) and not n.startswith(("aten.linalg_", "aten.cholesky"))
+        for n in names
+    )
+
+
 def build(graph: GraphModule, q: Tensor, data: Sequence[Tensor], runners: int = 1) -> NativeDensity:
     """Compile a graph (q, *data) -> (log density, gradient), or load it from the cache.
 
@@ -155,13 +165,7 @@ def _copy(graph: torch.fx.Graph) -> torch.fx.Graph:
 
 def _fold_constants(graph: GraphModule) -> None:
     """Replace what no input reaches by its value: AOTInductor trips over powers of constants."""
-    values: dict[Node, Any] = {}
-    for node in graph.graph.nodes:
-        if node.op == "get_attr":
-            values[node] = functools.reduce(getattr, node.target.split("."), graph)
-        elif node.op == "call_function" and all(n in values for n in node.all_input_nodes):
-            args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda n: values[n])
-            values[node] = node.target(*args, **kwargs)
+    values = constants(graph)
     for index, (node, value) in enumerate(values.items()):
         is_used = any(user not in values for user in node.users)
         if node.op == "call_function" and is_used and isinstance(value, Tensor):

@@ -16,7 +16,7 @@ from torch.fx import GraphModule
 from bayesmeta.buckets import bucket, lay_out
 from bayesmeta.capture import capture, compile_graph, value_and_gradient
 from bayesmeta.density import Density
-from bayesmeta.native import NativeDensity, build, why_unavailable
+from bayesmeta.native import NativeDensity, build, has_c_entries, why_unavailable
 from bayesmeta.phi.base import Phi
 from bayesmeta.sampler import Draws, LogDensity, sample
 from bayesmeta.tasks import Tasks
@@ -143,7 +143,8 @@ class NUTS(Theta):
             reason = why_unavailable()
             if reason is None:
                 try:
-                    if self.compile is None and self._gradients < _SHORT_RUN:
+                    is_short = self.compile is None and self._gradients < _SHORT_RUN
+                    if is_short or not has_c_entries(graph):
                         began = time.perf_counter()
                         compiled = compile_graph(graph, inputs, threads=1)
                         called = _by_callback(compiled, data)

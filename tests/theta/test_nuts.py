@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -38,3 +40,22 @@ def test_without_a_compiler_it_works_and_says_so(monkeypatch: pytest.MonkeyPatch
     with pytest.warns(UserWarning, match=r"no C\+\+ compiler was found"):
         found = _fit(True)
     assert torch.equal(found.theta["mu"], _fit(False).theta["mu"])
+
+
+@pytest.mark.skipif(why_unavailable() is not None, reason="no C++ compiler is here")
+def test_correlated_effects_compile() -> None:
+    """An LKJ prior indexes by a mask, and a multivariate normal calls LAPACK: both must compile."""
+
+    def model(tasks: bm.Tasks) -> None:
+        tau = pyro.sample("tau", dist.HalfNormal(1.0).expand([2]).to_event(1))
+        factor = pyro.sample("factor", dist.LKJCholesky(2, 2.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            scale = tau[..., None] * factor
+            b = pyro.sample("b", dist.MultivariateNormal(torch.zeros(2), scale_tril=scale))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(b.sum(-1), 1.0), obs=tasks.y)
+
+    short = bm.NUTS(chains=1, tune=30, draws=30, compile=True)
+    post = bm.fit(model, TASKS, theta=short, phi=bm.Joint(), progress=False)
+    assert post.seconds["compile"] > 0
+    assert torch.isfinite(post.phi["b"]).all()
