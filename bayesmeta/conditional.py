@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from bayesmeta.capture import capture, over_draws
-from bayesmeta.curvature import expand
+from bayesmeta.curvature import expand, log_density, parts_of
 from bayesmeta.density import Density
 from bayesmeta.tasks import Tasks
 
@@ -22,7 +22,7 @@ _CELLS_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True)
-class Mode:
+class Modes:
     """Modes phi (draws, tasks, d_phi), and Cholesky factors of the inverse curvature there."""
 
     phi: Tensor
@@ -52,8 +52,7 @@ class Conditional:
         self.curve = capture(self._curve, [theta, phi, *self.data])
 
     def _parts(self, data: tuple[Tensor, ...]) -> list[Tasks]:
-        given = self.tasks.with_tensors(data)
-        return [given, given.query] if self.with_query and given.query is not None else [given]
+        return parts_of(self.tasks.with_tensors(data), with_query=self.with_query)
 
     def _start(self, theta: Tensor, *data: Tensor) -> tuple[Tensor]:
         return (self.density.prior_mean(theta, self.tasks.with_tensors(data)),)
@@ -61,11 +60,8 @@ class Conditional:
     def _slope(self, theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             phi = phi.detach().requires_grad_()
-            levels = [
-                self.density.terms(theta, phi, part, jacobian=self.jacobian)
-                for part in self._parts(data)
-            ]
-            value = levels[0].phi + torch.stack([level.data for level in levels]).sum(0)
+            parts = self._parts(data)
+            value = log_density(self.density, theta, phi, parts, jacobian=self.jacobian)
             (gradient,) = torch.autograd.grad(value.sum(), phi)
         return value.detach(), gradient.detach()
 
@@ -85,7 +81,7 @@ class Conditional:
 
 def find_mode(
     conditional: Conditional, theta: Tensor, data: Sequence[Tensor] | None = None
-) -> Mode:
+) -> Modes:
     """Maximise log p(phi_i, D_i | theta) for each draw of theta (draws, d_theta) by damped Newton.
 
     The curvature's eigenvalues are made positive, so that each step goes uphill; a step that does
@@ -107,7 +103,7 @@ def find_mode(
         gradient = torch.where(up[..., None], new[1], gradient)
         precision = torch.where(up[..., None, None], new[2], precision)
     eigenvalues, vectors = _positive(precision)
-    return Mode(phi, vectors / eigenvalues.sqrt()[..., None, :])
+    return Modes(phi, vectors / eigenvalues.sqrt()[..., None, :])
 
 
 def draw_phi(

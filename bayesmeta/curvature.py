@@ -23,10 +23,23 @@ class Expansion(NamedTuple):
     precision: Tensor
 
 
+def parts_of(tasks: Tasks, *, with_query: bool) -> list[Tasks]:
+    """The support alone, or support and query where there is one."""
+    return [tasks, tasks.query] if with_query and tasks.query is not None else [tasks]
+
+
+def log_density(
+    density: Density, theta: Tensor, phi: Tensor, parts: Sequence[Tasks], *, jacobian: bool
+) -> Tensor:
+    """log p(phi_i | theta) + sum over parts of log p(part_i | phi_i, theta), (tasks,)."""
+    levels = [density.terms(theta, phi, part, jacobian=jacobian) for part in parts]
+    return levels[0].phi + torch.stack([level.data for level in levels]).sum(0)
+
+
 def expand(
     density: Density, theta: Tensor, phi: Tensor, parts: Sequence[Tasks], *, jacobian: bool
 ) -> Expansion:
-    """log p(phi_i | theta) + sum over parts of log p(part_i | phi_i, theta), expanded at phi.
+    """`log_density` at phi, with its gradient and curvature.
 
     Tasks are independent given theta, so one backward pass a coordinate serves them all.
 
@@ -39,8 +52,7 @@ def expand(
     """
     with torch.enable_grad():
         at = phi if phi.requires_grad else phi.detach().requires_grad_()
-        levels = [density.terms(theta, at, part, jacobian=jacobian) for part in parts]
-        value = levels[0].phi + torch.stack([level.data for level in levels]).sum(0)
+        value = log_density(density, theta, at, parts, jacobian=jacobian)
         (gradient,) = torch.autograd.grad(value.sum(), at, create_graph=True)
         rows = [
             torch.autograd.grad(

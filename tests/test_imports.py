@@ -16,7 +16,7 @@ ORDER = (
     *("problem", "checks", "parents", "structure"),
     *("capture", "broadcast", "cache", "native", "sampler"),
     *("slots", "location_scale", "density", "training"),
-    *("elimination", "curvature", "conditional", "mode"),
+    *("elimination", "curvature", "conditional", "implicit"),
     *("phi", "theta", "predict", "posterior", "arviz", "diagnose"),
     *("fit", "presets", "nets", "models"),
 )

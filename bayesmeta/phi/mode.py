@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bayesmeta.conditional import Conditional, find_mode
 from bayesmeta.density import Density
-from bayesmeta.mode import solver_of
+from bayesmeta.implicit import solver_of
 from bayesmeta.phi.base import Phi
 from bayesmeta.tasks import Tasks
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from bayesmeta.conditional import Conditional, find_mode
-from bayesmeta.curvature import expand
+from bayesmeta.curvature import expand, parts_of
 from bayesmeta.density import Density
 from bayesmeta.elimination import solve
 from bayesmeta.tasks import Tasks
@@ -49,9 +48,7 @@ class ModeSolver:
     def __call__(self, theta: Tensor, tasks: Tasks) -> Tensor:
         """phi (tasks, d_phi) at theta (d_theta,), differentiable in theta, in a graph or not."""
         at = torch.ops.bayesmeta.mode(theta.detach(), tasks.tensors(), self.number)
-        parts: Sequence[Tasks] = [tasks]
-        if self.with_query and tasks.query is not None:
-            parts = [tasks, tasks.query]
+        parts = parts_of(tasks, with_query=self.with_query)
         found = expand(self.density, theta, at, parts, jacobian=self.jacobian)
         return at + solve(found.precision.detach(), found.gradient)[0]
 

@@ -1,0 +1,85 @@
+"""Integrated: phi is a Gaussian given theta and the data, and is integrated out by its evidence."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bayesmeta.conditional import Conditional, find_mode
+from bayesmeta.curvature import expand, parts_of
+from bayesmeta.density import Density
+from bayesmeta.elimination import solve
+from bayesmeta.phi.base import Phi
+from bayesmeta.tasks import Tasks
+
+
+@dataclass(frozen=True)
+class Integrated(Phi):
+    """log p(D_i, phi | theta) = f(phi), integrated as if it were its second-order expansion:
+
+        log p(D_i | theta) = f(mode) + (d log 2 pi - log det A) / 2,   A = -f''
+        p(phi_i | D_i, theta) = N(mode, A^{-1})
+
+    on the unconstrained scale, with f(mode) = f(phi) + g' A^{-1} g / 2 for gradient g at the point
+    phi of the expansion. With a query the log evidence is that of the query given the support,
+    log p(D_i, query_i | theta) - log p(D_i | theta).
+
+    Attributes:
+        draws: draws of phi at a point estimate of theta; else there is one for each draw of theta.
+    """
+
+    draws: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise ValueError(
+                f"{type(self).__name__} got draws={self.draws}; at least one draw of phi is needed"
+            )
+
+    @property
+    def draws_at_point(self) -> int:
+        """As many as `draws`: phi is a distribution, even at a single theta."""
+        return self.draws
+
+    @abstractmethod
+    def point(self, density: Density, theta: Tensor, tasks: Tasks, *, with_query: bool) -> Tensor:
+        """phi (tasks, d_phi) at which log p(D_i, phi | theta) is expanded; differentiable."""
+
+    def log_evidence(
+        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
+    ) -> Tensor:
+        """log p(D_i | theta), or with a query log p(query_i | D_i, theta); (tasks,)."""
+        support = self._evidence(density, theta, tasks, with_query=False)
+        if tasks.query is None:
+            return support
+        return self._evidence(density, theta, tasks, with_query=True) - support
+
+    def _evidence(
+        self, density: Density, theta: Tensor, tasks: Tasks, *, with_query: bool
+    ) -> Tensor:
+        at = self.point(density, theta, tasks, with_query=with_query)
+        parts = parts_of(tasks, with_query=with_query)
+        value, gradient, precision = expand(density, theta, at, parts, jacobian=True)
+        step, log_det = solve(precision, gradient)
+        at_mode = value + 0.5 * (step * gradient).sum(-1)
+        return at_mode + 0.5 * (density.d_phi * math.log(2 * math.pi) - log_det)
+
+    def infer(
+        self,
+        density: Density,
+        theta: Tensor,
+        tasks: Tasks,
+        generator: torch.Generator,
+        *,
+        is_point: bool,
+        state: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """A draw of N(mode, A^{-1}) for each draw of theta."""
+        found = find_mode(Conditional(density, tasks, jacobian=True), theta)
+        noise = torch.randn(found.phi.shape, dtype=theta.dtype, generator=generator)
+        return found.phi + (found.scale @ noise[..., None])[..., 0]
