@@ -68,7 +68,7 @@ class Density:
         for name in self.noncentred:
             check_noncentred(name, structure, sites)
         self.slots = lay_out(structure, sites)
-        self._without_mean = {name for name in structure.phi if not has_mean(sites[name].fn)}
+        self._without_mean = {n for n in self.slots if not has_mean(sites[n].fn)}
         self.d_theta = max((s.stop for s in self.slots.values() if not s.is_phi), default=0)
         self.d_phi = max((s.stop for s in self.slots.values() if s.is_phi), default=0)
 
@@ -119,17 +119,16 @@ class Density:
         unconstrained scale where it has neither.
         """
 
-        def mean(name: str, fn: Any) -> Tensor:
+        def middle(name: str, fn: Any) -> Tensor:
+            whole = fn.batch_shape + fn.event_shape
             try:
-                value = fn.mean if has_mean(fn) else median(fn)
-            except NotImplementedError:
+                return self._middle(name, fn).expand(whole)
+            except StructureError:
                 support = biject_to(fn.support)
-                shape = support.inverse_shape(fn.batch_shape + fn.event_shape)
-                value = support(torch.zeros(shape, dtype=tasks.dtype))
-            return value.expand(fn.batch_shape + fn.event_shape)
+                return support(torch.zeros(support.inverse_shape(whole), dtype=tasks.dtype))
 
         with isolated(seed=0), torch.no_grad():
-            return self._collect(mean, tasks)[0].detach().clone()
+            return self._collect(middle, tasks)[0].clone()
 
     def prior_mean(self, theta: Tensor, tasks: Tasks) -> Tensor:
         """The mean of p(phi | theta), unconstrained, of shape (tasks, d_phi).
@@ -142,18 +141,18 @@ class Density:
 
         def mean(name: str, fn: Any) -> Tensor:
             if self.slots[name].is_phi:
-                return self._median(name, fn) if name in self._without_mean else fn.mean
+                return self._middle(name, fn)
             return biject_to(fn.support)(self.slots[name].unflatten(theta))
 
         return self._collect(mean, tasks)[1]
 
-    def _median(self, name: str, fn: Any) -> Tensor:
+    def _middle(self, name: str, fn: Any) -> Tensor:
         try:
-            return median(fn)
+            return median(fn) if name in self._without_mean else fn.mean
         except NotImplementedError:
             raise StructureError(
                 f"site '{name}' ({distribution_name(fn)}) has no finite mean and no quantiles, so "
-                "there is no point to start its phi from; choose another family"
+                "there is no point to start from; choose another family"
             ) from None
 
     def distributions(self, theta: Tensor, phi: Tensor, tasks: Tasks) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -206,13 +205,10 @@ def _key(graph: GraphModule, inputs: Sequence[Tensor]) -> str:
         *(f"{tuple(x.shape)}{x.stride()}{x.dtype}" for x in inputs),
     ):
         digest.update(part.encode() + b"\0")
-    for name, value in sorted(graph.named_buffers()):
-        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        digest.update(value.detach().contiguous().numpy().tobytes())
-    for node in graph.graph.nodes:
+    for node, value in constants(graph).items():
         if node.op == "get_attr":
-            constant: Any = functools.reduce(getattr, node.target.split("."), graph)
-            digest.update(node.target.encode() + constant.detach().contiguous().numpy().tobytes())
+            digest.update(f"{node.target}{tuple(value.shape)}{value.dtype}".encode())
+            digest.update(value.detach().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

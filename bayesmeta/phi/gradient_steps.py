@@ -57,7 +57,7 @@ class GradientSteps(Phi):
         self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
     ) -> Tensor:
         """log p(query_i | phi_i^steps, theta), or log p(D_i | phi_i^steps, theta); (tasks,)."""
-        phi = self._climb(density, theta, tasks, state)
+        phi = self.climb(density, theta, [tasks], state)
         return density.terms(theta, phi, tasks.query if tasks.query is not None else tasks).data
 
     def infer(
@@ -76,22 +76,33 @@ class GradientSteps(Phi):
         def climb(point: Tensor, *rest: Tensor) -> tuple[Tensor]:
             rates, data = rest[: len(state)], rest[len(state) :]
             with torch.enable_grad():
-                return (self._climb(density, point, tasks.with_tensors(data), rates).detach(),)
+                given = [tasks.with_tensors(data)]
+                return (self.climb(density, point, given, rates).detach(),)
 
         return over_draws(capture(climb, [theta[0], *shared]), [theta], shared)[0]
 
-    def _climb(
-        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor]
+    def climb(
+        self,
+        density: Density,
+        theta: Tensor,
+        parts: Sequence[Tasks],
+        state: Sequence[Tensor] = (),
     ) -> Tensor:
+        """phi (tasks, d_phi) that the steps reach on all parts of the tasks' data together."""
         rate = state[0].exp() if self.learn_lr else self.lr
-        phi = density.prior_mean(theta, tasks)
+        phi = density.prior_mean(theta, parts[0])
         if not phi.requires_grad:
             phi = phi.detach().requires_grad_()
         for _ in range(self.steps):
-            terms = density.terms(theta, phi, tasks)
-            height = (terms.data + terms.phi if self.with_prior else terms.data).sum()
+            levels = [density.terms(theta, phi, part) for part in parts]
+            heights = [level.data for level in levels]
+            if self.with_prior:
+                heights.append(levels[0].phi)
             (gradient,) = torch.autograd.grad(
-                height, phi, create_graph=not self.first_order, retain_graph=True
+                torch.stack(heights).sum(),
+                phi,
+                create_graph=not self.first_order,
+                retain_graph=True,
             )
             phi = phi + rate * gradient
         return phi

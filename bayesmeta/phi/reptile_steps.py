@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bayesmeta.curvature import parts_of
 from bayesmeta.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.gradient_steps import GradientSteps
@@ -34,20 +35,20 @@ class ReptileSteps(Phi):
     lr: float = 0.01
 
     def __post_init__(self) -> None:
-        GradientSteps(self.steps, self.lr)
+        # Which checks the hyperparameters.
+        _ = self._steps
+
+    @property
+    def _steps(self) -> GradientSteps:
+        return GradientSteps(self.steps, self.lr, first_order=True)
 
     def log_evidence(
         self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
     ) -> Tensor:
         """Minus half the squared way that the steps went, (tasks,); its value is no density."""
-        start = density.prior_mean(theta, tasks)
-        parts = [tasks] if tasks.query is None else [tasks, tasks.query]
-        phi = start.detach().requires_grad_()
-        for _ in range(self.steps):
-            height = torch.stack([density.terms(theta, phi, p).data.sum() for p in parts]).sum()
-            (gradient,) = torch.autograd.grad(height, phi)
-            phi = (phi + self.lr * gradient).detach().requires_grad_()
-        return -0.5 * (phi.detach() - start).square().sum(-1)
+        parts = parts_of(tasks, with_query=True)
+        reached = self._steps.climb(density, theta.detach(), parts).detach()
+        return -0.5 * (reached - density.prior_mean(theta, tasks)).square().sum(-1)
 
     def infer(
         self,
@@ -60,5 +61,4 @@ class ReptileSteps(Phi):
         state: Sequence[Tensor] = (),
     ) -> Tensor:
         """The point that the steps reach from each draw of theta on the support."""
-        steps = GradientSteps(self.steps, self.lr)
-        return steps.infer(density, theta, tasks, generator, is_point=is_point)
+        return self._steps.infer(density, theta, tasks, generator, is_point=is_point)
