@@ -124,7 +124,7 @@ class Tasks:
         cls,
         frame: pd.DataFrame,
         task: str,
-        y: str,
+        y: str | None,
         x: Sequence[str] = (),
         task_x: Sequence[str] = (),
     ) -> Tasks:
@@ -133,7 +133,7 @@ class Tasks:
         Args:
             frame: rows in any order; tasks keep the order in which they first appear.
             task: the column that says which task a row belongs to.
-            y: the outcome column.
+            y: the outcome column; None for prediction.
             x: columns of the datapoints, shape (tasks, data).
             task_x: columns that are constant within a task, shape (tasks, 1).
 
@@ -141,21 +141,7 @@ class Tasks:
             TasksError: for a missing column, a task_x column that varies within a task, and as
                 `from_arrays`.
         """
-        for argument, given in (("x", x), ("task_x", task_x)):
-            if isinstance(given, str):
-                raise TasksError(f"{argument}='{given}' is a string; give {argument}=['{given}']")
-        names, columns = read_frame(frame, task, [y, *x], task_x)
-        sizes = [len(rows) for rows in columns[y]]
-        width = max(sizes)
-        return cls.from_arrays(
-            pad_column(y, columns[y], sizes, width),
-            {
-                **{name: pad_column(name, columns[name], sizes, width) for name in x},
-                **{name: as_column(name, columns[name])[:, None] for name in task_x},
-            },
-            torch.arange(width) < torch.tensor(sizes)[:, None],
-            names,
-        )
+        return cls.from_arrays(*read_frame(frame, task, y, x, task_x))
 
     @property
     def num_tasks(self) -> int:

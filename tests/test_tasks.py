@@ -305,3 +305,19 @@ def test_bad_data_are_named(case: str) -> None:
     with pytest.raises(bm.TasksError) as caught:
         make()
     assert re.search(words, str(caught.value)), caught.value
+
+
+def test_a_frame_without_outcome_is_for_prediction() -> None:
+    frame = pd.DataFrame({"school": ["a", "b", "a"], "x": [1.0, 2.0, 3.0], "y": [0.0, 1.0, 2.0]})
+    found = bm.Tasks.from_frame(frame, task="school", y=None, x=["x"])
+    whole = bm.Tasks.from_frame(frame, task="school", y="y", x=["x"])
+    assert found.y is None and found.names == whole.names
+    assert torch.equal(found.x["x"], whole.x["x"]) and torch.equal(found.mask, whole.mask)
+
+
+def test_from_frame_says_what_it_takes() -> None:
+    frame = pd.DataFrame({"school": ["a"], "age": [1.0], "y": [0.0]})
+    with pytest.raises(bm.TasksError, match=r"x='age' is a string; give x=\['age'\]"):
+        bm.Tasks.from_frame(frame, task="school", y="y", x="age")
+    with pytest.raises(bm.TasksError, match=r"a dict was given as frame, .* from_arrays"):
+        bm.Tasks.from_frame({"y": [1.0]}, task="school", y="y")  # type: ignore[arg-type]
