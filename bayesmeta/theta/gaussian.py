@@ -13,7 +13,8 @@ from bayesmeta.phi.base import Phi
 from bayesmeta.problem import at_dtype
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta.base import Fit, Theta, d_free, infer_phi, level_terms, seeds
-from bayesmeta.theta.families import Family, FullRank
+from bayesmeta.theta.families import Family, FullRank, MeanField
+from bayesmeta.theta.noncentring import check_names, noncentre
 from bayesmeta.training import Adam, Loss, Parameters, train
 
 
@@ -27,11 +28,13 @@ class Gaussian(Theta):
     A minibatch of B tasks out of I stands for all with the weight I / B.
 
     Attributes:
-        family: MeanField(), FullRank() or LowRank(rank).
+        family: MeanField(), FullRank() (the default) or LowRank(rank).
         batch_size: tasks a step; None takes all.
         particles: draws of q a step.
         draws: draws of the fitted q that the posterior holds.
-        noncentred: location-scale phi sites to treat as loc + scale * u.
+        noncentred: location-scale phi sites to treat as loc + scale * u, which a Gaussian fits
+            better where the data say little of phi; None chooses, and says why in the posterior's
+            notes; () centres all.
         adam: how to train.
     """
 
@@ -39,7 +42,7 @@ class Gaussian(Theta):
     batch_size: int | None = None
     particles: int = 8
     draws: int = 2000
-    noncentred: tuple[str, ...] = ()
+    noncentred: tuple[str, ...] | None = None
     adam: Adam = field(default_factory=Adam)
 
     def __post_init__(self) -> None:
@@ -48,15 +51,16 @@ class Gaussian(Theta):
                 f"Gaussian got family={self.family!r}; give bm.MeanField(), bm.FullRank() or "
                 "bm.LowRank(rank)"
             )
+        check_names(self.noncentred)
 
     def fit(self, density: Density, tasks: Tasks, phi: Phi, *, seed: int, progress: bool) -> Fit:
         """Train q, then draw from it."""
-        density = density.noncentre(self.noncentred, tasks) if self.noncentred else density
+        seed_train, seed_draw, seed_phi, seed_pilot = seeds(seed, 4)
+        density, notes = noncentre(self.noncentred, density, tasks, phi, seed_pilot, pilot)
         free = d_free(density, phi)
         with at_dtype(tasks.dtype):
             shared, rows = self.family.start(density.d_theta, tasks.num_tasks, free)
         state = phi.start(density, tasks)
-        seed_train, seed_draw, seed_phi = seeds(seed, 3)
         done, losses = train(
             self._loss(density, tasks, phi, state, len(shared), len(rows)),
             Parameters([*shared, *state], rows),
@@ -71,18 +75,39 @@ class Gaussian(Theta):
         trained = tuple(done.shared[len(shared) :])
         family = Parameters(done.shared[: len(shared)], done.rows)
         theta, found, log_q = self._sample(density, family, tasks, free, seed_draw)
-        weights = None
+        weights, theta = None, theta[None]
         if phi.is_joint:
-            terms = capture(
-                level_terms(density, phi, tasks, jacobian=True),
-                [theta[0], found[0], *tasks.tensors()],
+            weights = self._log_weights(density, phi, tasks, theta[0], found, log_q)[None]
+            found = found[None]
+        else:
+            _, found = infer_phi(
+                density, phi, theta, tasks, seed_phi, is_point=False, state=trained
             )
-            weights = (over_draws(terms, [theta, found], tasks.tensors())[1] - log_q)[None]
-            return Fit(density, tasks, theta[None], found[None], losses=losses, log_weights=weights)
-        _, inferred = infer_phi(
-            density, phi, theta[None], tasks, seed_phi, is_point=False, state=trained
+        return Fit(
+            density,
+            tasks,
+            theta,
+            found,
+            state=trained,
+            losses=losses,
+            log_weights=weights,
+            notes=notes,
         )
-        return Fit(density, tasks, theta[None], inferred, state=trained, losses=losses)
+
+    def _log_weights(
+        self,
+        density: Density,
+        phi: Phi,
+        tasks: Tasks,
+        theta: Tensor,
+        found: Tensor,
+        log_q: Tensor,
+    ) -> Tensor:
+        """log p(phi_i, D_i | theta) - log q(phi_i | theta) at each draw, (draws, tasks)."""
+        data = tasks.tensors()
+        terms = level_terms(density, phi, tasks, jacobian=True)
+        graph = capture(terms, [theta[0], found[0], *data])
+        return over_draws(graph, [theta, found], data)[1] - log_q
 
     def _noise(
         self, density: Density, size: int, free: int, tasks: Tasks, generator: torch.Generator
@@ -146,3 +171,9 @@ class Gaussian(Theta):
                 lambda a, b: self.family.log_prob(done.shared, done.rows, a, b)
             )(theta, phi)
         return theta, phi, log_phi
+
+
+def pilot(noncentred: tuple[str, ...]) -> Gaussian:
+    """A rough fit, by which sites to noncentre are chosen."""
+    adam = Adam(lr=0.05, steps=600, patience=0, compile=False)
+    return Gaussian(MeanField(), particles=4, draws=100, noncentred=noncentred, adam=adam)

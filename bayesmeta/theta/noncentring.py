@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,30 +11,77 @@ from bayesmeta.capture import capture
 from bayesmeta.checks import base_distribution
 from bayesmeta.density import Density
 from bayesmeta.location_scale import is_location_scale
+from bayesmeta.phi.base import Phi
 from bayesmeta.phi.joint import Joint
 from bayesmeta.tasks import Tasks
-from bayesmeta.theta.families import MeanField
-from bayesmeta.theta.gaussian import Gaussian
-from bayesmeta.training import Adam
+from bayesmeta.theta.base import Theta
 
 # At a half, a logistic regression of 200 tasks of 20 rows kept 40 effective draws of 4,000 centred.
 _THRESHOLD = 0.25
-_PILOT = Adam(lr=0.05, steps=600, patience=0, compile=False)
+_PILOT_TASKS = 256
 
 
-def choose_noncentred(density: Density, tasks: Tasks, seed: int) -> tuple[tuple[str, ...], str]:
+Pilot = Callable[[tuple[str, ...]], Theta]
+
+
+def check_names(noncentred: object) -> None:
+    """Refuse a string where a tuple of site names is meant.
+
+    Raises:
+        TypeError: naming the tuple to give.
+    """
+    if isinstance(noncentred, str):
+        raise TypeError(f"noncentred='{noncentred}' is a string; give ('{noncentred}',)")
+
+
+def noncentre(
+    noncentred: tuple[str, ...] | None,
+    density: Density,
+    tasks: Tasks,
+    phi: Phi,
+    seed: int,
+    pilot: Pilot,
+) -> tuple[Density, tuple[str, ...]]:
+    """The density with the sites named treated as loc + scale * u, and notes for the user.
+
+    Args:
+        noncentred: names of phi sites; None chooses them, where phi is treated with theta.
+        density, tasks, phi: what is fitted.
+        seed: of the pilot fit.
+        pilot: a rough theta strategy that noncentres the sites it is given.
+
+    Raises:
+        ValueError: where sites are named but phi has a strategy of its own.
+    """
+    if noncentred and not phi.is_joint:
+        raise ValueError(
+            f"noncentred={noncentred} is for phi=bm.Joint(), where theta and phi are treated "
+            f"together; {type(phi).__name__} treats phi itself"
+        )
+    names, notes = noncentred or (), tuple[str, ...]()
+    if noncentred is None and phi.is_joint:
+        names, reason = _choose(density, tasks, seed, pilot)
+        notes = (reason,)
+    return density.noncentre(names, tasks) if names else density, notes
+
+
+def _choose(density: Density, tasks: Tasks, seed: int, pilot: Pilot) -> tuple[tuple[str, ...], str]:
     """The sites to noncentre, and the reason in a sentence.
 
-    At a pilot fit of theta (mean-field variational, noncentred), the share of the prior in what is
+    At a pilot fit of theta (on at most 256 tasks), the share of the prior in what is
     known of phi_i is 1 / (1 + scale^2 h_i), where h_i = -d^2 log p(D_i | phi_i) / d phi_i^2.
     Above one quarter on average a site is noncentred (Betancourt & Girolami 2013: centre where data
     are many, noncentre where they are few).
     """
     candidates = _with_learned_scale(density, tasks)
     if not candidates:
-        return (), "no phi site has a loc and a scale that depends on theta; all sites stay centred"
-    pilot = Gaussian(MeanField(), particles=4, draws=100, noncentred=candidates, adam=_PILOT)
-    found = pilot.fit(density, tasks, Joint(), seed=seed, progress=False)
+        return (), (
+            "all sites stay centred: no phi site is of a family with a scale for each coordinate "
+            "that depends on theta"
+        )
+    order = torch.randperm(tasks.num_tasks, generator=torch.Generator().manual_seed(seed))
+    tasks = tasks.select(order[:_PILOT_TASKS].sort().values)
+    found = pilot(candidates).fit(density, tasks, Joint(), seed=seed, progress=False)
     theta, u = found.theta[0].mean(0), found.phi[0].mean(0)
     values = found.density.constrain(theta, u, tasks)
     centred = density.unconstrain(values, tasks)[1]

@@ -21,7 +21,8 @@ from bayesmeta.phi.base import Phi
 from bayesmeta.sampler import Draws, LogDensity, sample
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta.base import Fit, Theta, d_free, infer_phi, level_terms, seeds
-from bayesmeta.theta.noncentring import choose_noncentred
+from bayesmeta.theta.gaussian import pilot
+from bayesmeta.theta.noncentring import check_names, noncentre
 
 # What a gradient of one draw costs on average: trajectories of 2^3 to 2^4 steps.
 _GRADIENTS_PER_DRAW = 12
@@ -64,10 +65,7 @@ class NUTS(Theta):
                 f"target_accept={self.target_accept}; counts must be at least 1 and target_accept "
                 "between 0 and 1"
             )
-        if isinstance(self.noncentred, str):
-            raise TypeError(
-                f"noncentred='{self.noncentred}' is a string; give ('{self.noncentred}',)"
-            )
+        check_names(self.noncentred)
 
     def fit(self, density: Density, tasks: Tasks, phi: Phi, *, seed: int, progress: bool) -> Fit:
         """Sample theta, and phi with it or given it."""
@@ -78,16 +76,7 @@ class NUTS(Theta):
                 "with theta=bm.Point() or bm.Gaussian()"
             )
         pilot_seed, chain_seed, phi_seed = seeds(seed, 3)
-        names, notes = self.noncentred or (), tuple[str, ...]()
-        if self.noncentred is None and phi.is_joint:
-            names, reason = choose_noncentred(density, tasks, pilot_seed)
-            notes = (reason,)
-        if names and not phi.is_joint:
-            raise ValueError(
-                f"noncentred={names} is for phi=bm.Joint(), where NUTS samples phi; "
-                f"{type(phi).__name__} treats phi itself"
-            )
-        density = density.noncentre(names, tasks) if names else density
+        density, notes = noncentre(self.noncentred, density, tasks, phi, pilot_seed, pilot)
         order, groups = bucket(tasks) if phi.is_joint else (None, [tasks])
         dim = density.d_theta + tasks.num_tasks * d_free(density, phi)
         target = _target(density, phi, groups)
@@ -138,24 +127,30 @@ class NUTS(Theta):
         Returns:
             log density and gradient, and what compiling took in seconds.
         """
+        interpreted = _by_callback(graph, inputs[1:]), 0.0
+        if not (self.compile or (self.compile is None and self._compiling_pays(graph, inputs))):
+            return interpreted
+        reason = why_unavailable()
+        if reason is None:
+            try:
+                return self._compiled(graph, inputs)
+            except Exception as error:  # a compiler may fail in any way; sampling goes on
+                reason = f"the density did not compile ({error}), so sampling is slower"
+        warnings.warn(reason, stacklevel=2)
+        return interpreted
+
+    def _compiled(
+        self, graph: GraphModule, inputs: list[Tensor]
+    ) -> tuple[LogDensity | NativeDensity, float]:
         q, data = inputs[0], inputs[1:]
-        if self.compile or (self.compile is None and self._compiling_pays(graph, inputs)):
-            reason = why_unavailable()
-            if reason is None:
-                try:
-                    is_short = self.compile is None and self._gradients < _SHORT_RUN
-                    if is_short or not has_c_entries(graph):
-                        began = time.perf_counter()
-                        compiled = compile_graph(graph, inputs, threads=1)
-                        called = _by_callback(compiled, data)
-                        called(q.numpy())
-                        return called, time.perf_counter() - began
-                    native = build(graph, q, data, runners=min(self.chains, self._cores))
-                    return native, native.compile_seconds
-                except Exception as error:  # a compiler may fail in any way; sampling goes on
-                    reason = f"the density did not compile ({error}), so sampling is slower"
-            warnings.warn(reason, stacklevel=2)
-        return _by_callback(graph, data), 0.0
+        is_short = self.compile is None and self._gradients < _SHORT_RUN
+        if not is_short and has_c_entries(graph):
+            native = build(graph, q, data, runners=min(self.chains, self._cores))
+            return native, native.compile_seconds
+        began = time.perf_counter()
+        called = _by_callback(compile_graph(graph, inputs, threads=1), data)
+        called(q.numpy())
+        return called, time.perf_counter() - began
 
     def _compiling_pays(self, graph: GraphModule, inputs: list[Tensor]) -> bool:
         began = time.perf_counter()
