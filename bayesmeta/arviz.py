@@ -66,7 +66,7 @@ def groups(posterior: Posterior) -> dict[str, xr.Dataset]:
     each is. Columns that are constant within a task have the dim "tasks". The prior's groups are
     left out where the model has a parameter, whose prior is flat.
     """
-    tasks, y, nodes = posterior.tasks, posterior.structure.outcome, posterior.structure.nodes
+    tasks, y, nodes = posterior.tasks, posterior.structure.data[0], posterior.structure.nodes
     found = {
         "posterior": values(posterior),
         "sample_stats": _dataset(

@@ -96,9 +96,11 @@ def _check_plates(site: Site, tasks: Tasks) -> None:
     for plate in site.plates:
         if plate.name not in _DIMS:
             if plate.dim in (-1, -2):
+                owner = TASKS if plate.dim == -2 else DATA
                 raise StructureError(
                     f"site '{site.name}': plate '{plate.name}' has dim={plate.dim}, which belongs "
-                    f"to the plate '{TASKS if plate.dim == -2 else DATA}'; give it dim=-3 or below"
+                    f"to the plate '{owner}'; name it '{owner}' if it is that plate, or give it "
+                    "dim=-3 or below"
                 )
             continue
         if plate.dim != _DIMS[plate.name]:

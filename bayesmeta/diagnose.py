@@ -75,6 +75,12 @@ def diagnose(posterior: Posterior) -> Diagnosis:
 
 def _point(posterior: Posterior) -> Diagnosis:
     falling = _still_falling(posterior.losses)
+    if falling and posterior.strategy.is_joint:
+        falling = [
+            *falling,
+            "If that does not end, a learned scale is shrinking to 0, where the joint density of "
+            "theta and phi has no maximum: take phi=bm.Laplace(), or bm.Exact().",
+        ]
     what = (
         "This is a point estimate: it carries no uncertainty about theta; theta=bm.NUTS() or "
         "theta=bm.Gaussian() does."
@@ -90,6 +96,10 @@ def _variational(posterior: Posterior) -> Diagnosis:
     problems = [*_about_k(k), *_still_falling(posterior.losses)]
     fine = "No problem found: the loss has settled"
     fine += f", and Pareto k is at most {max(k.values()):.2f}." if k else "."
+    fine += (
+        " That does not judge the spread of theta: a Gaussian tends to be too sure of scales; "
+        "where they matter, compare with theta=bm.NUTS()."
+    )
     return Diagnosis(not problems, tuple(problems) or (fine,), pareto_k=k)
 
 
@@ -119,7 +129,8 @@ def _still_falling(losses: Tensor) -> list[str]:
         return []
     return [
         f"The loss was still falling when training ended, by {fall:.2g} a task over the last "
-        f"{width} of {len(losses)} steps: train longer, adam=bm.Adam(steps={2 * len(losses)})."
+        f"{width} of {len(losses)} steps: train longer, adam=bm.Adam(steps={2 * len(losses)}, "
+        "patience=0), where patience=0 takes all the steps."
     ]
 
 

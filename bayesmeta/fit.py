@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from dataclasses import replace
 
 from bayesmeta.density import Density
 from bayesmeta.phi.base import Phi
@@ -42,11 +43,7 @@ def fit(
         TrainingError: where training meets a loss that is no number.
     """
     theta, phi = theta if theta is not None else NUTS(), phi if phi is not None else Joint()
-    if not isinstance(theta, Theta) or not isinstance(phi, Phi):
-        raise TypeError(
-            f"theta={theta!r} and phi={phi!r} must be strategies, such as theta=bm.NUTS() and "
-            "phi=bm.Joint()"
-        )
+    _check_strategies(theta, phi)
     found = structure(model, tasks)
     names = f"theta=bm.{type(theta).__name__}(), phi=bm.{type(phi).__name__}()"
     found.check_treatable(names, needs_phi=not phi.is_joint)
@@ -65,7 +62,30 @@ def fit(
         # Noise of the posterior's own: adapt and predict may not repeat that of the fit.
         fit_seed, posterior_seed = seeds(seed, 2)
         result = theta.fit(density, tasks, phi, seed=fit_seed, progress=progress)
+    flat = tuple(name for name in found.theta if found.nodes[name].distribution == "flat")
+    if flat and not theta.is_point:
+        note = (
+            f"pyro.param {', '.join(flat)}: part of theta with a flat prior, not a point estimate"
+        )
+        result = replace(result, notes=(*result.notes, note))
     if progress:
         for note in result.notes:
             print(note, file=sys.stderr)
     return Posterior(result, phi, theta.is_point, posterior_seed)
+
+
+def _check_strategies(theta: object, phi: object) -> None:
+    for name, given, kind, example in (
+        ("theta", theta, Theta, "theta=bm.NUTS()"),
+        ("phi", phi, Phi, "phi=bm.Joint()"),
+    ):
+        if isinstance(given, kind):
+            continue
+        remedy = f"give a strategy, such as {example}"
+        if isinstance(given, type):
+            remedy = f"{given.__name__} is a class: call it, bm.{given.__name__}()"
+        elif isinstance(given, Theta | Phi):
+            remedy = (
+                f"{type(given).__name__} is a strategy for {'phi' if kind is Theta else 'theta'}"
+            )
+        raise TypeError(f"{name}={given!r}: {remedy}")

@@ -65,7 +65,8 @@ def check_noncentred(name: str, structure: Structure, sites: Mapping[str, Site])
     if not is_location_scale(sites[name].fn):
         raise StructureError(
             f"noncentred names '{name}', but {distribution_name(sites[name].fn)} has no loc and "
-            "scale to pull out; leave it out of noncentred"
+            "scale to pull out; leave it out of noncentred, or write it noncentred in the model: "
+            "draw z from a standard normal and use loc + L @ z"
         )
 
 

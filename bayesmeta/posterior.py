@@ -112,7 +112,13 @@ class Posterior:
 
         Raises:
             StructureError: where the model does not fit the new tasks.
+            TypeError: where tasks are no Tasks, or phi is no strategy.
         """
+        if not isinstance(tasks, Tasks) or not isinstance(phi, Phi | None):
+            raise TypeError(
+                f"adapt got a {type(tasks).__name__} and phi={phi!r}; give bm.Tasks, made by "
+                "from_frame, from_arrays or from_list, and a strategy, such as phi=bm.Laplace()"
+            )
         if tasks.y is None:
             raise StructureError(
                 "adapt got tasks without y, so there is nothing to adapt to; give empty tasks "
@@ -175,7 +181,7 @@ class Posterior:
             TasksError: where the tasks are others than the posterior's: adapt to them first.
         """
         tasks = self._same_tasks(tasks)
-        name = self.structure.outcome
+        name = self.structure.data[0]
         density = self._centred
 
         def predict(theta: Tensor, free: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:

@@ -91,11 +91,6 @@ class Structure:
         """Observed sites."""
         return self._with_role(Role.DATA)
 
-    @property
-    def outcome(self) -> str:
-        """The first observed site, past those that `pyro.factor` leaves: what predict draws."""
-        return next(name for name in self.data if self.nodes[name].distribution != "Unit")
-
     def check_treatable(self, strategy: str, *, needs_phi: bool) -> None:
         """Refuse what no strategy of this library that works on real vectors can treat.
 
@@ -198,7 +193,12 @@ def run_checked(model: Model, tasks: Tasks) -> dict[str, Site]:
         sites = run(model, tasks, lambda name, fn: Choice(drawn[name]), provenance=True)
     except SiteNameError as error:
         raise StructureError(str(error)) from error
-    except (ValueError, RuntimeError, AssertionError, IndexError, KeyError) as error:
+    except KeyError as error:
+        raise StructureError(
+            f"the model does not run on these tasks: it asks for {error}, which is not there; the "
+            f"columns of tasks.x are {list(tasks.x)}"
+        ) from error
+    except (ValueError, RuntimeError, AssertionError, IndexError) as error:
         raise StructureError(
             f"the model does not run on these tasks: {type(error).__name__}: {error}. The plates "
             f"must be 'tasks' (dim=-2, size {tasks.num_tasks}) and 'data' (dim=-1, size "

@@ -290,7 +290,7 @@ def test_a_factor_is_no_outcome() -> None:
                 pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
 
     tasks = bm.Tasks.from_arrays([[1.0, 2.0], [0.0, 1.0]])
-    assert bm.structure(model, tasks).outcome == "y"
+    assert bm.structure(model, tasks).data == ("y",)
     assert bm.prior(model, tasks, draws=3).predict().draws.shape == (1, 3, 2, 2)
 
 
