@@ -1,0 +1,21 @@
+"""The README's code runs from top to bottom as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.mark.filterwarnings("ignore:.*ArviZ is undergoing:FutureWarning")
+def test_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    matplotlib.use("Agg")
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 3
+    exec("\n".join(blocks), {})
+    printed = capsys.readouterr().out
+    assert "effect  phi    tasks" in printed and "effect[H]" in printed
