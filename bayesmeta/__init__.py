@@ -14,6 +14,7 @@ theta, those inside are phi.
 
 from bayesmeta.checks import StructureError
 from bayesmeta.columns import TasksError
+from bayesmeta.episodes import Classes
 from bayesmeta.fit import fit
 from bayesmeta.phi import Exact, GradientSteps, Joint, Laplace, Mode, ReptileSteps
 from bayesmeta.posterior import Posterior, prior
@@ -32,6 +33,7 @@ __all__ = [
     "NUTS",
     "ALPaCA",
     "Adam",
+    "Classes",
     "Exact",
     "FullRank",
     "Gaussian",

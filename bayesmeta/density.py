@@ -83,6 +83,18 @@ class Density:
         """
         return self._gather(self._run(theta, phi, tasks, jacobian), tasks)
 
+    def log_likelihood(self, theta: Tensor, phi: Tensor, tasks: Tasks) -> Tensor:
+        """log p(D_i | phi_i, theta), (tasks,): the last of the terms, without the priors' work."""
+        sites = self._run(theta, phi, tasks, jacobian=False, priors=False)
+        return self._gather(sites, tasks).data
+
+    def score(self, theta: Tensor, phi: Tensor, tasks: Tasks) -> Tensor:
+        """The outcomes' log p(y_i | x_i, phi_i, theta), (tasks,), by which a query is judged.
+
+        It is `log_likelihood` without factors, which weigh phi and predict nothing.
+        """
+        return self.pointwise(theta, phi, tasks).sum(1)
+
     def terms_at(self, values: Mapping[str, Tensor], tasks: Tasks) -> Terms:
         """The terms at constrained values, phi of shape (tasks, ...) as a posterior holds them."""
         inner = {name: self.slots[name].unpublish(v) for name, v in values.items()}
@@ -91,7 +103,7 @@ class Density:
 
     def pointwise(self, theta: Tensor, phi: Tensor, tasks: Tasks) -> Tensor:
         """log p(y_ij | x_ij, phi_i, theta) of every datapoint (tasks, data); zero on padding."""
-        sites = self._run(theta, phi, tasks, jacobian=True)
+        sites = self._run(theta, phi, tasks, jacobian=False, priors=False)
         observed = [_by_cell(sites[name].log_prob) for name in self.structure.data]
         return _masked(torch.stack(observed).sum(0), tasks)
 
@@ -171,7 +183,9 @@ class Density:
             {name: site.fn.mean.expand(site.value.shape) for name, site in drawn.items()},
         )
 
-    def _run(self, theta: Tensor, phi: Tensor, tasks: Tasks, jacobian: bool) -> dict[str, Site]:
+    def _run(
+        self, theta: Tensor, phi: Tensor, tasks: Tasks, jacobian: bool, priors: bool = True
+    ) -> dict[str, Site]:
         def choose(name: str, fn: Any) -> Choice:
             if name not in self.slots:
                 # An outcome to predict. Pyro would draw it in place, which vmap does not batch.
@@ -182,6 +196,8 @@ class Density:
                 return place_noncentred(fn, u)
             transform = biject_to(fn.support)
             value = transform(u)
+            if not priors:
+                return Choice(value, value.new_zeros(1, 1))
             log_prob = fn.log_prob(value)
             if jacobian and not is_identity(transform):
                 log_prob = log_prob + transform.log_abs_det_jacobian(u, value)

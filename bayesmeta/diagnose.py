@@ -209,7 +209,7 @@ def _about_divergences(posterior: Posterior, divergences: int | None) -> list[st
 
 def _could_be_noncentred(posterior: Posterior) -> tuple[str, ...]:
     fit, done = posterior.fit, posterior.density.noncentred
-    drawn_from = fit.density.distributions(fit.theta[0, 0], fit.phi[0, 0], fit.tasks)
+    drawn_from = fit.density.distributions(fit.theta[0, 0], posterior.free_phi[0, 0], fit.tasks)
     return tuple(n for n, fn in drawn_from.items() if n not in done and is_location_scale(fn))
 
 

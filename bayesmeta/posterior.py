@@ -19,7 +19,7 @@ from bayesmeta.predict import Prediction, at_draws, random_at_draws
 from bayesmeta.problem import isolated
 from bayesmeta.structure import Structure, run_checked, structure
 from bayesmeta.tasks import Tasks
-from bayesmeta.theta.base import Fit, infer_phi, seeds
+from bayesmeta.theta.base import Fit, infer_phi, repeated, seeds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +79,21 @@ class Posterior:
         return self.fit.notes
 
     @cached_property
+    def free_phi(self) -> Tensor:
+        """Draws of unconstrained phi, (chain, draw, tasks, d_phi)."""
+        if self.fit.phi is not None:
+            return self.fit.phi
+        return infer_phi(
+            self.density,
+            self.strategy,
+            self.fit.theta,
+            self.tasks,
+            seeds(self.seed, 3)[2],
+            is_point=self.is_point,
+            state=self.fit.state,
+        )
+
+    @cached_property
     def _values(self) -> dict[str, Tensor]:
         slots = self.density.slots
 
@@ -86,7 +101,7 @@ class Posterior:
             values = self.density.constrain(theta, phi, self.tasks.with_tensors(data))
             return tuple(values[name] for name in slots)
 
-        outputs = at_draws(constrain, self.fit.theta, self.fit.phi, self.tasks.tensors())
+        outputs = at_draws(constrain, self.fit.theta, self.free_phi, self.tasks.tensors())
         return dict(zip(slots, outputs, strict=True))
 
     @property
@@ -96,7 +111,10 @@ class Posterior:
 
     @property
     def phi(self) -> dict[str, Tensor]:
-        """Draws of the sites of each task, (chain, draw, tasks, ...)."""
+        """Draws of the sites of each task, (chain, draw, tasks, ...).
+
+        Where the theta strategy did not infer phi itself, this waits until it is first asked for.
+        """
         return {name: self._values[name] for name in self.structure.phi}
 
     def adapt(self, tasks: Tasks, *, phi: Phi | None = None, seed: int | None = None) -> Posterior:
@@ -126,20 +144,21 @@ class Posterior:
             )
         tasks = tasks.to(dtype=self.tasks.dtype)
         with isolated(seed=0):
-            run_checked(self.density.model, tasks)
+            run_checked(self.density.model, tasks.sample())
         strategy = phi if phi is not None else self.strategy
         seed = self._adapt_seed if seed is None else seed
         state = self.fit.state if strategy == self.strategy else ()
-        if len(state) != len(strategy.start(self._centred, tasks)):
+        if len(state) != len(strategy.start(self._centred, tasks.sample())):
             raise ValueError(
                 f"adapt got phi={strategy!r}, a part of which is trained with theta, but this "
                 f"posterior was fitted with phi={self.strategy!r}; give it to bm.fit"
             )
-        strategy.check(self._centred, tasks)
-        theta, found = infer_phi(
+        strategy.check(self._centred, tasks.sample())
+        theta = repeated(self.fit.theta, strategy) if self.is_point else self.fit.theta
+        found = infer_phi(
             self._centred,
             strategy,
-            self.fit.theta,
+            theta,
             tasks,
             seed,
             is_point=self.is_point,
@@ -196,7 +215,7 @@ class Posterior:
     @cached_property
     def _centred_phi(self) -> Tensor:
         if not self.density.noncentred:
-            return self.fit.phi
+            return self.free_phi
         centred = self._centred
 
         def centre(theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor]:
@@ -204,7 +223,7 @@ class Posterior:
             values = self.density.constrain(theta, phi, own)
             return (centred.unconstrain(values, own)[1],)
 
-        return at_draws(centre, self.fit.theta, self.fit.phi, self.tasks.tensors())[0]
+        return at_draws(centre, self.fit.theta, self.free_phi, self.tasks.tensors())[0]
 
     def log_likelihood(self, tasks: Tasks | None = None) -> Tensor:
         """log p(y_ij | x_ij, phi_i, theta) at each draw, (chain, draw, tasks, data)."""
@@ -268,8 +287,7 @@ def prior(
     Its `predict` is the prior predictive distribution of the tasks' inputs.
     """
     density = Density(model, structure(model, tasks), tasks)
-    with isolated(seed), torch.no_grad():
-        pairs = [density.draw_prior(tasks) for _ in range(draws)]
-    theta = torch.stack([t for t, _ in pairs])[None]
-    phi = torch.stack([p for _, p in pairs])[None]
+    nothing = torch.empty(1, draws, 0)
+    with isolated(seed):
+        theta, phi = random_at_draws(lambda *_: density.draw_prior(tasks), nothing, nothing, [])
     return Posterior(Fit(density, tasks, theta, phi), Joint(), is_point=False, seed=seed)

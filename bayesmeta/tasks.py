@@ -22,10 +22,14 @@ from bayesmeta.columns import (
     plate_sizes,
 )
 from bayesmeta.frames import read_frame
+from bayesmeta.lookup import Lookup
 from bayesmeta.selection import epochs, first_rows, positions, shuffled_rows
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_EPISODES_TO_TRY = 8
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,7 +38,8 @@ class Tasks:
 
     Attributes:
         x: named input columns of shape (tasks, data, ...), or (tasks, 1, ...) for what is
-            constant within its task. Integer columns stay integers.
+            constant within its task. Integer columns stay integers. Those of episodes are read
+            from a table when they are asked for.
         y: outcomes of shape (tasks, data, ...), always floating; None means "predict".
         mask: bool of shape (tasks, data), True where there is a datapoint. A padded cell holds a
             copy of some real row, so that densities are finite there; it never counts.
@@ -169,8 +174,9 @@ class Tasks:
     def __repr__(self) -> str:
         low, high = int(self.sizes.min()), int(self.sizes.max())
         points = f"{high}" if low == high else f"{low} to {high}"
-        columns = {**self.x, **({} if self.y is None else {"y": self.y})}
-        shapes = ", ".join(f"{n} {tuple(c.shape)}" for n, c in columns.items())
+        one = self.select(torch.arange(1))
+        columns = {**one.x, **({} if one.y is None else {"y": one.y})}
+        shapes = ", ".join(f"{n} {(len(self), *c.shape[1:])}" for n, c in columns.items())
         return f"Tasks({self.num_tasks} tasks of {points} datapoints; {shapes}; {self.dtype})"
 
     def __getitem__(self, which: Any) -> Tasks:
@@ -184,12 +190,22 @@ class Tasks:
         chosen = index.to(self.device)
         return replace(
             self,
-            x={name: column[chosen] for name, column in self.x.items()},
+            x=(
+                self.x.select(chosen)
+                if isinstance(self.x, Lookup)
+                else {name: column[chosen] for name, column in self.x.items()}
+            ),
             y=None if self.y is None else self.y[chosen],
             mask=self.mask[chosen],
             names=tuple(self.names[i] for i in index.tolist()),
             query=None if self.query is None else self.query.select(index),
         )
+
+    def sample(self) -> Tasks:
+        """What to try a model on: all tasks, or a few episodes, which are alike by construction."""
+        if isinstance(self.x, Lookup):
+            return self.select(torch.arange(min(self.num_tasks, _EPISODES_TO_TRY)))
+        return self
 
     def take_rows(self, index: Tensor, mask: Tensor) -> Tasks:
         """The datapoints at positions index (tasks, width) of each task; mask says which count."""
@@ -270,7 +286,11 @@ class Tasks:
 
         return replace(
             self,
-            x={name: move(column) for name, column in self.x.items()},
+            x=(
+                self.x.to(device, dtype)
+                if isinstance(self.x, Lookup)
+                else {name: move(column) for name, column in self.x.items()}
+            ),
             y=None if self.y is None else move(self.y),
             mask=self.mask.to(device=device),
             query=None if self.query is None else self.query.to(device, dtype),

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 # Which way data flows. "phi" and "theta" are folders; the zoo comes last and may use them all.
 ORDER = (
-    *("columns", "frames", "selection", "tasks", "buckets"),
+    *("columns", "frames", "selection", "lookup", "tasks", "episodes", "buckets"),
     *("problem", "checks", "parents", "structure"),
     *("capture", "broadcast", "cache", "native", "sampler"),
     *("slots", "location_scale", "density", "training"),

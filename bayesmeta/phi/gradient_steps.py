@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from bayesmeta.capture import capture, over_draws
+from bayesmeta.curvature import log_density
 from bayesmeta.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.tasks import Tasks
+
+# Numbers of phi and data that a chunk of tasks holds: some megabytes, which caches like too.
+_NUMBERS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,9 @@ class GradientSteps(Phi):
     ) -> Tensor:
         """log p(query_i | phi_i^steps, theta), or log p(D_i | phi_i^steps, theta); (tasks,)."""
         phi = self.climb(density, theta, [tasks], state)
-        return density.terms(theta, phi, tasks.query if tasks.query is not None else tasks).data
+        if tasks.query is None:
+            return density.log_likelihood(theta, phi, tasks)
+        return density.score(theta, phi, tasks.query)
 
     def infer(
         self,
@@ -71,6 +77,16 @@ class GradientSteps(Phi):
         state: Sequence[Tensor] = (),
     ) -> Tensor:
         """The point that the steps reach from each draw of theta."""
+        if len(theta) == 1:
+            # Recording a graph takes longer than the steps themselves.
+            chunks = torch.arange(tasks.num_tasks).split(_at_once(density, tasks))
+            steps = replace(self, first_order=True)
+            with torch.enable_grad():
+                reached = [
+                    steps.climb(density, theta[0], [tasks.select(chunk)], state).detach()
+                    for chunk in chunks
+                ]
+            return torch.cat(reached)[None]
         shared = [*state, *tasks.tensors()]
 
         def climb(point: Tensor, *rest: Tensor) -> tuple[Tensor]:
@@ -94,15 +110,22 @@ class GradientSteps(Phi):
         if not phi.requires_grad:
             phi = phi.detach().requires_grad_()
         for _ in range(self.steps):
-            levels = [density.terms(theta, phi, part) for part in parts]
-            heights = [level.data for level in levels]
             if self.with_prior:
-                heights.append(levels[0].phi)
+                height = log_density(density, theta, phi, parts, jacobian=True)
+            else:
+                levels = [density.log_likelihood(theta, phi, part) for part in parts]
+                height = torch.stack(levels).sum(0)
             (gradient,) = torch.autograd.grad(
-                torch.stack(heights).sum(),
+                height.sum(),
                 phi,
                 create_graph=not self.first_order,
                 retain_graph=True,
             )
             phi = phi + rate * gradient
         return phi
+
+
+def _at_once(density: Density, tasks: Tasks) -> int:
+    """How many tasks to treat together."""
+    one = tasks.select(torch.arange(1))
+    return max(1, _NUMBERS_AT_ONCE // (density.d_phi + sum(x.numel() for x in one.tensors())))

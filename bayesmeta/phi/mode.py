@@ -32,7 +32,9 @@ class Mode(Phi):
     ) -> Tensor:
         """log p(query_i | phi_i, theta), or log p(D_i | phi_i, theta), at the mode; (tasks,)."""
         phi = solver_of(density, tasks, jacobian=False, with_query=False)(theta, tasks)
-        return density.terms(theta, phi, tasks.query if tasks.query is not None else tasks).data
+        if tasks.query is None:
+            return density.log_likelihood(theta, phi, tasks)
+        return density.score(theta, phi, tasks.query)
 
     def infer(
         self,

@@ -24,7 +24,8 @@ class Fit:
         density: the density with the parameterisation that was used.
         tasks: the tasks in the dtype that was used.
         theta: draws (chain, draw, d_theta).
-        phi: draws (chain, draw, tasks, d_phi).
+        phi: draws (chain, draw, tasks, d_phi); None where the phi strategy infers them, which waits
+            until they are asked for.
         stats: what the sampler tells of each draw, (chain, draw).
         state: what was trained of the phi strategy, as its `start` lays it out.
         losses: the loss at each training step; empty for samplers.
@@ -37,7 +38,7 @@ class Fit:
     density: Density
     tasks: Tasks
     theta: Tensor
-    phi: Tensor
+    phi: Tensor | None
     stats: Mapping[str, Tensor] = field(default_factory=dict)
     state: tuple[Tensor, ...] = ()
     losses: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -88,6 +89,11 @@ def d_free(density: Density, phi: Phi) -> int:
     return density.d_phi if phi.is_joint else 0
 
 
+def repeated(theta: Tensor, phi: Phi) -> Tensor:
+    """A point estimate (1, any, d_theta) once for each draw of phi that goes with it."""
+    return theta[:, :1].expand(-1, phi.draws_at_point, -1)
+
+
 def infer_phi(
     density: Density,
     phi: Phi,
@@ -97,20 +103,12 @@ def infer_phi(
     *,
     is_point: bool,
     state: Sequence[Tensor] = (),
-) -> tuple[Tensor, Tensor]:
-    """phi for each draw of theta (chain, draw, d_theta): (chain, draw, tasks, d_phi).
-
-    A point estimate of theta is repeated where phi is a distribution even so.
-
-    Returns:
-        theta as phi goes with it, and phi.
-    """
-    if is_point:
-        theta = theta[:, :1].expand(-1, phi.draws_at_point, -1)
+) -> Tensor:
+    """phi for each draw of theta (chain, draw, d_theta): (chain, draw, tasks, d_phi)."""
     generator = torch.Generator().manual_seed(seed)
     draws = theta.flatten(0, 1)
     flat = phi.infer(density, draws, tasks, generator, is_point=is_point, state=state)
-    return theta, flat.reshape(*theta.shape[:2], *flat.shape[1:])
+    return flat.reshape(*theta.shape[:2], *flat.shape[1:])
 
 
 def seeds(seed: int, count: int) -> list[int]:

@@ -12,7 +12,7 @@ from bayesmeta.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.problem import at_dtype
 from bayesmeta.tasks import Tasks
-from bayesmeta.theta.base import Fit, Theta, d_free, infer_phi, level_terms, seeds
+from bayesmeta.theta.base import Fit, Theta, d_free, level_terms, seeds
 from bayesmeta.theta.families import Family, FullRank, MeanField
 from bayesmeta.theta.noncentring import check_names, noncentre
 from bayesmeta.training import Adam, Loss, Parameters, train
@@ -55,12 +55,12 @@ class Gaussian(Theta):
 
     def fit(self, density: Density, tasks: Tasks, phi: Phi, *, seed: int, progress: bool) -> Fit:
         """Train q, then draw from it."""
-        seed_train, seed_draw, seed_phi, seed_pilot = seeds(seed, 4)
+        seed_train, seed_draw, seed_pilot = seeds(seed, 3)
         density, notes = noncentre(self.noncentred, density, tasks, phi, seed_pilot, pilot)
         free = d_free(density, phi)
         with at_dtype(tasks.dtype):
             shared, rows = self.family.start(density.d_theta, tasks.num_tasks, free)
-        state = phi.start(density, tasks)
+        state = phi.start(density, tasks.sample())
         done, losses = train(
             self._loss(density, tasks, phi, state, len(shared), len(rows)),
             Parameters([*shared, *state], rows),
@@ -78,16 +78,11 @@ class Gaussian(Theta):
         weights, theta = None, theta[None]
         if phi.is_joint:
             weights = self._log_weights(density, phi, tasks, theta[0], found, log_q)[None]
-            found = found[None]
-        else:
-            _, found = infer_phi(
-                density, phi, theta, tasks, seed_phi, is_point=False, state=trained
-            )
         return Fit(
             density,
             tasks,
             theta,
-            found,
+            found[None] if phi.is_joint else None,
             state=trained,
             losses=losses,
             log_weights=weights,

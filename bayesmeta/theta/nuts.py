@@ -20,7 +20,7 @@ from bayesmeta.native import NativeDensity, build, has_c_entries, why_unavailabl
 from bayesmeta.phi.base import Phi
 from bayesmeta.sampler import Draws, LogDensity, sample
 from bayesmeta.tasks import Tasks
-from bayesmeta.theta.base import Fit, Theta, d_free, infer_phi, level_terms, seeds
+from bayesmeta.theta.base import Fit, Theta, d_free, level_terms, seeds
 from bayesmeta.theta.gaussian import pilot
 from bayesmeta.theta.noncentring import check_names, noncentre
 
@@ -75,7 +75,7 @@ class NUTS(Theta):
                 f"NUTS samples theta and trains nothing, but phi={phi!r} has a part to train; fit "
                 "with theta=bm.Point() or bm.Gaussian()"
             )
-        pilot_seed, chain_seed, phi_seed = seeds(seed, 3)
+        pilot_seed, chain_seed = seeds(seed, 2)
         density, notes = noncentre(self.noncentred, density, tasks, phi, pilot_seed, pilot)
         order, groups = bucket(tasks) if phi.is_joint else (None, [tasks])
         dim = density.d_theta + tasks.num_tasks * d_free(density, phi)
@@ -84,9 +84,8 @@ class NUTS(Theta):
         q = torch.from_numpy(draws.q)
         theta, rest = q[..., : density.d_theta], q[..., density.d_theta :]
         stats = {name: torch.from_numpy(np.asarray(s)) for name, s in draws.stats.items()}
-        if order is None:
-            _, found = infer_phi(density, phi, theta, tasks, phi_seed, is_point=False)
-        else:
+        found = None
+        if order is not None:
             found = rest.reshape(*q.shape[:2], tasks.num_tasks, density.d_phi)
             found = found[:, :, torch.argsort(order)]
         return Fit(density, tasks, theta, found, stats=stats, seconds=seconds, notes=notes)

@@ -11,7 +11,7 @@ from torch import Tensor
 from bayesmeta.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.tasks import Tasks
-from bayesmeta.theta.base import Fit, Theta, d_free, infer_phi, level_terms, seeds
+from bayesmeta.theta.base import Fit, Theta, level_terms, repeated
 from bayesmeta.training import Adam, Parameters, train
 
 
@@ -34,9 +34,8 @@ class Point(Theta):
 
     def fit(self, density: Density, tasks: Tasks, phi: Phi, *, seed: int, progress: bool) -> Fit:
         """The maximum, as one chain: of one draw, or of more where phi is a distribution."""
-        state = phi.start(density, tasks)
+        state = phi.start(density, tasks.sample())
         terms = level_terms(density, phi, tasks, jacobian=False, n_state=len(state))
-        free = d_free(density, phi)
 
         def loss(theta: Tensor, *rest: Tensor) -> Tensor:
             trained, (rows, *data) = rest[: len(state)], rest[len(state) :]
@@ -44,7 +43,7 @@ class Point(Theta):
             return -(prior / tasks.num_tasks + values.mean())
 
         start = Parameters(
-            [density.start(tasks), *state],
+            [density.start(tasks.sample()), *state],
             [torch.zeros(tasks.num_tasks, density.d_phi, dtype=tasks.dtype)],
         )
         done, losses = train(
@@ -59,11 +58,5 @@ class Point(Theta):
             title="point",
         )
         theta, trained = done.shared[0][None, None], tuple(done.shared[1:])
-        if free:
-            found = done.rows[0][None, None]
-        else:
-            phi_seed = seeds(seed, 1)[0]
-            theta, found = infer_phi(
-                density, phi, theta, tasks, phi_seed, is_point=True, state=trained
-            )
-        return Fit(density, tasks, theta, found, state=trained, losses=losses)
+        found = done.rows[0][None, None] if phi.is_joint else None
+        return Fit(density, tasks, repeated(theta, phi), found, state=trained, losses=losses)

@@ -1,0 +1,55 @@
+"""Columns that are kept as positions in a table of examples, and read when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup(Mapping[str, Tensor]):
+    """One column x[name] = table[index]: what many tasks show of the same examples.
+
+    Twenty thousand episodes of images take gigabytes; their positions take megabytes. Bytes are
+    read as numbers from 0 to 1, everything else as it is.
+
+    Attributes:
+        name: the column's name.
+        table: examples of shape (examples, ...).
+        index: positions in the table, (tasks, data).
+        dtype: the floating dtype in which the column is read.
+    """
+
+    name: str
+    table: Tensor
+    index: Tensor
+    dtype: torch.dtype = torch.float32
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name != self.name:
+            raise KeyError(name)
+        read = self.table[self.index]
+        scale = 255 if read.dtype == torch.uint8 else 1
+        return read.to(self.dtype) / scale
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((self.name,))
+
+    def __len__(self) -> int:
+        return 1
+
+    def select(self, tasks: Tensor) -> Lookup:
+        """The rows of some tasks."""
+        return replace(self, index=self.index[tasks])
+
+    def to(self, device: torch.device | str | None, dtype: torch.dtype | None) -> Lookup:
+        """The same on another device, or to be read in another dtype."""
+        return replace(
+            self,
+            table=self.table.to(device=device),
+            index=self.index.to(device=device),
+            dtype=dtype if dtype is not None else self.dtype,
+        )
