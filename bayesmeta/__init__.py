@@ -19,13 +19,25 @@ from bayesmeta.fit import fit
 from bayesmeta.phi import Exact, GradientSteps, Joint, Laplace, Mode, ReptileSteps
 from bayesmeta.posterior import Posterior, prior
 from bayesmeta.predict import Prediction
-from bayesmeta.presets import FOMAML, IMAML, LLAMA, MAML, ALPaCA, MetaSGD, Pair, Reptile
+from bayesmeta.presets import (
+    ANIL,
+    FOMAML,
+    IMAML,
+    LLAMA,
+    MAML,
+    ALPaCA,
+    MetaSGD,
+    Pair,
+    ProtoNet,
+    Reptile,
+)
 from bayesmeta.structure import Structure, structure
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta import NUTS, FullRank, Gaussian, LowRank, MeanField, Point
 from bayesmeta.training import Adam, TrainingError
 
 __all__ = [
+    "ANIL",
     "FOMAML",
     "IMAML",
     "LLAMA",
@@ -48,6 +60,7 @@ __all__ = [
     "Point",
     "Posterior",
     "Prediction",
+    "ProtoNet",
     "Reptile",
     "ReptileSteps",
     "Structure",

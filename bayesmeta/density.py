@@ -175,12 +175,15 @@ class Density:
     def predict(
         self, theta: Tensor, phi: Tensor, tasks: Tasks
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """A draw of each outcome given theta and phi, and its mean; shapes (tasks, data, ...)."""
+        """A draw of each outcome given theta and phi, and its mean; shapes (tasks, data, ...).
+
+        A categorical outcome has the probabilities of its classes for a mean, one more dimension.
+        """
         sites = self._run(theta, phi, tasks.without_y(), jacobian=False)
         drawn = {name: sites[name] for name in self.structure.data}
         return (
-            {name: site.value for name, site in drawn.items()},
-            {name: site.fn.mean.expand(site.value.shape) for name, site in drawn.items()},
+            {name: site.value.to(tasks.dtype) for name, site in drawn.items()},
+            {name: _mean(site) for name, site in drawn.items()},
         )
 
     def _run(
@@ -243,6 +246,14 @@ class Density:
             else:
                 phi = phi + _by_task(site.log_prob)
         return Terms(theta, phi, data)
+
+
+def _mean(site: Site) -> Tensor:
+    if isinstance(base_distribution(site.fn), torch.distributions.Categorical):
+        probabilities: Tensor = site.fn.probs
+        return probabilities.expand(*site.value.shape, -1)
+    mean: Tensor = site.fn.mean
+    return mean.expand(site.value.shape)
 
 
 def _by_cell(log_prob: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from bayesmeta.columns import TasksError
 from bayesmeta.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.joint import Joint
-from bayesmeta.predict import Prediction, at_draws, random_at_draws
+from bayesmeta.predict import Prediction, at_draws, in_chunks, random_at_draws
 from bayesmeta.problem import isolated
 from bayesmeta.structure import Structure, run_checked, structure
 from bayesmeta.tasks import Tasks
@@ -97,12 +97,17 @@ class Posterior:
     def _values(self) -> dict[str, Tensor]:
         slots = self.density.slots
 
-        def constrain(theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor, ...]:
-            values = self.density.constrain(theta, phi, self.tasks.with_tensors(data))
+        def constrain(theta: Tensor, phi: Tensor, tasks: Tasks) -> tuple[Tensor, ...]:
+            values = self.density.constrain(theta, phi, tasks)
             return tuple(values[name] for name in slots)
 
-        outputs = at_draws(constrain, self.fit.theta, self.free_phi, self.tasks.tensors())
-        return dict(zip(slots, outputs, strict=True))
+        outputs = zip(
+            *in_chunks(at_draws, constrain, self.fit.theta, self.free_phi, self.tasks), strict=True
+        )
+        return {
+            name: _joined(chunks) if slot.is_phi else chunks[0]
+            for (name, slot), chunks in zip(slots.items(), outputs, strict=True)
+        }
 
     @property
     def theta(self) -> dict[str, Tensor]:
@@ -203,14 +208,15 @@ class Posterior:
         name = self.structure.data[0]
         density = self._centred
 
-        def predict(theta: Tensor, free: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:
-            drawn, means = density.predict(theta, free, tasks.with_tensors(data))
+        def predict(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor, Tensor]:
+            drawn, means = density.predict(theta, free, given)
             return drawn[name], means[name]
 
+        phi = self._centred_phi
         with isolated(self._predict_seed if seed is None else seed):
-            outputs = random_at_draws(predict, self.fit.theta, self._centred_phi, tasks.tensors())
-        hidden = ~tasks.mask.reshape(*tasks.mask.shape, *[1] * (outputs[0].dim() - 4))
-        return Prediction(*(o.masked_fill(hidden, torch.nan) for o in outputs))
+            outputs = in_chunks(random_at_draws, predict, self.fit.theta, phi, tasks)
+        draws, means = (_hide_padding(_joined(o), tasks) for o in zip(*outputs, strict=True))
+        return Prediction(draws, means)
 
     @cached_property
     def _centred_phi(self) -> Tensor:
@@ -218,22 +224,23 @@ class Posterior:
             return self.free_phi
         centred = self._centred
 
-        def centre(theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor]:
-            own = self.tasks.with_tensors(data)
-            values = self.density.constrain(theta, phi, own)
-            return (centred.unconstrain(values, own)[1],)
+        def centre(theta: Tensor, phi: Tensor, tasks: Tasks) -> tuple[Tensor]:
+            values = self.density.constrain(theta, phi, tasks)
+            return (centred.unconstrain(values, tasks)[1],)
 
-        return at_draws(centre, self.fit.theta, self.free_phi, self.tasks.tensors())[0]
+        outputs = in_chunks(at_draws, centre, self.fit.theta, self.free_phi, self.tasks)
+        return _joined([phi for (phi,) in outputs])
 
     def log_likelihood(self, tasks: Tasks | None = None) -> Tensor:
         """log p(y_ij | x_ij, phi_i, theta) at each draw, (chain, draw, tasks, data)."""
         tasks = self._same_tasks(tasks)
         centred = self._centred  # made here: making it draws from the prior, which no graph may
 
-        def pointwise(theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor]:
-            return (centred.pointwise(theta, phi, tasks.with_tensors(data)),)
+        def pointwise(theta: Tensor, phi: Tensor, given: Tasks) -> tuple[Tensor]:
+            return (centred.pointwise(theta, phi, given),)
 
-        return at_draws(pointwise, self.fit.theta, self._centred_phi, tasks.tensors())[0]
+        outputs = in_chunks(at_draws, pointwise, self.fit.theta, self._centred_phi, tasks)
+        return _joined([values for (values,) in outputs])
 
     def log_score(self, tasks: Tasks) -> Tensor:
         """log of the mean over draws of p(y_ij | x_ij, phi_i, theta), (tasks, data)."""
@@ -279,6 +286,17 @@ class Posterior:
         )
 
 
+def _joined(chunks: Sequence[Tensor]) -> Tensor:
+    """Chunks (chain, draw, tasks, ...) of tasks, put together."""
+    return torch.cat(list(chunks), dim=2) if len(chunks) > 1 else chunks[0]
+
+
+def _hide_padding(value: Tensor, tasks: Tasks) -> Tensor:
+    """NaN in the cells of (chain, draw, tasks, data, ...) that no datapoint is in."""
+    hidden = ~tasks.mask.reshape(*tasks.mask.shape, *[1] * (value.dim() - 4))
+    return value.masked_fill(hidden, torch.nan)
+
+
 def prior(
     model: Callable[[Tasks], Any], tasks: Tasks, *, draws: int = 500, seed: int = 0
 ) -> Posterior:
@@ -289,5 +307,5 @@ def prior(
     density = Density(model, structure(model, tasks), tasks)
     nothing = torch.empty(1, draws, 0)
     with isolated(seed):
-        theta, phi = random_at_draws(lambda *_: density.draw_prior(tasks), nothing, nothing, [])
+        theta, phi = random_at_draws(lambda *_: density.draw_prior(tasks), nothing, nothing, tasks)
     return Posterior(Fit(density, tasks, theta, phi), Joint(), is_point=False, seed=seed)

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 
 from bayesmeta.capture import capture, over_draws
+from bayesmeta.tasks import Tasks
+
+Function = Callable[[Tensor, Tensor, Tasks], tuple[Tensor, ...]]
+Over = Callable[[Function, Tensor, Tensor, Tasks], tuple[Tensor, ...]]
 
 _DRAWS_AT_ONCE = 64
 
@@ -19,7 +23,8 @@ class Prediction:
 
     Attributes:
         draws: (chain, draw, tasks, data, ...); padded cells hold NaN.
-        means: E[y | x, theta, phi] at each draw, of the same shape.
+        means: E[y | x, theta, phi] at each draw, of the same shape. For a categorical outcome they
+            are the probabilities of its classes, (chain, draw, tasks, data, classes).
     """
 
     draws: Tensor
@@ -27,7 +32,7 @@ class Prediction:
 
     @property
     def mean(self) -> Tensor:
-        """The predictive mean, (tasks, data, ...)."""
+        """The predictive mean (tasks, data, ...); of classes, (tasks, data, classes)."""
         return self.means.mean((0, 1))
 
     @property
@@ -40,32 +45,48 @@ class Prediction:
         return torch.quantile(self.draws.flatten(0, 1), q, dim=0)
 
 
-def at_draws(
-    function: Callable[..., tuple[Tensor, ...]], theta: Tensor, phi: Tensor, data: list[Tensor]
-) -> tuple[Tensor, ...]:
-    """function(theta, phi, *data) at every draw, captured once; outputs lead with (chain, draw)."""
-    graph = capture(function, [theta[0, 0], phi[0, 0], *data])
+def in_chunks(
+    over: Over, function: Function, theta: Tensor, phi: Tensor, tasks: Tasks
+) -> list[tuple[Tensor, ...]]:
+    """`at_draws` or `random_at_draws`, with many tasks treated chunk by chunk, in this order."""
+    return [
+        over(function, theta, phi[:, :, chunk], tasks.select(chunk))
+        for chunk in tasks.chunks(phi.shape[-1])
+    ]
+
+
+def at_draws(function: Function, theta: Tensor, phi: Tensor, tasks: Tasks) -> tuple[Tensor, ...]:
+    """function(theta, phi, tasks) at every draw; outputs lead with (chain, draw)."""
+    if theta.shape[:2].numel() == 1:
+        # Recording a graph takes longer than what it would do.
+        with torch.no_grad():
+            return tuple(o[None, None] for o in function(theta[0, 0], phi[0, 0], tasks))
+
+    def on_data(point: Tensor, free: Tensor, *data: Tensor) -> tuple[Tensor, ...]:
+        return function(point, free, tasks.with_tensors(data))
+
+    data = tasks.tensors()
+    graph = capture(on_data, [theta[0, 0], phi[0, 0], *data])
     outputs = over_draws(graph, [theta.flatten(0, 1), phi.flatten(0, 1)], data)
     return tuple(o.reshape(*theta.shape[:2], *o.shape[1:]) for o in outputs)
 
 
 def random_at_draws(
-    function: Callable[..., tuple[Tensor, ...]], theta: Tensor, phi: Tensor, data: list[Tensor]
+    function: Function, theta: Tensor, phi: Tensor, tasks: Tasks
 ) -> tuple[Tensor, ...]:
     """`at_draws` for a random function: no graph, and fresh randomness at each draw."""
     flat = theta.flatten(0, 1), phi.flatten(0, 1)
-    in_dims = (0, 0, *[None] * len(data))
-    batched = torch.func.vmap(function, in_dims=in_dims, randomness="different")
+    batched = torch.func.vmap(lambda t, p: function(t, p, tasks), randomness="different")
     with torch.no_grad():
         try:
             parts = [
-                batched(*(f[i : i + _DRAWS_AT_ONCE] for f in flat), *data)
+                batched(*(f[i : i + _DRAWS_AT_ONCE] for f in flat))
                 for i in range(0, len(flat[0]), _DRAWS_AT_ONCE)
             ]
         except RuntimeError:
             # Some samplers (gamma, Poisson, binomial) do not run under vmap: one draw at a time.
             parts = [
-                tuple(o[None] for o in function(t, p, *data)) for t, p in zip(*flat, strict=True)
+                tuple(o[None] for o in function(t, p, tasks)) for t, p in zip(*flat, strict=True)
             ]
     return tuple(
         torch.cat(p).reshape(*theta.shape[:2], *p[0].shape[1:]) for p in zip(*parts, strict=True)

@@ -37,6 +37,25 @@ def MetaSGD(
     return _train(GradientSteps(steps, inner_lr, learn_lr=True), batch_size, adam)
 
 
+def ANIL(
+    steps: int = 5, inner_lr: float = 0.01, *, batch_size: int | None = None, adam: Adam = Adam()
+) -> Pair:
+    """MAML of the last layer alone (Raghu, Raghu, Bengio & Vinyals 2020).
+
+    What makes it ANIL is the model, whose phi is the head and nothing else: see models.anil.
+    """
+    return _train(GradientSteps(steps, inner_lr), batch_size, adam)
+
+
+def ProtoNet(shots: int, *, batch_size: int | None = None, adam: Adam = Adam()) -> Pair:
+    """Classes by the mean of their embeddings (Snell, Swersky & Zemel 2017).
+
+    On the model of Gaussian class means, models.prototypes: from 0 one gradient step of size
+    1 / shots lands on the mean of each class's `shots` examples.
+    """
+    return _train(GradientSteps(1, 1 / shots), batch_size, adam)
+
+
 def Reptile(
     steps: int = 5, inner_lr: float = 0.01, *, batch_size: int | None = None, adam: Adam = Adam()
 ) -> Pair:

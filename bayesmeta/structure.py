@@ -19,9 +19,11 @@ from bayesmeta.checks import (
     is_factor,
     plate_names,
 )
-from bayesmeta.parents import find_parents
+from bayesmeta.parents import Parents, find_parents
 from bayesmeta.problem import Choice, Model, Plate, Site, SiteNameError, isolated, run
 from bayesmeta.tasks import Tasks
+
+_TASKS_TO_COMPARE = 256
 
 
 class Role(enum.Enum):
@@ -160,7 +162,7 @@ def structure(model: Model, tasks: Tasks) -> Structure:
         )
     with isolated(seed=0):
         sites = run_checked(model, tasks)
-        parents = find_parents(model, tasks, sites)
+        parents = _find_parents(model, tasks, sites)
         check_levels(sites, parents.sites)
     return Structure(
         {
@@ -168,6 +170,18 @@ def structure(model: Model, tasks: Tasks) -> Structure:
             for name, site in sites.items()
         }
     )
+
+
+def _find_parents(model: Model, tasks: Tasks, sites: dict[str, Site]) -> Parents:
+    """Parents, found on the largest tasks where there are very many: one run a site and column."""
+    if tasks.num_tasks <= _TASKS_TO_COMPARE:
+        return find_parents(model, tasks, sites)
+    few = tasks.select(tasks.sizes.argsort(descending=True)[:_TASKS_TO_COMPARE].sort().values)
+    try:
+        return find_parents(model, few, run_checked(model, few))
+    except StructureError:
+        # A model that holds data of its own may run on all tasks alone, and else it fails again.
+        return find_parents(model, tasks, sites)
 
 
 def _check_types(model: Model, tasks: Tasks) -> None:

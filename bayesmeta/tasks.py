@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 
 _EPISODES_TO_TRY = 8
+# Some megabytes, which caches like, too; what a network makes of them is several times more.
+_NUMBERS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -251,6 +253,15 @@ class Tasks:
             self.take_rows(*first_rows(order, 0, chosen, max(1, shots))),
             self.take_rows(*first_rows(order, shots, left, max(1, int(left.max())))),
         )
+
+    def chunks(self, numbers: int) -> tuple[Tensor, ...]:
+        """Positions of all tasks, in chunks that are quick to treat and fit in memory.
+
+        Args:
+            numbers: how many numbers there are for each task beside its data, such as phi.
+        """
+        of_one = numbers + sum(column.numel() for column in self.select(torch.arange(1)).tensors())
+        return torch.arange(self.num_tasks).split(max(1, _NUMBERS_AT_ONCE // of_one))
 
     def batches(self, size: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Endless positions (size,) of tasks: shuffled epochs, one joined to the next."""

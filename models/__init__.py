@@ -6,24 +6,36 @@
 - `radon_contextual`: the same houses under the inference gym's model, with its reference.
 - `linear_regression`: a weight vector per task under a shared diagonal normal, simulated.
 - `logistic_regression`: the same with binary outcomes, simulated.
+- `few_shot_classifier`: images by a network a task, every weight of which is phi.
+- `anil`: the same, but features are shared and the last layer alone is phi.
+- `prototypes`: prototypical networks, as the model of Gaussian class means.
+- `omniglot`: no model, but the characters that these are tried on.
 - `sinusoid`: sine waves, a small network a task: the regression of MAML's paper.
 """
 
 from . import (
+    anil,
     eight_schools,
+    few_shot_classifier,
     linear_regression,
     logistic_regression,
     normal_means,
+    omniglot,
+    prototypes,
     radon,
     radon_contextual,
     sinusoid,
 )
 
 __all__ = [
+    "anil",
     "eight_schools",
+    "few_shot_classifier",
     "linear_regression",
     "logistic_regression",
     "normal_means",
+    "omniglot",
+    "prototypes",
     "radon",
     "radon_contextual",
     "sinusoid",

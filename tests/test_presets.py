@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -12,6 +13,8 @@ from bayesmeta.models import normal_means
 PRESETS = {
     bm.MAML: bm.GradientSteps(5, 0.01),
     bm.FOMAML: bm.GradientSteps(5, 0.01, first_order=True),
+    bm.ANIL: bm.GradientSteps(5, 0.01),
+    partial(bm.ProtoNet, 2): bm.GradientSteps(1, 0.5),
     bm.MetaSGD: bm.GradientSteps(1, 0.01, learn_lr=True),
     bm.Reptile: bm.ReptileSteps(5, 0.01),
     bm.IMAML: bm.Mode(),
@@ -20,7 +23,7 @@ PRESETS = {
 }
 
 
-@pytest.mark.parametrize("preset", PRESETS, ids=lambda p: p.__name__)
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda p: getattr(p, "__name__", "ProtoNet"))
 def test_a_preset_is_its_pair_and_runs(preset: Callable[..., bm.Pair]) -> None:
     assert preset() == {"theta": bm.Point(), "phi": PRESETS[preset]}
     tasks = normal_means.tasks(num_tasks=4, num_data=4, seed=1, ragged=False)

@@ -302,3 +302,41 @@ def test_what_is_no_model_or_no_tasks_is_refused_by_type() -> None:
         bm.fit(lambda: None, tasks, progress=False)
     with pytest.raises(TypeError, match=r"family='full'; give bm\.MeanField\(\)"):
         bm.Gaussian(family="full")  # type: ignore[arg-type]
+
+
+def test_many_tasks_are_read_as_few_are_and_still_checked_one_by_one() -> None:
+    def model(tasks: bm.Tasks) -> None:
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(mu, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                rate = torch.sigmoid(phi + tasks.x["x"])
+                pyro.sample("y", dist.Bernoulli(rate), obs=tasks.y)
+
+    y, x = torch.ones(2000, 2), torch.ones(2000, 2)
+    many = bm.structure(model, bm.Tasks.from_arrays(y, x={"x": x}))
+    few = bm.structure(model, bm.Tasks.from_arrays(y[:20], x={"x": x[:20]}))
+    for name, node in many.nodes.items():
+        assert (node.role, node.parents, node.inputs) == (
+            few.nodes[name].role,
+            few.nodes[name].parents,
+            few.nodes[name].inputs,
+        )
+    assert many.nodes["phi"].shape == (2000, 1)
+    y[1999, 1] = 3.0
+    with pytest.raises(bm.StructureError, match="'y'.*1999"):
+        bm.structure(model, bm.Tasks.from_arrays(y, x={"x": x}))
+
+
+def test_a_model_that_holds_data_of_all_its_tasks_is_read_on_all_of_them() -> None:
+    shift = torch.zeros(600, 1)
+
+    def model(tasks: bm.Tasks) -> None:
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(mu + shift, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
+
+    read = bm.structure(model, bm.Tasks.from_arrays(torch.zeros(600, 2)))
+    assert read.nodes["y"].parents == ("phi",)

@@ -15,9 +15,6 @@ from bayesmeta.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.tasks import Tasks
 
-# Numbers of phi and data that a chunk of tasks holds: some megabytes, which caches like too.
-_NUMBERS_AT_ONCE = 4_000_000
-
 
 @dataclass(frozen=True)
 class GradientSteps(Phi):
@@ -79,12 +76,11 @@ class GradientSteps(Phi):
         """The point that the steps reach from each draw of theta."""
         if len(theta) == 1:
             # Recording a graph takes longer than the steps themselves.
-            chunks = torch.arange(tasks.num_tasks).split(_at_once(density, tasks))
             steps = replace(self, first_order=True)
             with torch.enable_grad():
                 reached = [
                     steps.climb(density, theta[0], [tasks.select(chunk)], state).detach()
-                    for chunk in chunks
+                    for chunk in tasks.chunks(density.d_phi)
                 ]
             return torch.cat(reached)[None]
         shared = [*state, *tasks.tensors()]
@@ -123,9 +119,3 @@ class GradientSteps(Phi):
             )
             phi = phi + rate * gradient
         return phi
-
-
-def _at_once(density: Density, tasks: Tasks) -> int:
-    """How many tasks to treat together."""
-    one = tasks.select(torch.arange(1))
-    return max(1, _NUMBERS_AT_ONCE // (density.d_phi + sum(x.numel() for x in one.tensors())))

@@ -71,11 +71,13 @@ def level_terms(
     """The two levels as a function (theta, phi, *state, *data) -> (log p(theta), one a task).
 
     The value of task i is log p(phi_i, D_i | theta) for a joint strategy, and the strategy's
-    estimate of log p(D_i | theta) otherwise, which reads no phi.
+    estimate of log p(D_i | theta) otherwise, which does not read the phi given.
     """
 
     def terms(theta: Tensor, free: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
         state, given = rest[:n_state], tasks.with_tensors(rest[n_state:])
+        if not phi.is_joint:
+            free = theta.new_zeros(given.num_tasks, density.d_phi)
         levels = density.terms(theta, free, given, jacobian=jacobian)
         if phi.is_joint:
             return levels.theta, levels.phi + levels.data

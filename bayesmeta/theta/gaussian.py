@@ -125,11 +125,11 @@ class Gaussian(Theta):
         size = min(self.batch_size or tasks.num_tasks, tasks.num_tasks)
         example = tasks.select(torch.arange(size))
         theta = torch.zeros(density.d_theta, dtype=tasks.dtype)
-        full = torch.zeros(size, density.d_phi, dtype=tasks.dtype)
+        free = torch.zeros(size, d_free(density, phi), dtype=tasks.dtype)
         # Captured apart: one graph may not hold the model's own gradients and vmap at once.
         terms = capture(
             level_terms(density, phi, tasks, jacobian=True, n_state=len(state)),
-            [theta, full, *state, *example.tensors()],
+            [theta, free, *state, *example.tensors()],
         )
         family = self.family
 
@@ -141,7 +141,7 @@ class Gaussian(Theta):
 
             def one(e_theta: Tensor, e_phi: Tensor) -> Tensor:
                 theta, free = family.draw(shared, rows, e_theta, e_phi)
-                prior, values = terms(theta, free if phi.is_joint else full, *trained, *data)
+                prior, values = terms(theta, free, *trained, *data)
                 log_theta, log_phi = family.log_prob(*held, theta, free)
                 return (prior - log_theta) / tasks.num_tasks + (values - log_phi).mean()
 

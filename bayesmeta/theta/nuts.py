@@ -187,10 +187,7 @@ def _target(density: Density, phi: Phi, groups: list[Tasks]) -> Callable[..., Te
         theta, *blocks = q.split([density.d_theta, *(g.num_tasks * free for g in groups)])
         total, at = torch.zeros((), dtype=q.dtype), 0
         for k, group in enumerate(groups):
-            if phi.is_joint:
-                block = blocks[k].reshape(group.num_tasks, free)
-            else:
-                block = q.new_zeros(group.num_tasks, density.d_phi)
+            block = blocks[k].reshape(group.num_tasks, free)
             prior, values = terms[k](theta, block, *data[at : at + counts[k]])
             total = total + values.sum() + (prior if k == 0 else 0.0)
             at = at + counts[k]

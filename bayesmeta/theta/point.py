@@ -11,7 +11,7 @@ from torch import Tensor
 from bayesmeta.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.tasks import Tasks
-from bayesmeta.theta.base import Fit, Theta, level_terms, repeated
+from bayesmeta.theta.base import Fit, Theta, d_free, level_terms, repeated
 from bayesmeta.training import Adam, Parameters, train
 
 
@@ -38,13 +38,13 @@ class Point(Theta):
         terms = level_terms(density, phi, tasks, jacobian=False, n_state=len(state))
 
         def loss(theta: Tensor, *rest: Tensor) -> Tensor:
-            trained, (rows, *data) = rest[: len(state)], rest[len(state) :]
-            prior, values = terms(theta, rows, *trained, *data)
+            trained, (free, *data) = rest[: len(state)], rest[len(state) :]
+            prior, values = terms(theta, free, *trained, *data)
             return -(prior / tasks.num_tasks + values.mean())
 
         start = Parameters(
             [density.start(tasks.sample()), *state],
-            [torch.zeros(tasks.num_tasks, density.d_phi, dtype=tasks.dtype)],
+            [torch.zeros(tasks.num_tasks, d_free(density, phi), dtype=tasks.dtype)],
         )
         done, losses = train(
             loss,

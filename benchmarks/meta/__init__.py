@@ -1,0 +1,1 @@
+"""One meta-step of second-order MAML, written with each peer."""

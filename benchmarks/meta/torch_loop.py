@@ -1,0 +1,37 @@
+"""A plain loop over tasks in torch, the weights given to the network by functional_call."""
+
+from __future__ import annotations
+
+import torch
+from torch.func import functional_call
+
+from benchmarks.meta.problem import OUTER_LR, Problem
+from benchmarks.meta.serve import Step, serve
+
+
+def make(problem: Problem) -> Step:
+    """One backward pass through all tasks at the end."""
+    network = problem.network()
+    theta = dict(network.named_parameters())
+    adam = torch.optim.Adam(network.parameters(), OUTER_LR)
+
+    def outer(i: int) -> torch.Tensor:
+        phi = theta
+        for _ in range(problem.steps):
+            loss = problem.loss(functional_call(network, phi, problem.x[i]), problem.y[i])
+            slopes = torch.autograd.grad(loss, list(phi.values()), create_graph=True)
+            phi = {n: p - problem.lr * g for (n, p), g in zip(phi.items(), slopes, strict=True)}
+        return problem.loss(functional_call(network, phi, problem.query_x[i]), problem.query_y[i])
+
+    def step() -> float:
+        adam.zero_grad()
+        loss = torch.stack([outer(i) for i in range(len(problem.x))]).mean()
+        loss.backward()
+        adam.step()
+        return float(loss)
+
+    return step
+
+
+if __name__ == "__main__":
+    serve(make)

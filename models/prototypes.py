@@ -1,0 +1,55 @@
+"""prototypes: prototypical networks, as the model of Gaussian class means that they are.
+
+An image's embedding z_ij = f(x_ij; theta) is drawn from one of K classes with equal chances, around
+that class's mean, and its label says which (Snell, Swersky & Zemel 2017, section 2.3):
+
+    prototype_ik ~ N(0, s^2 I)                       class k of task i
+    z_ij ~ mean over k of N(prototype_ik, I)
+    P(y_ij = k | z_ij) = N(z_ij; prototype_ik, I) / sum over l of N(z_ij; prototype_il, I)
+
+The product of both is N(z_ij; prototype_i,y, I), a linear-Gaussian model of the support, in which
+the mode of a prototype is (but for the wide prior) the mean of its class's embeddings. One gradient
+step of size 1 / shots from 0 lands on that mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import nn
+
+from bayesmeta.nets import Net, TransductiveBatchNorm2d
+from bayesmeta.tasks import Tasks
+
+from .few_shot_classifier import Norm, features
+
+PRIOR_SD = 100.0
+
+
+def prototypes(
+    ways: int, filters: int = 64, norm: Norm = TransductiveBatchNorm2d, seed: int = 0
+) -> Callable[[Tasks], None]:
+    """The model of `ways` classes; theta is the embedding's weights, phi the prototypes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        embed = Net(nn.Sequential(*features(filters, norm)))
+    origin = torch.zeros(ways, 4 * filters)
+
+    def model(tasks: Tasks) -> None:
+        theta = pyro.param("theta", lambda: embed.weights().to(tasks.dtype))
+        z = embed(theta, tasks.x["image"])
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            around = dist.Normal(origin.to(tasks.dtype), PRIOR_SD).to_event(2)
+            prototype = pyro.sample("prototype", around)
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                log_joint = -0.5 * (z[..., None, :] - prototype).square().sum(-1)
+                pyro.factor("embedding", log_joint.logsumexp(-1))
+                pyro.sample("y", dist.Categorical(logits=log_joint), obs=tasks.y)
+
+    return model
+
+
+model = prototypes(5)
