@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # Folders whose content belongs in the wheel, and the name it has there.
 SHIPPED = {"bayesmeta": "bayesmeta", "models": "bayesmeta/models"}
-SUFFIXES = {".py", ".typed", ".c", ".cpp", ".csv", ".md"}
+SUFFIXES = {".py", ".typed", ".c", ".cpp", ".csv", ".npz", ".md"}
 
 pytestmark = pytest.mark.slow
 

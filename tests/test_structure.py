@@ -324,7 +324,7 @@ def test_many_tasks_are_read_as_few_are_and_still_checked_one_by_one() -> None:
         )
     assert many.nodes["phi"].shape == (2000, 1)
     y[1999, 1] = 3.0
-    with pytest.raises(bm.StructureError, match="'y'.*1999"):
+    with pytest.raises(bm.StructureError, match=r"'y'.*1999"):
         bm.structure(model, bm.Tasks.from_arrays(y, x={"x": x}))
 
 
