@@ -82,7 +82,8 @@ def check_finite(
         culprit = value[~torch.isfinite(value)][0].item()
         raise TasksError(
             f"column '{name}' is {culprit} at task '{names[task]}', row {row} "
-            f"({int(bad.sum())} such cells in all); drop these rows, or mark them False in mask"
+            f"({int(bad.sum())} such cells in all); drop these rows, or, in from_arrays, mark them "
+            "False in mask"
         )
 
 
@@ -103,7 +104,8 @@ def plate_sizes(y: Tensor | None, columns: Mapping[str, Tensor], mask: Any) -> t
         if column.dim() < 2:
             raise TasksError(
                 f"'{name}' has shape {tuple(column.shape)}, but (tasks, data, ...) is expected; "
-                f"one datapoint a task is (tasks, 1): {name}[:, None]"
+                f"rows of many tasks one below the other are for from_frame; with one datapoint a "
+                f"task it is (tasks, 1): {name}[:, None]"
             )
     if y is not None:
         return y.shape[0], y.shape[1]

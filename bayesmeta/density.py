@@ -174,16 +174,17 @@ class Density:
 
     def predict(
         self, theta: Tensor, phi: Tensor, tasks: Tasks
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """A draw of each outcome given theta and phi, and its mean; shapes (tasks, data, ...).
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """A draw of each outcome given theta and phi, its mean and variance; (tasks, data, ...).
 
-        A categorical outcome has the probabilities of its classes for a mean, one more dimension.
+        A categorical outcome has those of its classes' indicators, with one more dimension.
         """
         sites = self._run(theta, phi, tasks.without_y(), jacobian=False)
         drawn = {name: sites[name] for name in self.structure.data}
         return (
             {name: site.value.to(tasks.dtype) for name, site in drawn.items()},
-            {name: _mean(site) for name, site in drawn.items()},
+            {name: _moments(site)[0] for name, site in drawn.items()},
+            {name: _moments(site)[1] for name, site in drawn.items()},
         )
 
     def _run(
@@ -248,12 +249,16 @@ class Density:
         return Terms(theta, phi, data)
 
 
-def _mean(site: Site) -> Tensor:
+def _moments(site: Site) -> tuple[Tensor, Tensor]:
+    shape = site.value.shape
     if isinstance(base_distribution(site.fn), torch.distributions.Categorical):
-        probabilities: Tensor = site.fn.probs
-        return probabilities.expand(*site.value.shape, -1)
-    mean: Tensor = site.fn.mean
-    return mean.expand(site.value.shape)
+        chances: Tensor = site.fn.probs.expand(*shape, -1)
+        return chances, chances * (1 - chances)
+    try:
+        variance: Tensor = site.fn.variance
+    except NotImplementedError:
+        variance = torch.full_like(site.fn.mean, torch.nan)
+    return site.fn.mean.expand(shape), variance.expand(shape)
 
 
 def _by_cell(log_prob: Tensor) -> Tensor:

@@ -36,6 +36,21 @@ def solve(matrix: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
     return _substitute(rows, list(vector.unbind(-1))), log_det
 
 
+def whitened(matrix: Tensor, vector: Tensor) -> Tensor:
+    """x_i with L_i' x_i = b_i, where L_i L_i' = A_i: of covariance A_i^{-1} for standard normal b.
+
+    Shapes as in `solve`.
+    """
+    size = matrix.shape[-1]
+    if size == 0:
+        return vector
+    if size > _UNROLLED:
+        factor = torch.linalg.cholesky_ex(matrix)[0]
+        solution = torch.linalg.solve_triangular(factor.mT, vector[..., None], upper=True)
+        return solution[..., 0]
+    return _backward(_factor(matrix), list(vector.unbind(-1)))
+
+
 def _factor(matrix: Tensor) -> list[list[Tensor]]:
     """The rows of the lower triangular L with L L' = A (Cholesky-Banachiewicz)."""
     rows: list[list[Tensor]] = []
@@ -61,7 +76,12 @@ def _substitute(rows: list[list[Tensor]], right: list[Tensor]) -> Tensor:
         for j in range(i):
             rest = rest - rows[i][j] * half[j]
         half.append(rest / rows[i][i])
-    whole = list(half)
+    return _backward(rows, half)
+
+
+def _backward(rows: list[list[Tensor]], half: list[Tensor]) -> Tensor:
+    """L' x = b by back substitution."""
+    size, whole = len(rows), list(half)
     for i in reversed(range(size)):
         rest = half[i]
         for j in range(i + 1, size):

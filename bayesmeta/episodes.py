@@ -117,9 +117,10 @@ class Classes:
             for way, c in enumerate(rng.choice(len(self), ways, replace=False)):
                 index[i, way] = first[c] + rng.permutation(sizes[c])[:wanted]
         support, query = torch.from_numpy(index).split([shots, queries], dim=-1)
-        return self._tasks(support).with_query(self._tasks(query))
+        origin = object()
+        return self._tasks(support, origin).with_query(self._tasks(query, origin))
 
-    def _tasks(self, index: Tensor) -> Tasks:
+    def _tasks(self, index: Tensor, origin: object) -> Tasks:
         num_tasks, ways, count = index.shape
         labels = torch.arange(ways, dtype=torch.float32).repeat_interleave(count)
         return Tasks(
@@ -127,6 +128,7 @@ class Classes:
             y=labels.expand(num_tasks, -1).contiguous(),
             mask=torch.ones(num_tasks, ways * count, dtype=torch.bool),
             names=tuple(map(str, range(num_tasks))),
+            origin=origin,
         )
 
     def _check(self, num_tasks: int, ways: int, shots: int, queries: int) -> None:

@@ -34,13 +34,15 @@ def fit(
         tasks: the data; with a query, the support.
         theta: what is done with the shared latent; None is NUTS().
         phi: what is done with each task's latent; None is Joint().
-        query: datapoints of the same tasks that score a few-shot objective.
+        query: datapoints of the same tasks by which phi, inferred from `tasks`, is scored: theta
+            then maximises log p(query | tasks, theta) instead of log p(tasks | theta).
         seed: the same seed gives the same posterior; the caller's random state is left alone.
         progress: whether to show a progress bar and notes.
 
     Raises:
         StructureError: where model, tasks and strategies do not fit together, before any inference.
         TrainingError: where training meets a loss that is no number.
+        ValueError: where a query is given to a phi strategy that has no use for it.
     """
     theta, phi = theta if theta is not None else NUTS(), phi if phi is not None else Joint()
     _check_strategies(theta, phi)
@@ -50,6 +52,12 @@ def fit(
     if query is not None:
         structure(model, _to_try(query))
         tasks = tasks.with_query(query)
+    if tasks.query is not None and phi.is_joint:
+        raise ValueError(
+            "a query was given, but phi=bm.Joint() has no few-shot objective and would ignore it; "
+            "fit to all datapoints without query=, or choose a phi strategy that scores a query, "
+            "such as phi=bm.GradientSteps()"
+        )
     if tasks.num_tasks == 1 and found.phi:
         warnings.warn(
             f"there is a single task ('{tasks.names[0]}'): what theta says of the spread between "
@@ -87,6 +95,8 @@ def _check_strategies(theta: object, phi: object) -> None:
         if isinstance(given, kind):
             continue
         remedy = f"give a strategy, such as {example}"
+        if isinstance(given, dict):
+            remedy = "a preset is a pair: unpack it, bm.fit(model, tasks, **bm.MAML())"
         if isinstance(given, type):
             remedy = f"{given.__name__} is a class: call it, bm.{given.__name__}()"
         elif isinstance(given, Theta | Phi):

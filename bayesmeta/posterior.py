@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -194,29 +195,31 @@ class Posterior:
         # A noncentred u means another value under other tasks' columns; a centred one does not.
         return self.density.noncentre((), self.tasks) if self.density.noncentred else self.density
 
-    def predict(self, tasks: Tasks | None = None, *, seed: int | None = None) -> Prediction:
+    def predict(
+        self, tasks: Tasks | None = None, *, repeats: int = 1, seed: int | None = None
+    ) -> Prediction:
         """Outcomes of these tasks at the inputs given, (chain, draw, tasks, data); y is not read.
 
         Args:
-            tasks: inputs of the same tasks as the posterior's; None takes its own.
+            tasks: inputs of the posterior's tasks, or of some of them; None takes its own.
+            repeats: outcomes for each draw of theta and phi, side by side along draw; more than 1
+                is for point estimates.
             seed: the source of randomness; None derives it from the fit's.
 
         Raises:
             TasksError: where the tasks are others than the posterior's: adapt to them first.
         """
-        tasks = self._same_tasks(tasks)
+        tasks, phi = self._own(tasks)
         name = self.structure.data[0]
         density = self._centred
 
-        def predict(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor, Tensor]:
-            drawn, means = density.predict(theta, free, given)
-            return drawn[name], means[name]
+        def predict(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor, ...]:
+            return tuple(found[name] for found in density.predict(theta, free, given))
 
-        phi = self._centred_phi
+        theta, phi = (x.repeat_interleave(repeats, dim=1) for x in (self.fit.theta, phi))
         with isolated(self._predict_seed if seed is None else seed):
-            outputs = in_chunks(random_at_draws, predict, self.fit.theta, phi, tasks)
-        draws, means = (_hide_padding(_joined(o), tasks) for o in zip(*outputs, strict=True))
-        return Prediction(draws, means)
+            outputs = in_chunks(random_at_draws, predict, theta, phi, tasks)
+        return Prediction(*(_hide_padding(_joined(o), tasks) for o in zip(*outputs, strict=True)))
 
     @cached_property
     def _centred_phi(self) -> Tensor:
@@ -232,20 +235,31 @@ class Posterior:
         return _joined([phi for (phi,) in outputs])
 
     def log_likelihood(self, tasks: Tasks | None = None) -> Tensor:
-        """log p(y_ij | x_ij, phi_i, theta) at each draw, (chain, draw, tasks, data)."""
-        tasks = self._same_tasks(tasks)
+        """log p(y_ij | x_ij, phi_i, theta) at each draw, (chain, draw, tasks, data); 0 on padding.
+
+        Raises:
+            TasksError: where the tasks are others than the posterior's, or have no y.
+        """
+        tasks, phi = self._own(tasks)
+        if tasks.y is None:
+            raise TasksError("the tasks have no y to score; predict gives draws of it")
         centred = self._centred  # made here: making it draws from the prior, which no graph may
 
         def pointwise(theta: Tensor, phi: Tensor, given: Tasks) -> tuple[Tensor]:
             return (centred.pointwise(theta, phi, given),)
 
-        outputs = in_chunks(at_draws, pointwise, self.fit.theta, self._centred_phi, tasks)
+        outputs = in_chunks(at_draws, pointwise, self.fit.theta, phi, tasks)
         return _joined([values for (values,) in outputs])
 
-    def log_score(self, tasks: Tasks) -> Tensor:
-        """log of the mean over draws of p(y_ij | x_ij, phi_i, theta), (tasks, data)."""
+    def log_score(self, tasks: Tasks | None = None) -> Tensor:
+        """log of the mean over draws of p(y_ij | x_ij, phi_i, theta), (tasks, data).
+
+        Padded cells hold NaN, as those of `predict` do: sum or average over tasks.mask.
+        """
         values = self.log_likelihood(tasks).flatten(0, 1)
-        return torch.logsumexp(values, 0) - torch.log(torch.tensor(float(len(values))))
+        score = torch.logsumexp(values, 0) - math.log(len(values))
+        hidden = ~(self.tasks if tasks is None else tasks).mask
+        return score.masked_fill(hidden, torch.nan)
 
     def summary(self, kind: str = "all") -> pd.DataFrame:
         """ArviZ's table of means, sds, intervals, ESS and R-hat of theta and phi."""
@@ -265,17 +279,33 @@ class Posterior:
 
         return to_arviz(self)
 
-    def _same_tasks(self, tasks: Tasks | None) -> Tasks:
+    def _own(self, tasks: Tasks | None) -> tuple[Tasks, Tensor]:
+        """The tasks given, and the draws of centred phi that are theirs."""
         if tasks is None:
-            return self.tasks
-        if tasks.names != self.tasks.names:
-            own, given = self.tasks.names, tasks.names
+            return self.tasks, self._centred_phi
+        if not isinstance(tasks, Tasks):
+            raise TypeError(
+                f"got a {type(tasks).__name__}; give bm.Tasks, made by from_frame, from_arrays or "
+                "from_list"
+            )
+        own, given = self.tasks.names, tasks.names
+        if None not in (tasks.origin, self.tasks.origin) and tasks.origin is not self.tasks.origin:
+            raise TasksError(
+                "these tasks and the posterior's were made apart and have no names, so that they "
+                "may be others; if they are the same, say so, from_arrays(..., names=[...]), and "
+                "else call posterior.adapt(support) of other tasks first"
+            )
+        if given != own and (len(set(own)) < len(own) or not set(given) <= set(own)):
             raise TasksError(
                 f"the posterior holds phi of {len(own)} tasks {list(own[:4])} ..., but "
-                f"{len(given)} tasks {list(given[:4])} ... are given; predict for all of its tasks "
-                "in its order, or call posterior.adapt(support) of other tasks first"
+                f"{len(given)} tasks {list(given[:4])} ... are given; predict for its own tasks, "
+                "or call posterior.adapt(support) of other tasks first"
             )
-        return tasks.to(dtype=self.tasks.dtype)
+        tasks = tasks.to(dtype=self.tasks.dtype)
+        if given == own:
+            return tasks, self._centred_phi
+        place = {name: i for i, name in enumerate(own)}
+        return tasks, self._centred_phi[:, :, [place[name] for name in given]]
 
     def __repr__(self) -> str:
         chains, draws = self.fit.theta.shape[:2]

@@ -25,10 +25,13 @@ class Prediction:
         draws: (chain, draw, tasks, data, ...); padded cells hold NaN.
         means: E[y | x, theta, phi] at each draw, of the same shape. For a categorical outcome they
             are the probabilities of its classes, (chain, draw, tasks, data, classes).
+        variances: var(y | x, theta, phi) at each draw, of the shape of means; NaN where the
+            distribution does not know it.
     """
 
     draws: Tensor
     means: Tensor
+    variances: Tensor
 
     @property
     def mean(self) -> Tensor:
@@ -37,11 +40,24 @@ class Prediction:
 
     @property
     def sd(self) -> Tensor:
-        """The predictive standard deviation, (tasks, data, ...)."""
-        return self.draws.flatten(0, 1).std(0)
+        """The predictive standard deviation, of the shape of `mean`.
+
+        sd^2 = E[var(y | theta, phi)] + var(E[y | theta, phi]), over the draws of theta and phi.
+        """
+        between = self.means.flatten(0, 1).var(0, correction=0)
+        return (self.variances.mean((0, 1)) + between).sqrt()
 
     def quantile(self, q: float) -> Tensor:
-        """The q-quantile of the predictive draws, (tasks, data, ...)."""
+        """The q-quantile of the predictive draws, (tasks, data, ...), for q between 0 and 1.
+
+        Raises:
+            ValueError: where there is a single draw, as after a point estimate.
+        """
+        if self.draws.shape[:2].numel() == 1:
+            raise ValueError(
+                "a point estimate predicts one draw, which has no quantiles; ask for more outcomes "
+                "from it: predict(repeats=1000)"
+            )
         return torch.quantile(self.draws.flatten(0, 1), q, dim=0)
 
 

@@ -49,6 +49,8 @@ class Tasks:
         query: the datapoints of the same tasks on which a few-shot objective is scored, if any.
         ragged: whether any cell may be padding.
         dtype: the floating dtype of the data, in which a model runs.
+        origin: where names are mere positions, what tells these tasks from others that were made
+            apart; None where names were given.
     """
 
     x: Mapping[str, Tensor]
@@ -58,6 +60,7 @@ class Tasks:
     query: Tasks | None = None
     ragged: bool = field(default=False)
     dtype: torch.dtype = field(default=torch.float32)
+    origin: object | None = field(default=None)
 
     @classmethod
     def from_arrays(
@@ -99,6 +102,7 @@ class Tasks:
             names=task_names,
             ragged=not bool(real.all()),
             dtype=dtype,
+            origin=object() if names is None else None,
         )
 
     @classmethod

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bayesmeta.elimination import solve
+from bayesmeta.elimination import solve, whitened
 
 
 def _positive(tasks: int, size: int) -> Tensor:
@@ -43,6 +43,15 @@ def test_an_indefinite_matrix_gives_nan_for_its_task_alone(size: int) -> None:
     assert torch.isnan(solution[1]).any() and torch.isnan(log_det[1])
 
 
+@pytest.mark.parametrize("size", [1, 5, 9])
+def test_white_noise_gets_the_inverse_for_covariance(size: int) -> None:
+    """With columns of the identity for noise, x x' summed is the inverse of A."""
+    matrix = _positive(1, size).expand(size, -1, -1)
+    x = whitened(matrix, torch.eye(size, dtype=torch.float64))
+    torch.testing.assert_close(x.mT @ x, torch.linalg.inv(matrix[0]), rtol=1e-10, atol=1e-10)
+
+
 def test_no_unknowns() -> None:
+    assert whitened(torch.zeros(4, 0, 0), torch.zeros(4, 0)).shape == (4, 0)
     solution, log_det = solve(torch.zeros(4, 0, 0), torch.zeros(4, 0))
     assert solution.shape == (4, 0) and torch.equal(log_det, torch.zeros(4))

@@ -13,6 +13,8 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 # What each example writes to --out. An example that is not here fails: add its files.
 FILES = {
     "eight_schools.py": {"eight_schools.png"},
+    "maml_sinusoids.py": {"maml_sinusoids.png"},
+    "omniglot.py": {"omniglot_episode.png"},
     "radon.py": {
         "radon.nc",
         "radon_shrinkage.png",

@@ -20,6 +20,7 @@ SHORT = bm.Gaussian(adam=bm.Adam(steps=5, compile=False), draws=5)
         (bm.Joint(), bm.NUTS(), r"theta=Joint\(\): Joint is a strategy for phi"),
         (bm.NUTS, bm.Joint(), r"NUTS is a class: call it, bm\.NUTS\(\)"),
         ("nuts", bm.Joint(), r"theta='nuts': give a strategy, such as theta=bm\.NUTS\(\)"),
+        (bm.MAML(), bm.Joint(), r"a preset is a pair: unpack it, .*\*\*bm\.MAML\(\)"),
         (bm.Point(), "joint", r"phi='joint': give a strategy, such as phi=bm\.Joint\(\)"),
     ],
 )
@@ -48,3 +49,34 @@ def test_a_parameter_that_becomes_a_latent_is_noted():
     assert post.notes[-1].startswith("pyro.param mu: part of theta with a flat prior")
     point = bm.Point(adam=bm.Adam(steps=5, compile=False))
     assert not bm.fit(model, TASKS, theta=point, progress=False).notes
+
+
+def test_a_query_that_nothing_would_read_is_refused():
+    tasks = normal_means.tasks(num_tasks=3, num_data=4, ragged=False)
+    support, query = tasks.split(2)
+    with pytest.raises(ValueError, match=r"phi=bm\.Joint\(\) has no few-shot objective"):
+        bm.fit(normal_means.model, support, query=query, theta=SHORT)
+
+
+def test_what_of_theta_the_objective_does_not_see_is_noted():
+    """MAML's phi starts at the prior's mean, whatever the prior's scale."""
+
+    def model(tasks):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        tau = pyro.sample("tau", dist.HalfNormal(1.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(mu, tau))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
+
+    adam = bm.Adam(steps=3, compile=False)
+    maml = bm.fit(model, TASKS, **bm.MAML(adam=adam), progress=False)
+    (note,) = maml.notes
+    assert note.startswith("phi=bm.GradientSteps() does not depend on tau, ")
+    exact = bm.fit(model, TASKS, theta=bm.Point(adam=adam), phi=bm.Exact(), progress=False)
+    assert not exact.notes
+
+
+def test_counts_are_whole_numbers():
+    with pytest.raises(TypeError, match=r"draws=100\.0.*whole numbers"):
+        bm.NUTS(draws=1e2)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -141,3 +144,77 @@ def test_the_callers_random_state_and_parameter_store_are_left_alone(post):
     assert torch.equal(before, torch.random.get_rng_state())
     assert list(pyro.get_param_store().keys()) == ["mine"]
     pyro.get_param_store().clear()
+
+
+def test_unnamed_tasks_made_apart_are_not_taken_for_the_fits_own():
+    """Both are named by position, so that names alone would lend one the other's phi."""
+    y = torch.randn(4, 3, dtype=F64)
+    own, others = bm.Tasks.from_arrays(y), bm.Tasks.from_arrays(y + 100.0)
+    theta = bm.Gaussian(adam=bm.Adam(steps=20, compile=False), draws=10, noncentred=())
+    post = bm.fit(normal_means.model, own, theta=theta, progress=False)
+    for refused in (post.predict, post.log_likelihood, post.log_score):
+        with pytest.raises(bm.TasksError, match="made apart and have no names"):
+            refused(others)
+    same = bm.Tasks.from_arrays(y, names=own.names)
+    assert torch.equal(post.log_score(same), post.log_score(own))
+    support, query = own.split(1)
+    assert post.predict(query).mean.shape == (4, 2) and support.origin is query.origin
+
+
+def test_some_of_the_fits_tasks_are_predicted_as_among_all(post):
+    some = post.tasks[[4, 1]]
+    real, means = some.mask, post.predict().means[:, :, [4, 1]]
+    assert torch.equal(post.predict(some).means[..., real], means[..., real])
+    both = post.log_likelihood(some), post.log_likelihood()[:, :, [4, 1]]
+    assert torch.equal(*both)
+
+
+def test_a_point_estimate_predicts_with_the_models_own_spread():
+    tasks = normal_means.tasks(num_tasks=4, num_data=4, seed=1, ragged=False)
+    pair = bm.MAML(adam=bm.Adam(steps=20, compile=False))
+    point = bm.fit(normal_means.model, tasks, **pair, progress=False)
+    prediction = point.predict()
+    assert torch.allclose(prediction.sd, torch.tensor(normal_means.SIGMA).to(prediction.sd))
+    with pytest.raises(ValueError, match="repeats=1000"):
+        prediction.quantile(0.9)
+    many = point.predict(repeats=4000)
+    z = (many.quantile(0.9) - many.mean) / many.sd
+    assert many.draws.shape[:2] == (1, 4000) and (z - 1.2816).abs().max() < 0.12
+
+
+def test_class_probabilities_are_the_mean_of_a_categorical_outcome():
+    def model(tasks):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0).expand([3]).to_event(1))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(mu, 1.0).to_event(1))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Categorical(logits=phi), obs=tasks.y)
+
+    tasks = bm.Tasks.from_list([[0.0, 2.0, 2.0], [1.0]])
+    drawn = bm.prior(model, tasks, draws=300)
+    prediction = drawn.predict()
+    assert prediction.mean.shape == (2, 3, 3) and prediction.draws.shape == (1, 300, 2, 3)
+    expected = drawn.phi["phi"].softmax(-1).mean((0, 1))
+    assert torch.allclose(prediction.mean[0, 0], expected[0], atol=1e-5)
+    assert torch.isnan(prediction.mean[1, 1:]).all()
+    shares = torch.stack([(prediction.draws[0, :, 0] == k).double().mean() for k in range(3)])
+    assert (shares - expected[0]).abs().max() < 0.06
+
+
+def test_padding_is_nan_in_scores_and_what_has_no_y_is_not_scored(post):
+    assert torch.equal(torch.isnan(post.log_score()), ~post.tasks.mask)
+    with pytest.raises(bm.TasksError, match="no y to score"):
+        post.log_score(post.tasks.without_y())
+    with pytest.raises(TypeError, match="DataFrame"):
+        post.predict(pd.DataFrame())
+
+
+def test_many_tasks_in_chunks_give_what_they_give_at_once(post, monkeypatch):
+    at_once = post.log_likelihood(), post.predict().means, post.phi["phi"]
+    monkeypatch.setattr("bayesmeta.tasks._NUMBERS_AT_ONCE", 20)
+    assert len(post.tasks.chunks(1)) > 2
+    again = replace(post)
+    for one, other in zip(
+        at_once, (again.log_likelihood(), again.predict().means, again.phi["phi"]), strict=True
+    ):
+        assert torch.allclose(one, other, equal_nan=True)

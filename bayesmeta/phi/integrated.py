@@ -54,14 +54,15 @@ class Integrated(Phi):
         self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
     ) -> Tensor:
         """log p(D_i | theta), or with a query log p(query_i | D_i, theta); (tasks,)."""
-        support = self._evidence(density, theta, tasks, with_query=False)
+        support = self.evidence(density, theta, tasks, with_query=False)
         if tasks.query is None:
             return support
-        return self._evidence(density, theta, tasks, with_query=True) - support
+        return self.evidence(density, theta, tasks, with_query=True) - support
 
-    def _evidence(
+    def evidence(
         self, density: Density, theta: Tensor, tasks: Tasks, *, with_query: bool
     ) -> Tensor:
+        """log p(D_i | theta) by the expansion, D_i with or without the query, (tasks,)."""
         at = self.point(density, theta, tasks, with_query=with_query)
         parts = parts_of(tasks, with_query=with_query)
         value, gradient, precision = expand(density, theta, at, parts, jacobian=True)

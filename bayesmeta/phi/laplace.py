@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from bayesmeta.curvature import expand, log_density, parts_of
 from bayesmeta.density import Density
+from bayesmeta.elimination import solve, whitened
 from bayesmeta.implicit import solver_of
 from bayesmeta.phi.integrated import Integrated
 from bayesmeta.tasks import Tasks
@@ -18,9 +22,52 @@ class Laplace(Integrated):
 
     LLAMA with theta=Point() (Grant et al. 2018), nested Laplace with theta=NUTS() (Rue, Martino &
     Chopin 2009). Exact for linear-Gaussian models; elsewhere biased where tasks have few data. The
-    Hessian is dense: for phi of up to some hundreds of numbers.
+    Hessian is dense: for phi of up to some hundreds of numbers. Each gradient of theta needs
+    the modes of all tasks, so that NUTS takes minutes where it takes seconds with Joint().
+
+    With particles the bias is corrected by importance weights over phi:
+
+        log p(D_i | theta) = log mean_k p(D_i, phi_k | theta) / q(phi_k),   q = N(mode, A^{-1})
+
+    for phi_k = mode + A^{-1/2} e_k with noise e_k, of the task's own, that stays what it is while
+    theta moves, so that the estimate is a smooth function of theta.
+
+    Attributes:
+        draws: draws of phi at a point estimate of theta; else there is one for each draw of theta.
+        particles: how many phi_k, in pairs of e and -e; 0 leaves Laplace's method as it is.
     """
+
+    particles: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.particles < 0 or self.particles % 2:
+            raise ValueError(
+                f"Laplace got particles={self.particles}; they come in pairs: give 0 or an even "
+                "number"
+            )
 
     def point(self, density: Density, theta: Tensor, tasks: Tasks, *, with_query: bool) -> Tensor:
         """The mode, found by Newton's method."""
         return solver_of(density, tasks, jacobian=True, with_query=with_query)(theta, tasks)
+
+    def evidence(
+        self, density: Density, theta: Tensor, tasks: Tasks, *, with_query: bool
+    ) -> Tensor:
+        """log p(D_i | theta), with or without importance weights, (tasks,)."""
+        if not self.particles:
+            return super().evidence(density, theta, tasks, with_query=with_query)
+        mode = self.point(density, theta, tasks, with_query=with_query)
+        parts = parts_of(tasks, with_query=with_query)
+        precision = expand(density, theta, mode, parts, jacobian=True).precision
+        _, log_det = solve(precision, mode)
+        generator = torch.Generator().manual_seed(0)
+        shape = self.particles // 2, *mode.shape
+        half = torch.randn(shape, dtype=mode.dtype, generator=generator).to(mode.device)
+        values = [
+            log_density(density, theta, mode + whitened(precision, e), parts, jacobian=True)
+            + 0.5 * e.square().sum(-1)
+            for e in torch.cat([half, -half])
+        ]
+        mean = torch.stack(values).logsumexp(0) - math.log(self.particles)
+        return mean + 0.5 * (density.d_phi * math.log(2 * math.pi) - log_det)

@@ -59,6 +59,12 @@ class NUTS(Theta):
     compile: bool | None = None
 
     def __post_init__(self) -> None:
+        counts = self.chains, self.tune, self.draws, self.max_depth
+        if not all(isinstance(count, int) for count in counts):
+            raise TypeError(
+                f"NUTS got chains={self.chains!r}, tune={self.tune!r}, draws={self.draws!r}, "
+                f"max_depth={self.max_depth!r}; these are whole numbers, such as draws=1000"
+            )
         if min(self.chains, self.draws) < 1 or self.tune < 1 or not 0 < self.target_accept < 1:
             raise ValueError(
                 f"NUTS got chains={self.chains}, tune={self.tune}, draws={self.draws}, "

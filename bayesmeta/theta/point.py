@@ -14,6 +14,8 @@ from bayesmeta.tasks import Tasks
 from bayesmeta.theta.base import Fit, Theta, d_free, level_terms, repeated
 from bayesmeta.training import Adam, Parameters, train
 
+_TASKS_TO_ASK = 8
+
 
 @dataclass(frozen=True)
 class Point(Theta):
@@ -57,6 +59,38 @@ class Point(Theta):
             progress=progress,
             title="point",
         )
-        theta, trained = done.shared[0][None, None], tuple(done.shared[1:])
+        theta, trained = done.shared[0], tuple(done.shared[1:])
         found = done.rows[0][None, None] if phi.is_joint else None
-        return Fit(density, tasks, repeated(theta, phi), found, state=trained, losses=losses)
+        return Fit(
+            density,
+            tasks,
+            repeated(theta[None, None], phi),
+            found,
+            state=trained,
+            losses=losses,
+            notes=_about_unseen(density, phi, tasks, theta, trained),
+        )
+
+
+def _about_unseen(
+    density: Density, phi: Phi, tasks: Tasks, theta: Tensor, state: tuple[Tensor, ...]
+) -> tuple[str, ...]:
+    """A note on the sites of theta that the objective does not depend on, if there are any."""
+    if phi.is_joint:
+        return ()
+    few = tasks.select(torch.arange(min(tasks.num_tasks, _TASKS_TO_ASK)))
+    terms = level_terms(density, phi, few, jacobian=False, n_state=len(state))
+    at = theta.detach().requires_grad_()
+    _, values = terms(at, at.new_empty(0), *state, *few.tensors())
+    (slope,) = torch.autograd.grad(values.sum(), at, allow_unused=True)
+    unseen = [
+        name
+        for name in density.structure.theta
+        if slope is None or not density.slots[name].unflatten(slope).any()
+    ]
+    if not unseen:
+        return ()
+    return (
+        f"phi=bm.{type(phi).__name__}() does not depend on {', '.join(unseen)}, which the data "
+        "leave where the prior puts them",
+    )

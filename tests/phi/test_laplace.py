@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pyro
 import pyro.distributions as dist
+import pytest
 import torch
 from torch import Tensor
 
@@ -68,6 +69,44 @@ def test_near_quadrature_with_many_data_and_not_with_one() -> None:
     error = (found - _quadrature(0.2, 1.3)).abs()
     assert (error[:3] < 0.02).all()
     assert error[3] > 0.01
+
+
+def test_importance_weights_mend_what_laplace_gets_wrong() -> None:
+    """On the coin that was tossed once; one pair of particles cannot."""
+    density = _density(coin, COINS)
+    theta = torch.tensor([0.2, math.log(1.3)], dtype=torch.float64)
+    plain, few, many = (
+        (bm.Laplace(particles=k).log_evidence(density, theta, COINS) - _quadrature(0.2, 1.3)).abs()
+        for k in (0, 2, 512)
+    )
+    assert (many < 2e-3).all() and plain[3] > 0.01
+    assert few.max() > 5 * many.max()
+
+
+def test_importance_weights_change_nothing_where_laplace_is_exact() -> None:
+    tasks = linear_regression.tasks(num_tasks=5, num_data=6, num_features=9)
+    support, query = tasks.split(4, seed=0)
+    given = support.with_query(query)
+    density = _density(linear_regression.model, tasks)
+    theta = torch.linspace(-0.5, 0.8, density.d_theta, dtype=torch.float64)
+    weighted = bm.Laplace(particles=4).log_evidence(density, theta, given)
+    exact = bm.Exact().log_evidence(density, theta, given)
+    torch.testing.assert_close(weighted, exact, rtol=1e-7, atol=1e-7)
+
+
+def test_gradient_of_importance_weights_equals_finite_differences() -> None:
+    tasks = logistic_regression.tasks(num_tasks=3, num_data=5, num_features=2)
+    density = _density(logistic_regression.model, tasks)
+    theta = torch.linspace(-0.5, 0.5, density.d_theta, dtype=torch.float64).requires_grad_()
+    weighted = bm.Laplace(particles=4)
+    assert torch.autograd.gradcheck(
+        lambda t: weighted.log_evidence(density, t, tasks), (theta,), atol=1e-6
+    )
+
+
+def test_particles_come_in_pairs() -> None:
+    with pytest.raises(ValueError, match="particles=3; they come in pairs"):
+        bm.Laplace(particles=3)
 
 
 def test_gradient_equals_finite_differences() -> None:
