@@ -1,11 +1,11 @@
 # Every target sets up an environment of its own; it is rebuilt when a requirement changes.
 PYTHON ?= python3
 REQUIREMENTS := pyproject.toml constraints.txt
-PEERS := jax numba numpyro pymc pystan "setuptools<81"
+PEERS := jax numba numpyro pymc pystan higher learn2learn torchopt "setuptools<81"
 # Two workers with one thread each: the tests are many small computations.
 TEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint bench bench-maml clean
 
 demo: .venv/installed
 	.venv/bin/python examples/radon.py
@@ -23,6 +23,9 @@ lint: .venv/installed-test
 
 bench: .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks.nuts
+
+bench-maml: .venv-bench/installed
+	.venv-bench/bin/python -m benchmarks.maml
 
 clean:
 	rm -rf .venv .venv-bench build dist out *.egg-info .mypy_cache .pytest_cache .ruff_cache

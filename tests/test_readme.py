@@ -15,7 +15,7 @@ README = Path(__file__).parent.parent / "README.md"
 def test_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     matplotlib.use("Agg")
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     exec("\n".join(blocks), {})
     printed = capsys.readouterr().out
     assert "effect  phi    tasks" in printed and "effect[H]" in printed
