@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from bayesmeta.capture import capture, over_draws
+from bayesmeta.capture import capture, compile_graph, over_draws
 from bayesmeta.curvature import expand, log_density, parts_of
 from bayesmeta.density import Density
+from bayesmeta.elimination import solve
 from bayesmeta.tasks import Tasks
 
 _NEWTON_STEPS = 60
@@ -45,6 +46,7 @@ class Conditional:
         self.density, self.tasks, self.jacobian = density, tasks, jacobian
         self.with_query = with_query
         self.data = tasks.tensors()
+        self._compiled: dict[GraphModule, Callable[..., tuple[Tensor, ...]]] = {}
         theta = torch.zeros(density.d_theta, dtype=tasks.dtype)
         phi = torch.zeros(tasks.num_tasks, density.d_phi, dtype=tasks.dtype)
         self.start = capture(self._start, [theta, *self.data])
@@ -67,31 +69,54 @@ class Conditional:
 
     def _curve(self, theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor, ...]:
         found = expand(self.density, theta, phi, self._parts(data), jacobian=self.jacobian)
-        return tuple(x.detach() for x in found)
+        value, gradient, precision = (x.detach() for x in found)
+        # Newton's step, NaN where the curvature is not positive definite.
+        return value, gradient, precision, solve(precision, gradient)[0]
 
     def at(
         self, graph: GraphModule, *draws: Tensor, data: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, ...]:
         """A graph at all draws, in chunks that fit in memory; on other data of the same shapes."""
         cells = max(1, self.tasks.num_tasks * self.tasks.num_data * max(1, self.density.d_phi))
-        return over_draws(
-            graph, draws, self.data if data is None else data, max(1, _CELLS_AT_ONCE // cells)
-        )
+        given = self.data if data is None else data
+        if graph in self._compiled and len(draws[0]) == 1:
+            found = self._compiled[graph](*(d[0] for d in draws), *given)
+            return tuple(x[None] for x in found)
+        return over_draws(graph, draws, given, max(1, _CELLS_AT_ONCE // cells))
+
+    def compile(self) -> None:
+        """Compile what a search for the mode at one draw of theta runs, for thousands of them."""
+        theta = torch.zeros(self.density.d_theta, dtype=self.tasks.dtype)
+        (phi,) = self.start(theta, *self.data)
+        for graph, point in ((self.start, [theta]), (self.curve, [theta, phi])):
+            self._compiled[graph] = compile_graph(graph, [*point, *self.data], threads=1)
 
 
 def find_mode(
     conditional: Conditional, theta: Tensor, data: Sequence[Tensor] | None = None
 ) -> Modes:
+    """The maxima of log p(phi_i, D_i | theta) for each draw of theta (draws, d_theta)."""
+    phi, precision = climb(conditional, theta, data)
+    eigenvalues, vectors = _positive(precision)
+    return Modes(phi, vectors / eigenvalues.sqrt()[..., None, :])
+
+
+def climb(
+    conditional: Conditional, theta: Tensor, data: Sequence[Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
     """Maximise log p(phi_i, D_i | theta) for each draw of theta (draws, d_theta) by damped Newton.
 
-    The curvature's eigenvalues are made positive, so that each step goes uphill; a step that does
-    not go up is halved.
+    Where the curvature is not positive definite its eigenvalues are made positive, so that each
+    step goes uphill; a step that does not go up is halved.
+
+    Returns:
+        phi (draws, tasks, d_phi), and the curvature there (draws, tasks, d_phi, d_phi).
     """
     (phi,) = conditional.at(conditional.start, theta, data=data)
-    value, gradient, precision = conditional.at(conditional.curve, theta, phi, data=data)
+    value, gradient, precision, step = conditional.at(conditional.curve, theta, phi, data=data)
     damping = torch.ones_like(value)
     for _ in range(_NEWTON_STEPS):
-        step = _newton_step(gradient, precision)
+        step = _uphill(step, gradient, precision)
         if not (step.abs().amax(-1) > 1e-9 * (1 + phi.abs().amax(-1))).any():
             break
         proposal = phi + damping[..., None] * step
@@ -102,8 +127,8 @@ def find_mode(
         value = torch.where(up, new[0], value)
         gradient = torch.where(up[..., None], new[1], gradient)
         precision = torch.where(up[..., None, None], new[2], precision)
-    eigenvalues, vectors = _positive(precision)
-    return Modes(phi, vectors / eigenvalues.sqrt()[..., None, :])
+        step = torch.where(up[..., None], new[3], step)
+    return phi, precision
 
 
 def draw_phi(
@@ -158,7 +183,11 @@ def _positive(precision: Tensor) -> tuple[Tensor, Tensor]:
     return torch.maximum(size, floor), vectors
 
 
-def _newton_step(gradient: Tensor, precision: Tensor) -> Tensor:
+def _uphill(step: Tensor, gradient: Tensor, precision: Tensor) -> Tensor:
+    """Newton's step, or, where it is NaN, that of the curvature made positive."""
+    astray = step.isnan().any(-1)
+    if not astray.any():
+        return step
     eigenvalues, vectors = _positive(precision)
     projected = (vectors.mT @ gradient[..., None])[..., 0] / eigenvalues
-    return (vectors @ projected[..., None])[..., 0]
+    return torch.where(astray[..., None], (vectors @ projected[..., None])[..., 0], step)

@@ -7,9 +7,10 @@ from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 from torch.utils._python_dispatch import _disable_current_modes
 
-from bayesmeta.conditional import Conditional, find_mode
+from bayesmeta.conditional import Conditional, climb
 from bayesmeta.curvature import expand, parts_of
 from bayesmeta.density import Density
 from bayesmeta.elimination import solve
@@ -62,7 +63,12 @@ class ModeSolver:
                 jacobian=self.jacobian,
                 with_query=self.with_query,
             )
-        return find_mode(self._conditionals[shapes], theta, data).phi
+        return climb(self._conditionals[shapes], theta, data)[0]
+
+    def compile(self) -> None:
+        """Compile the search, for all shapes of data that it has met."""
+        for conditional in self._conditionals.values():
+            conditional.compile()
 
 
 def solver_of(density: Density, tasks: Tasks, *, jacobian: bool, with_query: bool) -> ModeSolver:
@@ -72,6 +78,13 @@ def solver_of(density: Density, tasks: Tasks, *, jacobian: bool, with_query: boo
         density.solvers[kind] = ModeSolver(density, tasks, jacobian=jacobian, with_query=with_query)
     solver: ModeSolver = density.solvers[kind]
     return solver
+
+
+def compile_searches(graph: GraphModule) -> None:
+    """Compile the searches for modes that a captured graph runs, which no compiler sees into."""
+    for node in graph.graph.nodes:
+        if node.target is torch.ops.bayesmeta.mode.default:
+            _solvers[node.args[2]].compile()
 
 
 @torch.library.custom_op("bayesmeta::mode", mutates_args=())

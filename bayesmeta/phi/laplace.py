@@ -64,10 +64,11 @@ class Laplace(Integrated):
         generator = torch.Generator().manual_seed(0)
         shape = self.particles // 2, *mode.shape
         half = torch.randn(shape, dtype=mode.dtype, generator=generator).to(mode.device)
-        values = [
-            log_density(density, theta, mode + whitened(precision, e), parts, jacobian=True)
-            + 0.5 * e.square().sum(-1)
-            for e in torch.cat([half, -half])
-        ]
-        mean = torch.stack(values).logsumexp(0) - math.log(self.particles)
+        noise = torch.cat([half, -half])
+        # Each particle of a task is a task of its own, so that one density serves them all.
+        again = torch.arange(len(mode)).repeat(self.particles)
+        phi = (mode + whitened(precision.expand(self.particles, -1, -1, -1), noise)).flatten(0, 1)
+        copies = [part.select(again) for part in parts]
+        values = log_density(density, theta, phi, copies, jacobian=True).reshape(noise.shape[:2])
+        mean = (values + 0.5 * noise.square().sum(-1)).logsumexp(0) - math.log(self.particles)
         return mean + 0.5 * (density.d_phi * math.log(2 * math.pi) - log_det)

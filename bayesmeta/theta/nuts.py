@@ -16,6 +16,7 @@ from torch.fx import GraphModule
 from bayesmeta.buckets import bucket, lay_out
 from bayesmeta.capture import capture, compile_graph, value_and_gradient
 from bayesmeta.density import Density
+from bayesmeta.implicit import compile_searches
 from bayesmeta.native import NativeDensity, build, has_c_entries, why_unavailable
 from bayesmeta.phi.base import Phi
 from bayesmeta.sampler import Draws, LogDensity, sample
@@ -153,6 +154,7 @@ class NUTS(Theta):
             native = build(graph, q, data, runners=min(self.chains, self._cores))
             return native, native.compile_seconds
         began = time.perf_counter()
+        compile_searches(graph)
         called = _by_callback(compile_graph(graph, inputs, threads=1), data)
         called(q.numpy())
         return called, time.perf_counter() - began
