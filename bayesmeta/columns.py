@@ -33,7 +33,8 @@ def as_column(name: str, values: Any) -> Tensor:
         if array.dtype.kind not in "fiub":
             raise TasksError(
                 f"column '{name}' has dtype {array.dtype}, but numbers are expected; encode "
-                "categories as integers (pandas.factorize) and dates as floats first"
+                "categories as columns of 0 and 1 (pandas.get_dummies), or as integers "
+                "(pandas.factorize) where the model looks them up, and dates as floats"
             )
         if array.dtype.kind == "f" and _is_plain(values):
             # Python floats carry no precision of their own: they take torch's default, as in torch.

@@ -8,7 +8,9 @@ from torch import Tensor
 
 import bayesmeta as bm
 from bayesmeta.density import Density
+from bayesmeta.implicit import solver_of
 from bayesmeta.models import logistic_regression, normal_means
+from bayesmeta.native import why_unavailable
 
 LOGISTIC = logistic_regression.tasks(num_tasks=6, num_data=8)
 
@@ -80,3 +82,16 @@ def test_the_query_scores_and_the_support_decides(density: Density) -> None:
     found = bm.Mode().log_evidence(density, theta, support.with_query(query))
     (mode,) = bm.Mode().infer(density, theta[None], support, torch.Generator(), is_point=True)
     torch.testing.assert_close(found, density.terms(theta, mode, query).data)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(why_unavailable() is not None, reason="no C++ compiler is here")
+def test_a_compiled_search_finds_the_same_modes(density: Density) -> None:
+    solver = solver_of(density, LOGISTIC, jacobian=True, with_query=False)
+    theta = _theta(density)[None]
+    plain = solver.find(theta, LOGISTIC.tensors())
+    solver.compile()
+    torch.testing.assert_close(solver.find(theta, LOGISTIC.tensors()), plain, rtol=1e-9, atol=1e-9)
+    # Several draws at once go the way that they went.
+    both = solver.find(theta.expand(2, -1), LOGISTIC.tensors())
+    torch.testing.assert_close(both[1], plain[0], rtol=1e-9, atol=1e-9)
