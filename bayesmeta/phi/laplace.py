@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,10 +62,9 @@ class Laplace(Integrated):
         parts = parts_of(tasks, with_query=with_query)
         precision = expand(density, theta, mode, parts, jacobian=True).precision
         _, log_det = solve(precision, mode)
-        generator = torch.Generator().manual_seed(0)
-        shape = self.particles // 2, *mode.shape
-        half = torch.randn(shape, dtype=mode.dtype, generator=generator).to(mode.device)
-        noise = torch.cat([half, -half])
+        # By numpy: what torch draws would be drawn anew whenever a captured graph runs.
+        half = np.random.default_rng(0).standard_normal((self.particles // 2, *mode.shape))
+        noise = torch.from_numpy(np.concatenate([half, -half])).to(mode)
         # Each particle of a task is a task of its own, so that one density serves them all.
         again = torch.arange(len(mode)).repeat(self.particles)
         phi = (mode + whitened(precision.expand(self.particles, -1, -1, -1), noise)).flatten(0, 1)

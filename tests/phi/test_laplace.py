@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import bayesmeta as bm
+from bayesmeta.capture import capture
 from bayesmeta.curvature import expand
 from bayesmeta.density import Density
 from bayesmeta.models import linear_regression, logistic_regression
@@ -77,7 +78,7 @@ def test_importance_weights_mend_what_laplace_gets_wrong() -> None:
     theta = torch.tensor([0.2, math.log(1.3)], dtype=torch.float64)
     plain, few, many = (
         (bm.Laplace(particles=k).log_evidence(density, theta, COINS) - _quadrature(0.2, 1.3)).abs()
-        for k in (0, 2, 512)
+        for k in (0, 2, 8192)
     )
     assert (many < 2e-3).all() and plain[3] > 0.01
     assert few.max() > 5 * many.max()
@@ -102,6 +103,21 @@ def test_gradient_of_importance_weights_equals_finite_differences() -> None:
     assert torch.autograd.gradcheck(
         lambda t: weighted.log_evidence(density, t, tasks), (theta,), atol=1e-6
     )
+
+
+def test_the_noise_stays_what_it_is_in_a_captured_graph() -> None:
+    """Drawn anew at each evaluation, no sampler could follow the density."""
+    density = _density(coin, COINS)
+    theta = torch.tensor([0.2, math.log(1.3)], dtype=torch.float64)
+    weighted = bm.Laplace(particles=2)
+
+    def evidence(at: Tensor, *data: Tensor) -> tuple[Tensor]:
+        return (weighted.log_evidence(density, at, COINS.with_tensors(data)),)
+
+    graph = capture(evidence, [theta, *COINS.tensors()])
+    expected = weighted.log_evidence(density, theta, COINS)
+    for _ in range(2):
+        torch.testing.assert_close(graph(theta, *COINS.tensors())[0], expected)
 
 
 def test_particles_come_in_pairs() -> None:
