@@ -7,9 +7,9 @@
 - `linear_regression`: a weight vector per task under a shared diagonal normal, simulated.
 - `logistic_regression`: the same with binary outcomes, simulated.
 - `few_shot_classifier`: images by a network a task, every weight of which is phi.
-- `anil`: the same, but features are shared and the last layer alone is phi.
-- `prototypes`: prototypical networks, as the model of Gaussian class means.
-- `omniglot`: no model, but the characters that these are tried on.
+- `anil`: the same tasks, but features are shared and the last layer alone is phi.
+- `prototypes`: the same tasks by prototypical networks, the model of Gaussian class means.
+- `omniglot`: no model, but the characters that these three are tried on.
 - `sinusoid`: sine waves, a small network a task: the regression of MAML's paper.
 """
 
