@@ -42,9 +42,9 @@ def draw_episode(episode: bm.Tasks, probabilities: Tensor, path: Path) -> None:
     heads = "shown once", "to be told apart: the class chosen and its probability"
     for axis, head in zip(axes[0], heads, strict=False):
         # Outside the layout, which would make the column as wide as its head.
-        at = axis.annotate(head, (0.0, 1.3), xycoords="axes fraction", weight="bold")
+        at = axis.annotate(head, (0.0, 1.22), xycoords="axes fraction", weight="bold")
         at.set_in_layout(False)
-    figure.get_layout_engine().set(rect=(0.0, 0.0, 1.0, 0.97))
+    figure.get_layout_engine().set(rect=(0.0, 0.0, 1.0, 0.96))
     figure.savefig(path, dpi=150)
     plt.close(figure)
     print(f"figure: {path}")
