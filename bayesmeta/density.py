@@ -64,7 +64,7 @@ class Density:
         # What strategies have compiled for this density, by kind; it lives as long as the density.
         self.solvers: dict[Hashable, Any] = {}
         with isolated(seed=0), torch.no_grad():
-            sites = run(model, tasks)
+            sites = run(model, tasks.sample())
         for name in self.noncentred:
             check_noncentred(name, structure, sites)
         self.slots = lay_out(structure, sites)
@@ -140,7 +140,7 @@ class Density:
                 return support(torch.zeros(support.inverse_shape(whole), dtype=tasks.dtype))
 
         with isolated(seed=0), torch.no_grad():
-            return self._collect(middle, tasks)[0].clone()
+            return self._collect(middle, tasks.sample())[0].clone()
 
     def prior_mean(self, theta: Tensor, tasks: Tasks) -> Tensor:
         """The mean of p(phi | theta), unconstrained, of shape (tasks, d_phi).
@@ -181,10 +181,11 @@ class Density:
         """
         sites = self._run(theta, phi, tasks.without_y(), jacobian=False)
         drawn = {name: sites[name] for name in self.structure.data}
+        moments = {name: _moments(site) for name, site in drawn.items()}
         return (
             {name: site.value.to(tasks.dtype) for name, site in drawn.items()},
-            {name: _moments(site)[0] for name, site in drawn.items()},
-            {name: _moments(site)[1] for name, site in drawn.items()},
+            {name: mean for name, (mean, _) in moments.items()},
+            {name: variance for name, (_, variance) in moments.items()},
         )
 
     def _run(

@@ -46,11 +46,11 @@ def fit(
     """
     theta, phi = theta if theta is not None else NUTS(), phi if phi is not None else Joint()
     _check_strategies(theta, phi)
-    found = structure(model, _to_try(tasks))
+    found = structure(model, tasks)
     names = f"theta=bm.{type(theta).__name__}(), phi=bm.{type(phi).__name__}()"
     found.check_treatable(names, needs_phi=not phi.is_joint)
     if query is not None:
-        structure(model, _to_try(query))
+        structure(model, query)
         tasks = tasks.with_query(query)
     if tasks.query is not None and phi.is_joint:
         raise ValueError(
@@ -65,7 +65,7 @@ def fit(
             stacklevel=2,
         )
     with isolated(seed):
-        density = Density(model, found, tasks.sample())
+        density = Density(model, found, tasks)
         phi.check(density, tasks.sample())
         # Noise of the posterior's own: adapt and predict may not repeat that of the fit.
         fit_seed, posterior_seed = seeds(seed, 2)
@@ -80,11 +80,6 @@ def fit(
         for note in result.notes:
             print(note, file=sys.stderr)
     return Posterior(result, phi, theta.is_point, posterior_seed)
-
-
-def _to_try(tasks: Tasks) -> Tasks:
-    # Whatever else was given is for `structure` to refuse.
-    return tasks.sample() if isinstance(tasks, Tasks) else tasks
 
 
 def _check_strategies(theta: object, phi: object) -> None:

@@ -154,7 +154,7 @@ class Posterior:
         strategy = phi if phi is not None else self.strategy
         seed = self._adapt_seed if seed is None else seed
         state = self.fit.state if strategy == self.strategy else ()
-        if len(state) != len(strategy.start(self._centred, tasks.sample())):
+        if len(state) != len(strategy.start(self._centred, tasks)):
             raise ValueError(
                 f"adapt got phi={strategy!r}, a part of which is trained with theta, but this "
                 f"posterior was fitted with phi={self.strategy!r}; give it to bm.fit"

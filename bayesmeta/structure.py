@@ -160,6 +160,7 @@ def structure(model: Model, tasks: Tasks) -> Structure:
             "the tasks have no y, so no site is observed; give outcomes to fit, and keep "
             "tasks without y for predict"
         )
+    tasks = tasks.sample()
     with isolated(seed=0):
         sites = run_checked(model, tasks)
         parents = _find_parents(model, tasks, sites)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from PIL import Image
 
 import bayesmeta as bm
+from bayesmeta.lookup import Lookup
 
 SIZES = (6, 9, 7, 6)
 
@@ -117,3 +120,28 @@ def test_tasks_of_episodes_select_print_and_move_without_reading_all() -> None:
     assert "10 tasks of 2 datapoints; image (10, 2, 1)" in repr(support)
     assert support.to(dtype=torch.float64).x["image"].dtype == torch.float64
     assert support.sample().num_tasks == 8 and support[:3].sample().num_tasks == 3
+
+
+def test_a_model_is_read_off_a_few_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To read all of them would take the memory that looking examples up saves."""
+    read: list[int] = []
+    plain = Lookup.__getitem__
+
+    def counted(self: Lookup, name: str) -> torch.Tensor:
+        read.append(len(self.index))
+        return plain(self, name)
+
+    def model(tasks: bm.Tasks) -> None:
+        mu = pyro.param("mu", torch.tensor(0.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(mu, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                logits = phi * tasks.x["image"][..., 0]
+                pyro.sample("y", dist.Bernoulli(logits=logits), obs=tasks.y)
+
+    episodes = numbered().episodes(500, ways=2, shots=1, queries=1)
+    monkeypatch.setattr(Lookup, "__getitem__", counted)
+    bm.structure(model, episodes)
+    adam = bm.Adam(steps=3, compile=False)
+    bm.fit(model, episodes, **bm.MAML(batch_size=4, adam=adam), progress=False)
+    assert read and max(read) <= 8

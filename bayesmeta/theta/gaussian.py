@@ -60,7 +60,7 @@ class Gaussian(Theta):
         free = d_free(density, phi)
         with at_dtype(tasks.dtype):
             shared, rows = self.family.start(density.d_theta, tasks.num_tasks, free)
-        state = phi.start(density, tasks.sample())
+        state = phi.start(density, tasks)
         done, losses = train(
             self._loss(density, tasks, phi, state, len(shared), len(rows)),
             Parameters([*shared, *state], rows),

@@ -36,7 +36,7 @@ class Point(Theta):
 
     def fit(self, density: Density, tasks: Tasks, phi: Phi, *, seed: int, progress: bool) -> Fit:
         """The maximum, as one chain: of one draw, or of more where phi is a distribution."""
-        state = phi.start(density, tasks.sample())
+        state = phi.start(density, tasks)
         terms = level_terms(density, phi, tasks, jacobian=False, n_state=len(state))
 
         def loss(theta: Tensor, *rest: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class Point(Theta):
             return -(prior / tasks.num_tasks + values.mean())
 
         start = Parameters(
-            [density.start(tasks.sample()), *state],
+            [density.start(tasks), *state],
             [torch.zeros(tasks.num_tasks, d_free(density, phi), dtype=tasks.dtype)],
         )
         done, losses = train(
