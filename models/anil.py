@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 import pyro
 import pyro.distributions as dist
-import torch
 from torch import nn
 
 from bayesmeta.nets import Net, TransductiveBatchNorm2d
+from bayesmeta.problem import isolated
 from bayesmeta.tasks import Tasks
 
 from .few_shot_classifier import Norm, features
@@ -24,8 +24,7 @@ def anil(
     ways: int, filters: int = 64, norm: Norm = TransductiveBatchNorm2d, seed: int = 0
 ) -> Callable[[Tasks], None]:
     """The model of `ways` classes: phi is the head's weights, normal around the shared ones."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with isolated(seed):
         embed = Net(nn.Sequential(*features(filters, norm)))
         linear = Net(nn.Linear(4 * filters, ways))
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import pyro
 import pyro.distributions as dist
-import torch
 from torch import nn
 
 from bayesmeta.nets import Net, TransductiveBatchNorm2d
+from bayesmeta.problem import isolated
 from bayesmeta.tasks import Tasks
 
 from . import omniglot
@@ -46,8 +46,7 @@ def classifier(
     A gradient step of size lr on the log likelihood is one of size lr * n on the mean cross entropy
     of n images.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with isolated(seed):
         net = Net(nn.Sequential(*features(filters, norm), nn.Linear(4 * filters, ways)))
 
     def model(tasks: Tasks) -> None:

@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from bayesmeta.nets import Net, TransductiveBatchNorm2d
+from bayesmeta.problem import isolated
 from bayesmeta.tasks import Tasks
 
 from .few_shot_classifier import Norm, features
@@ -33,8 +34,7 @@ def prototypes(
     ways: int, filters: int = 64, norm: Norm = TransductiveBatchNorm2d, seed: int = 0
 ) -> Callable[[Tasks], None]:
     """The model of `ways` classes; theta is the embedding's weights, phi the prototypes."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with isolated(seed):
         embed = Net(nn.Sequential(*features(filters, norm)))
     origin = torch.zeros(ways, 4 * filters)
 

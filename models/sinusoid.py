@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bayesmeta.nets import Net
+from bayesmeta.problem import isolated
 from bayesmeta.tasks import Tasks
 
 SIGMA = 1.0
@@ -20,8 +21,7 @@ SIGMA = 1.0
 
 def _network(seed: int = 0) -> nn.Module:
     """The paper's: two hidden layers of 40 rectified units."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with isolated(seed):
         return nn.Sequential(
             nn.Linear(1, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 1)
         )

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from bayesmeta.models import few_shot_classifier, omniglot, sinusoid
+from bayesmeta.problem import isolated
 
 OUTER_LR = 1e-3
 
@@ -39,8 +39,7 @@ class Problem:
 
     def network(self) -> nn.Sequential:
         """The network, the same for every peer."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with isolated(seed=0):
             if self.classes:
                 layers = few_shot_classifier.features(64)
                 return nn.Sequential(*layers, nn.Linear(256, self.classes))
