@@ -53,3 +53,24 @@ class Lookup(Mapping[str, Tensor]):
             index=self.index.to(device=device),
             dtype=dtype if dtype is not None else self.dtype,
         )
+
+
+def select_columns(x: Mapping[str, Tensor], tasks: Tensor) -> Mapping[str, Tensor]:
+    """The rows of some tasks of columns that are held, or looked up and remain so."""
+    if isinstance(x, Lookup):
+        return x.select(tasks)
+    return {name: column[tasks] for name, column in x.items()}
+
+
+def move_columns(
+    x: Mapping[str, Tensor], device: torch.device | str | None, dtype: torch.dtype | None
+) -> Mapping[str, Tensor]:
+    """The columns on another device, or in another floating dtype."""
+    if isinstance(x, Lookup):
+        return x.to(device, dtype)
+    return {name: move(column, device, dtype) for name, column in x.items()}
+
+
+def move(column: Tensor, device: torch.device | str | None, dtype: torch.dtype | None) -> Tensor:
+    """A column on another device, or, unless it is of integers, in another dtype."""
+    return column.to(device=device, dtype=dtype if column.is_floating_point() else None)

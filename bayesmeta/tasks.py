@@ -22,7 +22,7 @@ from bayesmeta.columns import (
     plate_sizes,
 )
 from bayesmeta.frames import read_frame
-from bayesmeta.lookup import Lookup
+from bayesmeta.lookup import Lookup, move, move_columns, select_columns
 from bayesmeta.selection import epochs, first_rows, positions, shuffled_rows
 
 if TYPE_CHECKING:
@@ -196,11 +196,7 @@ class Tasks:
         chosen = index.to(self.device)
         return replace(
             self,
-            x=(
-                self.x.select(chosen)
-                if isinstance(self.x, Lookup)
-                else {name: column[chosen] for name, column in self.x.items()}
-            ),
+            x=select_columns(self.x, chosen),
             y=None if self.y is None else self.y[chosen],
             mask=self.mask[chosen],
             names=tuple(self.names[i] for i in index.tolist()),
@@ -295,18 +291,10 @@ class Tasks:
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Tasks:
         """The same tasks on another device, or in another floating dtype."""
-
-        def move(column: Tensor) -> Tensor:
-            return column.to(device=device, dtype=dtype if column.is_floating_point() else None)
-
         return replace(
             self,
-            x=(
-                self.x.to(device, dtype)
-                if isinstance(self.x, Lookup)
-                else {name: move(column) for name, column in self.x.items()}
-            ),
-            y=None if self.y is None else move(self.y),
+            x=move_columns(self.x, device, dtype),
+            y=None if self.y is None else move(self.y, device, dtype),
             mask=self.mask.to(device=device),
             query=None if self.query is None else self.query.to(device, dtype),
             dtype=dtype if dtype is not None else self.dtype,
