@@ -17,7 +17,7 @@ from bayesmeta.columns import TasksError
 from bayesmeta.episodes import Classes
 from bayesmeta.fit import fit
 from bayesmeta.phi import Exact, GradientSteps, Joint, Laplace, Mode, ReptileSteps
-from bayesmeta.posterior import Posterior, prior
+from bayesmeta.posterior import Posterior
 from bayesmeta.predict import Prediction
 from bayesmeta.presets import (
     ANIL,
@@ -31,6 +31,7 @@ from bayesmeta.presets import (
     ProtoNet,
     Reptile,
 )
+from bayesmeta.prior import prior
 from bayesmeta.structure import Structure, structure
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta import NUTS, FullRank, Gaussian, LowRank, MeanField, Point

@@ -17,7 +17,8 @@ import xarray as xr
 from torch import Tensor
 
 from bayesmeta.checks import TASKS
-from bayesmeta.posterior import Posterior, prior
+from bayesmeta.posterior import Posterior
+from bayesmeta.prior import prior
 from bayesmeta.structure import Node, Role
 from bayesmeta.tasks import Tasks
 

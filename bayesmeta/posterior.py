@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,11 @@ from torch import Tensor
 from bayesmeta.checks import StructureError
 from bayesmeta.columns import TasksError
 from bayesmeta.density import Density
+from bayesmeta.ownership import places_among
 from bayesmeta.phi.base import Phi
-from bayesmeta.phi.joint import Joint
-from bayesmeta.predict import Prediction, at_draws, in_chunks, random_at_draws
+from bayesmeta.predict import Prediction, at_draws, in_chunks, joined, random_at_draws
 from bayesmeta.problem import isolated
-from bayesmeta.structure import Structure, run_checked, structure
+from bayesmeta.structure import Structure, run_checked
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta.base import Fit, infer_phi, repeated, seeds
 
@@ -106,7 +106,7 @@ class Posterior:
             *in_chunks(at_draws, constrain, self.fit.theta, self.free_phi, self.tasks), strict=True
         )
         return {
-            name: _joined(chunks) if slot.is_phi else chunks[0]
+            name: joined(chunks) if slot.is_phi else chunks[0]
             for (name, slot), chunks in zip(slots.items(), outputs, strict=True)
         }
 
@@ -219,7 +219,7 @@ class Posterior:
         theta, phi = (x.repeat_interleave(repeats, dim=1) for x in (self.fit.theta, phi))
         with isolated(self._predict_seed if seed is None else seed):
             outputs = in_chunks(random_at_draws, predict, theta, phi, tasks)
-        return Prediction(*(_hide_padding(_joined(o), tasks) for o in zip(*outputs, strict=True)))
+        return Prediction(*(_hide_padding(joined(o), tasks) for o in zip(*outputs, strict=True)))
 
     @cached_property
     def _centred_phi(self) -> Tensor:
@@ -232,7 +232,7 @@ class Posterior:
             return (centred.unconstrain(values, tasks)[1],)
 
         outputs = in_chunks(at_draws, centre, self.fit.theta, self.free_phi, self.tasks)
-        return _joined([phi for (phi,) in outputs])
+        return joined([phi for (phi,) in outputs])
 
     def log_likelihood(self, tasks: Tasks | None = None) -> Tensor:
         """log p(y_ij | x_ij, phi_i, theta) at each draw, (chain, draw, tasks, data); 0 on padding.
@@ -249,7 +249,7 @@ class Posterior:
             return (centred.pointwise(theta, phi, given),)
 
         outputs = in_chunks(at_draws, pointwise, self.fit.theta, phi, tasks)
-        return _joined([values for (values,) in outputs])
+        return joined([values for (values,) in outputs])
 
     def log_score(self, tasks: Tasks | None = None) -> Tensor:
         """log of the mean over draws of p(y_ij | x_ij, phi_i, theta), (tasks, data).
@@ -283,29 +283,8 @@ class Posterior:
         """The tasks given, and the draws of centred phi that are theirs."""
         if tasks is None:
             return self.tasks, self._centred_phi
-        if not isinstance(tasks, Tasks):
-            raise TypeError(
-                f"got a {type(tasks).__name__}; give bm.Tasks, made by from_frame, from_arrays or "
-                "from_list"
-            )
-        own, given = self.tasks.names, tasks.names
-        if None not in (tasks.origin, self.tasks.origin) and tasks.origin is not self.tasks.origin:
-            raise TasksError(
-                "these tasks and the posterior's were made apart and have no names, so that they "
-                "may be others; if they are the same, say so, from_arrays(..., names=[...]), and "
-                "else call posterior.adapt(support) of other tasks first"
-            )
-        if given != own and (len(set(own)) < len(own) or not set(given) <= set(own)):
-            raise TasksError(
-                f"the posterior holds phi of {len(own)} tasks {list(own[:4])} ..., but "
-                f"{len(given)} tasks {list(given[:4])} ... are given; predict for its own tasks, "
-                "or call posterior.adapt(support) of other tasks first"
-            )
-        tasks = tasks.to(dtype=self.tasks.dtype)
-        if given == own:
-            return tasks, self._centred_phi
-        place = {name: i for i, name in enumerate(own)}
-        return tasks, self._centred_phi[:, :, [place[name] for name in given]]
+        places = places_among(tasks, self.tasks)
+        return tasks.to(dtype=self.tasks.dtype), self._centred_phi[:, :, places]
 
     def __repr__(self) -> str:
         chains, draws = self.fit.theta.shape[:2]
@@ -316,26 +295,7 @@ class Posterior:
         )
 
 
-def _joined(chunks: Sequence[Tensor]) -> Tensor:
-    """Chunks (chain, draw, tasks, ...) of tasks, put together."""
-    return torch.cat(list(chunks), dim=2) if len(chunks) > 1 else chunks[0]
-
-
 def _hide_padding(value: Tensor, tasks: Tasks) -> Tensor:
     """NaN in the cells of (chain, draw, tasks, data, ...) that no datapoint is in."""
     hidden = ~tasks.mask.reshape(*tasks.mask.shape, *[1] * (value.dim() - 4))
     return value.masked_fill(hidden, torch.nan)
-
-
-def prior(
-    model: Callable[[Tasks], Any], tasks: Tasks, *, draws: int = 500, seed: int = 0
-) -> Posterior:
-    """Draws of theta and phi from the prior, as a posterior that has seen nothing.
-
-    Its `predict` is the prior predictive distribution of the tasks' inputs.
-    """
-    density = Density(model, structure(model, tasks), tasks)
-    nothing = torch.empty(1, draws, 0)
-    with isolated(seed):
-        theta, phi = random_at_draws(lambda *_: density.draw_prior(tasks), nothing, nothing, tasks)
-    return Posterior(Fit(density, tasks, theta, phi), Joint(), is_point=False, seed=seed)

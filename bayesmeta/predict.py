@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,6 +69,11 @@ def in_chunks(
         over(function, theta, phi[:, :, chunk], tasks.select(chunk))
         for chunk in tasks.chunks(phi.shape[-1])
     ]
+
+
+def joined(chunks: Sequence[Tensor]) -> Tensor:
+    """What chunks of tasks gave, (chain, draw, tasks, ...), put together."""
+    return torch.cat(list(chunks), dim=2) if len(chunks) > 1 else chunks[0]
 
 
 def at_draws(function: Function, theta: Tensor, phi: Tensor, tasks: Tasks) -> tuple[Tensor, ...]:

@@ -12,12 +12,12 @@ ROOT = Path(__file__).parent.parent
 
 # Which way data flows. "phi" and "theta" are folders; the zoo comes last and may use them all.
 ORDER = (
-    *("columns", "frames", "selection", "lookup", "tasks", "episodes", "buckets"),
+    *("columns", "frames", "selection", "lookup", "tasks", "episodes", "ownership", "buckets"),
     *("problem", "checks", "parents", "structure"),
     *("capture", "broadcast", "cache", "native", "sampler"),
     *("slots", "location_scale", "density", "training"),
     *("elimination", "curvature", "conditional", "implicit"),
-    *("phi", "theta", "predict", "posterior", "arviz", "diagnose"),
+    *("phi", "theta", "predict", "posterior", "prior", "arviz", "diagnose"),
     *("fit", "presets", "nets", "models"),
 )
 # Methods of Posterior that only forward to a function of a Posterior, imported when called.
