@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
 import sys
 import time
 
@@ -12,7 +11,7 @@ import torch
 import bayesmeta as bm
 from bayesmeta.models import few_shot_classifier, sinusoid
 from benchmarks.meta.problem import OUTER_LR, PROBLEMS, Problem
-from benchmarks.meta.serve import report
+from benchmarks.meta.serve import peak, report
 
 _SHORT = 30
 _SECONDS = 20.0
@@ -47,15 +46,14 @@ def main() -> None:
     """As `serve`, for a peer whose steps are inside its own loop."""
     torch.set_num_threads(1)
     problem = PROBLEMS[sys.argv[1]]()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = peak()
     post, ready = fit(problem, _SHORT)
     _, short = fit(problem, _SHORT)
     _, longer = fit(problem, _SHORT + 10)
     count = max(10, min(5000, round(_SECONDS / max(1e-3, (longer - short) / 10))))
     _, long = fit(problem, _SHORT + count)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     losses = [mean_loss(problem, float(loss)) for loss in post.losses[:3]]
-    report(losses, ready, [(long - short) / count], peak - before)
+    report(losses, ready, [(long - short) / count], peak() - before)
 
 
 if __name__ == "__main__":

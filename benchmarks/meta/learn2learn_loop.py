@@ -6,28 +6,21 @@ import learn2learn
 import torch
 
 from benchmarks.meta.problem import OUTER_LR, Problem
-from benchmarks.meta.serve import Step, serve
+from benchmarks.meta.serve import Step, serve, task_by_task
 
 
 def make(problem: Problem) -> Step:
-    """As in learn2learn's own examples: each task backwards as soon as it is done."""
+    """As in learn2learn's own examples."""
     maml = learn2learn.algorithms.MAML(problem.network(), lr=problem.lr, first_order=False)
+
+    def query_loss(i: int) -> torch.Tensor:
+        phi = maml.clone()
+        for _ in range(problem.steps):
+            phi.adapt(problem.loss(phi(problem.x[i]), problem.y[i]))
+        return problem.loss(phi(problem.query_x[i]), problem.query_y[i])
+
     adam = torch.optim.Adam(maml.parameters(), OUTER_LR)
-
-    def step() -> float:
-        adam.zero_grad()
-        total = 0.0
-        for i in range(len(problem.x)):
-            phi = maml.clone()
-            for _ in range(problem.steps):
-                phi.adapt(problem.loss(phi(problem.x[i]), problem.y[i]))
-            loss = problem.loss(phi(problem.query_x[i]), problem.query_y[i]) / len(problem.x)
-            loss.backward()
-            total += float(loss)
-        adam.step()
-        return total
-
-    return step
+    return task_by_task(problem, adam, query_loss)
 
 
 if __name__ == "__main__":

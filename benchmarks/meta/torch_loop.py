@@ -6,16 +6,15 @@ import torch
 from torch.func import functional_call
 
 from benchmarks.meta.problem import OUTER_LR, Problem
-from benchmarks.meta.serve import Step, serve
+from benchmarks.meta.serve import Step, serve, task_by_task
 
 
 def make(problem: Problem) -> Step:
-    """One backward pass through all tasks at the end."""
+    """Inner steps as new dictionaries of weights."""
     network = problem.network()
     theta = dict(network.named_parameters())
-    adam = torch.optim.Adam(network.parameters(), OUTER_LR)
 
-    def outer(i: int) -> torch.Tensor:
+    def query_loss(i: int) -> torch.Tensor:
         phi = theta
         for _ in range(problem.steps):
             loss = problem.loss(functional_call(network, phi, problem.x[i]), problem.y[i])
@@ -23,14 +22,8 @@ def make(problem: Problem) -> Step:
             phi = {n: p - problem.lr * g for (n, p), g in zip(phi.items(), slopes, strict=True)}
         return problem.loss(functional_call(network, phi, problem.query_x[i]), problem.query_y[i])
 
-    def step() -> float:
-        adam.zero_grad()
-        loss = torch.stack([outer(i) for i in range(len(problem.x))]).mean()
-        loss.backward()
-        adam.step()
-        return float(loss)
-
-    return step
+    adam = torch.optim.Adam(network.parameters(), OUTER_LR)
+    return task_by_task(problem, adam, query_loss)
 
 
 if __name__ == "__main__":
