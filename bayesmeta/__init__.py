@@ -12,6 +12,7 @@ function of the tasks, with plates "tasks" (dim=-2) and "data" (dim=-1). Latents
 theta, those inside are phi.
 """
 
+from bayesmeta.checkpoint import CheckpointError
 from bayesmeta.checks import StructureError
 from bayesmeta.columns import TasksError
 from bayesmeta.episodes import Classes
@@ -32,10 +33,11 @@ from bayesmeta.presets import (
     Reptile,
 )
 from bayesmeta.prior import prior
+from bayesmeta.schedule import Adam
 from bayesmeta.structure import Structure, structure
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta import NUTS, FullRank, Gaussian, LowRank, MeanField, Point
-from bayesmeta.training import Adam, TrainingError
+from bayesmeta.training import TrainingError
 
 __all__ = [
     "ANIL",
@@ -46,6 +48,7 @@ __all__ = [
     "NUTS",
     "ALPaCA",
     "Adam",
+    "CheckpointError",
     "Classes",
     "Exact",
     "FullRank",

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
+from bayesmeta.checkpoint import digest
 from bayesmeta.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.joint import Joint
 from bayesmeta.posterior import Posterior
 from bayesmeta.problem import Model, isolated
+from bayesmeta.run import Run
 from bayesmeta.structure import structure
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta.base import Theta, seeds
@@ -24,6 +27,8 @@ def fit(
     theta: Theta | None = None,
     phi: Phi | None = None,
     query: Tasks | None = None,
+    validation: Tasks | None = None,
+    checkpoint: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> Posterior:
@@ -36,13 +41,19 @@ def fit(
         phi: what is done with each task's latent; None is Joint().
         query: datapoints of the same tasks by which phi, inferred from `tasks`, is scored: theta
             then maximises log p(query | tasks, theta) instead of log p(tasks | theta).
+        validation: other tasks, scored now and then while theta trains: the parameters with the
+            best score are kept. With a query of their own where the tasks have one.
+        checkpoint: a folder for the state of training. A call that was interrupted goes on from it
+            to the same result as if it had not been.
         seed: the same seed gives the same posterior; the caller's random state is left alone.
         progress: whether to show a progress bar and notes.
 
     Raises:
         StructureError: where model, tasks and strategies do not fit together, before any inference.
         TrainingError: where training meets a loss that is no number.
-        ValueError: where a query is given to a phi strategy that has no use for it.
+        CheckpointError: where the checkpoint is damaged, or of another model, data or strategies.
+        ValueError: where a query, validation tasks or a checkpoint are given to strategies that
+            have no use for them.
     """
     theta, phi = theta if theta is not None else NUTS(), phi if phi is not None else Joint()
     _check_strategies(theta, phi)
@@ -58,6 +69,9 @@ def fit(
             "fit to all datapoints without query=, or choose a phi strategy that scores a query, "
             "such as phi=bm.GradientSteps()"
         )
+    if validation is not None:
+        structure(model, validation)
+    _check_training(theta, phi, tasks, validation, checkpoint)
     if tasks.num_tasks == 1 and found.phi:
         warnings.warn(
             f"there is a single task ('{tasks.names[0]}'): what theta says of the spread between "
@@ -69,7 +83,20 @@ def fit(
         phi.check(density, tasks.sample())
         # Noise of the posterior's own: adapt and predict may not repeat that of the fit.
         fit_seed, posterior_seed = seeds(seed, 2)
-        result = theta.fit(density, tasks, phi, seed=fit_seed, progress=progress)
+        run = Run(
+            fit_seed,
+            progress,
+            validation if validation is None else validation.to(dtype=tasks.dtype),
+            checkpoint if checkpoint is None else Path(checkpoint),
+            {
+                "theta": repr(theta),
+                "phi": repr(phi),
+                "seed": seed,
+                "model": str(found),
+                "data": digest(tasks.sample().tensors(), f"{tasks.num_tasks} tasks"),
+            },
+        )
+        result = theta.fit(density, tasks, phi, run)
     flat = tuple(name for name in found.theta if found.nodes[name].distribution == "flat")
     if flat and not theta.is_point:
         note = (
@@ -80,6 +107,32 @@ def fit(
         for note in result.notes:
             print(note, file=sys.stderr)
     return Posterior(result, phi, theta.is_point, posterior_seed)
+
+
+def _check_training(
+    theta: Theta,
+    phi: Phi,
+    tasks: Tasks,
+    validation: Tasks | None,
+    checkpoint: str | Path | None,
+) -> None:
+    if not theta.trains and not (validation is None and checkpoint is None):
+        raise ValueError(
+            f"theta=bm.{type(theta).__name__}() does not train step by step, so that it has no use "
+            "for validation= or checkpoint=; leave them out, or use bm.Point() or bm.Gaussian()"
+        )
+    if validation is not None and phi.is_joint:
+        raise ValueError(
+            "validation tasks are not trained on, and phi=bm.Joint() has no phi for such tasks; "
+            "choose a strategy that infers phi task by task, such as phi=bm.Laplace()"
+        )
+    if validation is not None and (validation.query is None) != (tasks.query is None):
+        with_query = "validation" if tasks.query is None else "tasks"
+        raise ValueError(
+            f"of the tasks and the validation tasks only {with_query} have a query, so that they "
+            "would be scored differently; give both or neither: "
+            "validation=support.with_query(query)"
+        )
 
 
 def _check_strategies(theta: object, phi: object) -> None:

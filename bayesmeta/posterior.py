@@ -70,6 +70,11 @@ class Posterior:
         return self.fit.losses
 
     @property
+    def validation(self) -> Tensor:
+        """After how many steps the validation tasks were scored, and their loss; (checks, 2)."""
+        return self.fit.validation
+
+    @property
     def seconds(self) -> Mapping[str, float]:
         """What the parts of a sampler's run took, in seconds: "compile" and "sample"."""
         return self.fit.seconds

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TypedDict
 
 from bayesmeta.phi import Exact, GradientSteps, Laplace, Mode, Phi, ReptileSteps
+from bayesmeta.schedule import Adam
 from bayesmeta.theta import Point, Theta
-from bayesmeta.training import Adam
 
 
 class Pair(TypedDict):

@@ -1,24 +1,29 @@
-"""One training loop for everything that trains: schedule, early stopping, history, progress."""
+"""One training loop for everything that trains: batches, validation, checkpoints, progress."""
 
 from __future__ import annotations
 
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
 from tqdm import tqdm
 
-from bayesmeta.capture import capture, compile_graph, value_and_gradient
+from bayesmeta import checkpoint, interrupt
+from bayesmeta.checkpoint import CheckpointError
+from bayesmeta.optimiser import Optimiser, Parameters
+from bayesmeta.run import Run
+from bayesmeta.schedule import Adam, Schedule
+from bayesmeta.stepper import Batch, Loss, Noise, Stepper
 from bayesmeta.tasks import Tasks
 
-Loss = Callable[..., Tensor]
-Step = Callable[..., tuple[Tensor, ...]]
 _WARM_UP = 20
+_SECONDS_BETWEEN_SAVES = 30.0
 
 
 class TrainingError(RuntimeError):
@@ -26,116 +31,227 @@ class TrainingError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Adam:
-    """How to train: Adam (Kingma & Ba 2015), a constant rate, then a cosine decay.
+class Objective:
+    """What is minimised.
 
     Attributes:
-        lr: the learning rate before the decay.
-        steps: at most this many steps, decay included.
-        decay: the last part of the steps, over which the rate falls to a thousandth of lr.
-        patience: the decay starts early once the mean loss of this many steps is no lower than that
-            of as many before, by their standard error; 0 never does.
-        compile: whether to compile the step; None decides by what it would save.
+        start: the parameters, which training changes in place.
+        loss_of: makes, for a number of tasks, their mean loss(*shared, *rows, *noise, *data).
+        noise: the random numbers of one step for so many tasks.
+        held_out: the loss of tasks that are not trained on, by the shared parameters.
+        d_phi: numbers a task beside its data, by which memory is reckoned.
+        title: what the progress bar says.
     """
 
-    lr: float = 0.02
-    steps: int = 4000
-    decay: float = 0.4
-    patience: int = 300
-    compile: bool | None = None
-
-    def __post_init__(self) -> None:
-        if self.lr <= 0 or self.steps < 1 or not 0 <= self.decay <= 1:
-            raise ValueError(
-                f"Adam got lr={self.lr}, steps={self.steps}, decay={self.decay}; lr must be "
-                "positive, steps at least 1, and decay between 0 and 1"
-            )
+    start: Parameters
+    loss_of: Callable[[int], Loss]
+    noise: Callable[[int, torch.Generator], Noise] = lambda size, generator: Noise()
+    held_out: Callable[[Sequence[Tensor]], float] | None = None
+    d_phi: int = 0
+    title: str = "training"
 
 
-@dataclass(frozen=True)
-class Parameters:
-    """What is trained: `shared` tensors, and `rows` with one row a task, read batch by batch."""
+@dataclass
+class Trained:
+    """Where training is, and what it returns.
 
-    shared: list[Tensor]
-    rows: list[Tensor]
+    Attributes:
+        parameters: those of the last step, or of the best validation.
+        losses: one a step.
+        validation: (step, loss of the validation tasks) in order.
+        best: the shared parameters of the best validation.
+        compiled: whether steps are compiled.
+    """
+
+    parameters: Parameters
+    losses: list[float] = field(default_factory=list)
+    validation: list[tuple[int, float]] = field(default_factory=list)
+    best: list[Tensor] = field(default_factory=list)
+    compiled: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence on which parameters were kept, where there was a choice."""
+        if not self.validation:
+            return ()
+        step, loss = min(self.validation, key=lambda pair: pair[1])
+        return (
+            f"the validation tasks' loss was lowest, {loss:.4g}, at step {step} of "
+            f"{len(self.losses)}: those parameters were kept",
+        )
 
 
 def train(
-    loss: Loss,
-    start: Parameters,
-    tasks: Tasks,
-    *,
-    batch_size: int | None,
-    noise: Callable[[int, torch.Generator], list[Tensor]],
-    adam: Adam,
-    seed: int,
-    progress: bool,
-    title: str,
-) -> tuple[Parameters, Tensor]:
-    """Minimise loss(*shared, *rows of the batch, *noise, *data of the batch).
+    objective: Objective, tasks: Tasks, *, batch_size: int | None, adam: Adam, run: Run
+) -> Trained:
+    """Minimise the objective by Adam on batches of tasks.
 
     Only the batch's rows are read and written, so that a step costs the same for any number of
-    tasks. An interrupt (Ctrl-C) ends training and keeps what was reached.
-
-    Returns:
-        the trained parameters and the losses (steps,).
+    tasks. An interrupt (Ctrl-C) ends training and keeps what was reached; with run.checkpoint the
+    same call then goes on from there, to the same bits as if it had not been interrupted.
 
     Raises:
         TrainingError: where the loss is NaN or infinite.
+        CheckpointError: where the checkpoint is damaged, or of another run.
     """
-    generator = torch.Generator().manual_seed(seed)
-    size = min(batch_size or tasks.num_tasks, tasks.num_tasks)
-    whole = size == tasks.num_tasks
-    updater = _Updater(start, adam, sparse=not whole)
-    losses: list[float] = []
-    with tqdm(total=adam.steps, desc=title, disable=not progress) as bar:
-        step: Step | None = None
-        schedule = _Schedule(adam)
-        try:
-            for index in _first(tasks.batches(size, generator), adam.steps):
-                batch = tasks if whole else tasks.select(index)
-                inputs = [
-                    *start.shared,
-                    *(r if whole else r[index] for r in start.rows),
-                    *noise(size, generator),
-                    *batch.tensors(),
-                ]
-                count = len(start.shared) + len(start.rows)
-                if step is None:
-                    step = capture(value_and_gradient(loss, count), inputs)
-                    began = time.perf_counter()
-                if len(losses) == _WARM_UP:
-                    spent = (time.perf_counter() - began) / _WARM_UP
-                    step = _maybe_compile(step, inputs, adam, spent)
-                with torch.no_grad():
-                    value, *gradients = step(*inputs)
-                losses.append(float(value))
-                _check(losses, adam)
-                updater.step(gradients, index, schedule.rate(losses))
-                bar.update()
-                if len(losses) % 50 == 0:
-                    bar.set_postfix(loss=f"{sum(losses[-50:]) / 50:.4g}")
-                if schedule.is_over(losses):
-                    break
-        except KeyboardInterrupt:
-            warnings.warn(
-                f"interrupted at step {len(losses)} of {adam.steps}; what was reached is kept",
-                stacklevel=2,
+    return _Training(objective, tasks, batch_size, adam, run).finish()
+
+
+class _Training:
+    def __init__(
+        self, objective: Objective, tasks: Tasks, batch_size: int | None, adam: Adam, run: Run
+    ) -> None:
+        self.objective, self.tasks, self.adam, self.run = objective, tasks, adam, run
+        self.size = min(batch_size or tasks.num_tasks, tasks.num_tasks)
+        self.whole = self.size == tasks.num_tasks
+        self.optimiser = Optimiser(objective.start, adam, sparse=not self.whole)
+        self.schedule = Schedule(adam)
+        self.reached = Trained(objective.start)
+        self.stepper: Stepper | None = None
+        self.saved_at = time.monotonic()
+        self.spent = 0.0
+
+    def finish(self) -> Trained:
+        """Train from where the checkpoint is to the end, or to an interrupt."""
+        self._restore()
+        reached, adam = self.reached, self.adam
+        done = len(reached.losses)
+        generator = torch.Generator().manual_seed(self.run.seed)
+        batches = islice(self.tasks.batches(self.size, generator), adam.steps)
+        with tqdm(
+            total=adam.steps, initial=done, desc=self.objective.title, disable=not self.run.progress
+        ) as bar:
+            try:
+                for step, index in enumerate(batches):
+                    # A run that goes on draws again what the steps before it drew.
+                    noise = self.objective.noise(self.size, generator)
+                    if step < done:
+                        continue
+                    if self.schedule.is_over(reached.losses):
+                        break
+                    batch = self._batch(index, noise)
+                    stepper = self._ready(batch)
+                    with interrupt.whole():
+                        self._step(stepper, batch, index)
+                        self._look_around()
+                    self._show(bar)
+            except KeyboardInterrupt:
+                self._say_interrupted()
+        self._save()
+        if reached.best:
+            with torch.no_grad():
+                for parameter, best in zip(self.objective.start.shared, reached.best, strict=True):
+                    parameter.copy_(best)
+        return reached
+
+    def _batch(self, index: Tensor, noise: Noise) -> Batch:
+        start = self.objective.start
+        return Batch(
+            Parameters(start.shared, [r if self.whole else r[index] for r in start.rows]),
+            noise,
+            self.tasks if self.whole else self.tasks.select(index),
+        )
+
+    def _step(self, stepper: Stepper, batch: Batch, index: Tensor) -> None:
+        losses = self.reached.losses
+        began = time.perf_counter()
+        value, gradients = stepper(batch)
+        losses.append(float(value))
+        _check(losses, self.adam)
+        self.optimiser.step(gradients, index, self.schedule.rate(losses))
+        self.spent += time.perf_counter() - began
+
+    def _ready(self, batch: Batch) -> Stepper:
+        """The stepper, compiled where that was asked for or pays."""
+        adam, reached = self.adam, self.reached
+        if self.stepper is None:
+            self.stepper = Stepper(
+                self.objective.loss_of, batch, self.objective.d_phi, adam.chunk_size
             )
-    return start, torch.tensor(losses)
+            if reached.compiled:
+                self.stepper.compile(batch)
+        elif len(reached.losses) == _WARM_UP:
+            # A cold compile takes 10 to 60 seconds and makes a step several times faster.
+            pays = self.spent / _WARM_UP * (adam.steps - _WARM_UP) > 90
+            reached.compiled = bool(adam.compile or (adam.compile is None and pays))
+            if reached.compiled:
+                self.stepper.compile(batch)
+        return self.stepper
 
+    def _look_around(self) -> None:
+        """Score the validation tasks and save, each when it is time to."""
+        reached, done = self.reached, len(self.reached.losses)
+        every = max(1, self.adam.steps // self.adam.validations)
+        over = self.schedule.is_over(reached.losses)
+        if self.objective.held_out is not None and (done % every == 0 or over):
+            loss = self.objective.held_out(self.objective.start.shared)
+            if not reached.best or loss < min(old for _, old in reached.validation):
+                reached.best = [x.detach().clone() for x in self.objective.start.shared]
+            reached.validation.append((done, loss))
+        if time.monotonic() - self.saved_at > _SECONDS_BETWEEN_SAVES:
+            self._save()
 
-def _first(batches: Iterator[Tensor], count: int) -> Iterator[Tensor]:
-    for _, index in zip(range(count), batches, strict=False):
-        yield index
+    def _show(self, bar: tqdm) -> None:
+        bar.update()
+        losses, validation = self.reached.losses, self.reached.validation
+        if len(losses) % 50 == 0:
+            shown = {"loss": sum(losses[-50:]) / 50}
+            shown |= {"validation": validation[-1][1]} if validation else {}
+            bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()})
 
+    def _say_interrupted(self) -> None:
+        where = self.run.checkpoint
+        goes_on = f"; the same call goes on from there, by {where}" if where is not None else ""
+        warnings.warn(
+            f"interrupted at step {len(self.reached.losses)} of {self.adam.steps}; what was "
+            f"reached is kept{goes_on}",
+            stacklevel=2,
+        )
 
-def _maybe_compile(step: Step, inputs: list[Tensor], adam: Adam, spent: float) -> Step:
-    # A cold compile takes 10 to 60 seconds and makes a step several times faster.
-    pays = spent * (adam.steps - _WARM_UP) > 90
-    if isinstance(step, GraphModule) and (adam.compile or (adam.compile is None and pays)):
-        return compile_graph(step, inputs)
-    return step
+    def _save(self) -> None:
+        self.saved_at = time.monotonic()
+        if self.run.checkpoint is None:
+            return
+        reached = self.reached
+        tensors = self.optimiser.tensors()
+        tensors["losses"] = torch.tensor(reached.losses, dtype=torch.float64)
+        tensors |= {f"best.{i}": x for i, x in enumerate(reached.best)}
+        state = {
+            "validation": reached.validation,
+            "decay_from": self.schedule.decay_from,
+            "compiled": reached.compiled,
+        }
+        with interrupt.whole():
+            checkpoint.write(self.run.checkpoint, tensors, {"run": self._about, "state": state})
+
+    def _restore(self) -> None:
+        found = None if self.run.checkpoint is None else checkpoint.read(self.run.checkpoint)
+        if found is None:
+            return
+        tensors, about = found
+        for name, value in self._about.items():
+            if about["run"].get(name) != value:
+                raise CheckpointError(
+                    f"the checkpoint in {self.run.checkpoint} is of another run: its {name} is "
+                    f"{about['run'].get(name)}, this one's {value}; give another folder, or delete "
+                    "it to start anew"
+                )
+        self.optimiser.restore(tensors)
+        self.schedule.decay_from = about["state"]["decay_from"]
+        self.reached.losses = tensors["losses"].tolist()
+        self.reached.validation = [(int(s), float(x)) for s, x in about["state"]["validation"]]
+        self.reached.best = [
+            tensors[f"best.{i}"]
+            for i in range(len(self.objective.start.shared))
+            if f"best.{i}" in tensors
+        ]
+        self.reached.compiled = about["state"]["compiled"]
+
+    @property
+    def _about(self) -> dict[str, Any]:
+        start = self.objective.start
+        shapes = [list(x.shape) for x in (*start.shared, *start.rows)]
+        return {**self.run.about, "parameters": shapes}
 
 
 def _check(losses: list[float], adam: Adam) -> None:
@@ -145,58 +261,3 @@ def _check(losses: list[float], adam: Adam) -> None:
             f"the loss is {losses[-1]} at step {len(losses)} ({before}); try a smaller lr (it is "
             f"{adam.lr}), tighter priors, inputs scaled to unit variance, or float64 data"
         )
-
-
-class _Schedule:
-    """A constant rate until the loss no longer falls, then a cosine decay."""
-
-    def __init__(self, adam: Adam) -> None:
-        self.adam = adam
-        self.length = max(1, round(adam.decay * adam.steps))
-        self.decay_from = adam.steps - self.length
-
-    def rate(self, losses: Sequence[float]) -> float:
-        done, patience = len(losses) - 1, self.adam.patience
-        if patience and done < self.decay_from and done >= 2 * patience and done % 50 == 0:
-            old = torch.tensor(losses[-2 * patience : -patience], dtype=torch.float64)
-            new = torch.tensor(losses[-patience:], dtype=torch.float64)
-            error = ((old.var() + new.var()) / patience).sqrt()
-            if new.mean() >= old.mean() - error:
-                self.decay_from = done
-        share = min(max(done - self.decay_from, 0) / self.length, 1.0)
-        return self.adam.lr * (1e-3 + (1 - 1e-3) * 0.5 * (1 + math.cos(math.pi * share)))
-
-    def is_over(self, losses: Sequence[float]) -> bool:
-        return len(losses) >= self.decay_from + self.length
-
-
-class _Updater:
-    """Adam on the shared parameters, and on the rows that a batch has."""
-
-    def __init__(self, parameters: Parameters, adam: Adam, *, sparse: bool) -> None:
-        self.parameters, self.sparse = parameters, sparse
-        self.optimisers: list[torch.optim.Optimizer] = []
-        if parameters.shared:
-            self.optimisers.append(torch.optim.Adam(parameters.shared, adam.lr))
-        if parameters.rows:
-            kind = torch.optim.SparseAdam if sparse else torch.optim.Adam
-            self.optimisers.append(kind(parameters.rows, adam.lr))
-
-    def step(self, gradients: Sequence[Tensor], index: Tensor, rate: float) -> None:
-        cut = len(self.parameters.shared)
-        for parameter, gradient in zip(self.parameters.shared, gradients[:cut], strict=True):
-            parameter.grad = gradient
-        for parameter, gradient in zip(self.parameters.rows, gradients[cut:], strict=True):
-            parameter.grad = (
-                torch.sparse_coo_tensor(
-                    index[None], gradient, parameter.shape, check_invariants=False
-                )
-                if self.sparse
-                else gradient
-            )
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            # The indices are ours and in range; saying so silences torch's warning.
-            with torch.sparse.check_sparse_tensor_invariants(False):
-                optimiser.step()

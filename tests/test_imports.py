@@ -13,9 +13,11 @@ ROOT = Path(__file__).parent.parent
 # Which way data flows. "phi" and "theta" are folders; the zoo comes last and may use them all.
 ORDER = (
     *("columns", "frames", "selection", "lookup", "tasks", "episodes", "ownership", "buckets"),
+    *("run", "interrupt", "checkpoint"),
     *("problem", "checks", "parents", "structure"),
     *("capture", "broadcast", "cache", "native", "sampler"),
-    *("slots", "location_scale", "density", "training"),
+    *("slots", "location_scale", "density"),
+    *("schedule", "optimiser", "chunking", "stepper", "training"),
     *("elimination", "curvature", "conditional", "implicit"),
     *("phi", "theta", "predict", "posterior", "prior", "arviz", "diagnose"),
     *("fit", "presets", "nets", "models"),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bayesmeta.density import Density
 from bayesmeta.phi.base import Phi
+from bayesmeta.run import Run
 from bayesmeta.tasks import Tasks
 
 
@@ -29,6 +30,7 @@ class Fit:
         stats: what the sampler tells of each draw, (chain, draw).
         state: what was trained of the phi strategy, as its `start` lays it out.
         losses: the loss at each training step; empty for samplers.
+        validation: (checks, 2): after how many steps validation tasks were scored, and their loss.
         log_weights: log p(phi_i, D_i | theta) - log q(phi_i | theta) at each draw, (chain, draw,
             tasks), where q was fitted; else None.
         seconds: what the parts took: "compile" (0 where cached) and "sample" for samplers.
@@ -42,6 +44,7 @@ class Fit:
     stats: Mapping[str, Tensor] = field(default_factory=dict)
     state: tuple[Tensor, ...] = ()
     losses: Tensor = field(default_factory=lambda: torch.empty(0))
+    validation: Tensor = field(default_factory=lambda: torch.empty(0, 2))
     log_weights: Tensor | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -53,12 +56,14 @@ class Theta(ABC):
 
     Attributes:
         is_point: whether the result is a point estimate: one chain of one draw.
+        trains: whether it trains step by step, so that there are parameters to validate and store.
     """
 
     is_point: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
 
     @abstractmethod
-    def fit(self, density: Density, tasks: Tasks, phi: Phi, *, seed: int, progress: bool) -> Fit:
+    def fit(self, density: Density, tasks: Tasks, phi: Phi, run: Run) -> Fit:
         """Infer theta, and with it phi of the tasks, from log p(theta) + sum_i log_evidence_i."""
 
 
@@ -89,6 +94,34 @@ def level_terms(
 def d_free(density: Density, phi: Phi) -> int:
     """How many numbers a task the theta strategy treats itself."""
     return density.d_phi if phi.is_joint else 0
+
+
+def held_out(
+    density: Density, phi: Phi, run: Run, theta_of: Callable[[Sequence[Tensor]], Tensor]
+) -> Callable[[Sequence[Tensor]], float] | None:
+    """Minus the mean log evidence of the validation tasks, by the shared parameters.
+
+    Args:
+        density: the model's density.
+        phi: what infers phi of the validation tasks, and estimates their evidence.
+        run: which may have validation tasks.
+        theta_of: theta, out of the shared parameters, among which the strategy's state is last.
+    """
+    tasks = run.validation
+    if tasks is None:
+        return None
+    count = len(phi.start(density, tasks.sample()))
+
+    def loss(shared: Sequence[Tensor]) -> float:
+        given = [x.detach() for x in shared]
+        state = given[len(given) - count :]
+        values = [
+            phi.log_evidence(density, theta_of(given), tasks.select(chunk), state).detach()
+            for chunk in tasks.chunks(density.d_phi)
+        ]
+        return -float(torch.cat(values).mean())
+
+    return loss
 
 
 def repeated(theta: Tensor, phi: Phi) -> Tensor:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from bayesmeta.capture import capture, over_draws
 from bayesmeta.density import Density
+from bayesmeta.optimiser import Parameters
 from bayesmeta.phi.base import Phi
 from bayesmeta.problem import at_dtype
+from bayesmeta.run import Run
+from bayesmeta.schedule import Adam
+from bayesmeta.stepper import Loss, Noise
 from bayesmeta.tasks import Tasks
-from bayesmeta.theta.base import Fit, Theta, d_free, level_terms, seeds
+from bayesmeta.theta.base import Fit, Theta, d_free, held_out, level_terms, seeds
 from bayesmeta.theta.families import Family, FullRank, MeanField
 from bayesmeta.theta.noncentring import check_names, noncentre
-from bayesmeta.training import Adam, Loss, Parameters, train
+from bayesmeta.training import Objective, train
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class Gaussian(Theta):
     noncentred: tuple[str, ...] | None = None
     adam: Adam = field(default_factory=Adam)
 
+    trains: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         if not isinstance(self.family, Family):
             raise TypeError(
@@ -53,27 +61,28 @@ class Gaussian(Theta):
             )
         check_names(self.noncentred)
 
-    def fit(self, density: Density, tasks: Tasks, phi: Phi, *, seed: int, progress: bool) -> Fit:
+    def fit(self, density: Density, tasks: Tasks, phi: Phi, run: Run) -> Fit:
         """Train q, then draw from it."""
-        seed_train, seed_draw, seed_pilot = seeds(seed, 3)
+        seed_train, seed_draw, seed_pilot = seeds(run.seed, 3)
         density, notes = noncentre(self.noncentred, density, tasks, phi, seed_pilot, pilot)
         free = d_free(density, phi)
         with at_dtype(tasks.dtype):
             shared, rows = self.family.start(density.d_theta, tasks.num_tasks, free)
         state = phi.start(density, tasks)
-        done, losses = train(
-            self._loss(density, tasks, phi, state, len(shared), len(rows)),
-            Parameters([*shared, *state], rows),
-            tasks,
-            batch_size=self.batch_size,
+        n_shared = len(shared)
+        start = Parameters([*shared, *state], rows)
+        objective = Objective(
+            start,
+            loss_of=lambda size: self._loss(density, tasks, phi, size, state, n_shared, len(rows)),
             noise=lambda size, generator: self._noise(density, size, free, tasks, generator),
-            adam=self.adam,
-            seed=seed_train,
-            progress=progress,
+            held_out=held_out(density, phi, run, lambda given: self._mean(given, density, tasks)),
+            d_phi=density.d_phi,
             title="variational",
         )
-        trained = tuple(done.shared[len(shared) :])
-        family = Parameters(done.shared[: len(shared)], done.rows)
+        training = replace(run, seed=seed_train)
+        done = train(objective, tasks, batch_size=self.batch_size, adam=self.adam, run=training)
+        trained = tuple(start.shared[n_shared:])
+        family = Parameters(start.shared[:n_shared], start.rows)
         theta, found, log_q = self._sample(density, family, tasks, free, seed_draw)
         weights, theta = None, theta[None]
         if phi.is_joint:
@@ -84,9 +93,10 @@ class Gaussian(Theta):
             theta,
             found[None] if phi.is_joint else None,
             state=trained,
-            losses=losses,
+            losses=torch.tensor(done.losses),
+            validation=torch.tensor(done.validation).reshape(-1, 2),
             log_weights=weights,
-            notes=notes,
+            notes=(*notes, *done.notes),
         )
 
     def _log_weights(
@@ -106,23 +116,31 @@ class Gaussian(Theta):
 
     def _noise(
         self, density: Density, size: int, free: int, tasks: Tasks, generator: torch.Generator
-    ) -> list[Tensor]:
+    ) -> Noise:
         shapes = (self.family.noise_theta(density.d_theta),), (size, free)
-        return [
+        theta, phi = (
             torch.randn(self.particles, *shape, dtype=tasks.dtype, generator=generator)
             for shape in shapes
-        ]
+        )
+        return Noise([theta], [phi])
+
+    def _mean(self, shared: Sequence[Tensor], density: Density, tasks: Tasks) -> Tensor:
+        """The mean of q(theta)."""
+        zero = torch.zeros(self.family.noise_theta(density.d_theta), dtype=tasks.dtype)
+        rows = self.family.start(density.d_theta, 0, 0)[1]
+        return self.family.draw(list(shared), rows, zero, zero.new_empty(0, 0))[0]
 
     def _loss(
         self,
         density: Density,
         tasks: Tasks,
         phi: Phi,
+        size: int,
         state: list[Tensor],
         n_shared: int,
         n_rows: int,
     ) -> Loss:
-        size = min(self.batch_size or tasks.num_tasks, tasks.num_tasks)
+        """The loss of `size` tasks."""
         example = tasks.select(torch.arange(size))
         theta = torch.zeros(density.d_theta, dtype=tasks.dtype)
         free = torch.zeros(size, d_free(density, phi), dtype=tasks.dtype)

@@ -13,6 +13,7 @@ from bayesmeta.density import Density
 from bayesmeta.location_scale import is_location_scale
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.joint import Joint
+from bayesmeta.run import Run
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta.base import Theta
 
@@ -81,7 +82,7 @@ def _choose(density: Density, tasks: Tasks, seed: int, pilot: Pilot) -> tuple[tu
         )
     order = torch.randperm(tasks.num_tasks, generator=torch.Generator().manual_seed(seed))
     tasks = tasks.select(order[:_PILOT_TASKS].sort().values)
-    found = pilot(candidates).fit(density, tasks, Joint(), seed=seed, progress=False)
+    found = pilot(candidates).fit(density, tasks, Joint(), Run(seed, progress=False))
     assert found.phi is not None  # a joint strategy has it
     theta, u = found.theta[0].mean(0), found.phi[0].mean(0)
     values = found.density.constrain(theta, u, tasks)

@@ -19,6 +19,7 @@ from bayesmeta.density import Density
 from bayesmeta.implicit import compile_searches
 from bayesmeta.native import NativeDensity, build, has_c_entries, why_unavailable
 from bayesmeta.phi.base import Phi
+from bayesmeta.run import Run
 from bayesmeta.sampler import Draws, LogDensity, sample
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta.base import Fit, Theta, d_free, level_terms, seeds
@@ -74,7 +75,7 @@ class NUTS(Theta):
             )
         check_names(self.noncentred)
 
-    def fit(self, density: Density, tasks: Tasks, phi: Phi, *, seed: int, progress: bool) -> Fit:
+    def fit(self, density: Density, tasks: Tasks, phi: Phi, run: Run) -> Fit:
         """Sample theta, and phi with it or given it."""
         tasks = tasks.to(dtype=torch.float64)
         if phi.start(density, tasks):
@@ -82,12 +83,12 @@ class NUTS(Theta):
                 f"NUTS samples theta and trains nothing, but phi={phi!r} has a part to train; fit "
                 "with theta=bm.Point() or bm.Gaussian()"
             )
-        pilot_seed, chain_seed = seeds(seed, 2)
+        pilot_seed, chain_seed = seeds(run.seed, 2)
         density, notes = noncentre(self.noncentred, density, tasks, phi, pilot_seed, pilot)
         order, groups = bucket(tasks) if phi.is_joint else (None, [tasks])
         dim = density.d_theta + tasks.num_tasks * d_free(density, phi)
         target = _target(density, phi, groups)
-        draws, seconds = self._sample(target, dim, groups, chain_seed, progress)
+        draws, seconds = self._sample(target, dim, groups, chain_seed, run.progress)
         q = torch.from_numpy(draws.q)
         theta, rest = q[..., : density.d_theta], q[..., density.d_theta :]
         stats = {name: torch.from_numpy(np.asarray(s)) for name, s in draws.stats.items()}

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from bayesmeta.density import Density
+from bayesmeta.optimiser import Parameters
 from bayesmeta.phi.base import Phi
+from bayesmeta.run import Run
+from bayesmeta.schedule import Adam
 from bayesmeta.tasks import Tasks
-from bayesmeta.theta.base import Fit, Theta, d_free, level_terms, repeated
-from bayesmeta.training import Adam, Parameters, train
+from bayesmeta.theta.base import Fit, Theta, d_free, held_out, level_terms, repeated
+from bayesmeta.training import Objective, train
 
 _TASKS_TO_ASK = 8
 
@@ -33,8 +36,9 @@ class Point(Theta):
     adam: Adam = field(default_factory=Adam)
 
     is_point: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
 
-    def fit(self, density: Density, tasks: Tasks, phi: Phi, *, seed: int, progress: bool) -> Fit:
+    def fit(self, density: Density, tasks: Tasks, phi: Phi, run: Run) -> Fit:
         """The maximum, as one chain: of one draw, or of more where phi is a distribution."""
         state = phi.start(density, tasks)
         terms = level_terms(density, phi, tasks, jacobian=False, n_state=len(state))
@@ -48,27 +52,25 @@ class Point(Theta):
             [density.start(tasks), *state],
             [torch.zeros(tasks.num_tasks, d_free(density, phi), dtype=tasks.dtype)],
         )
-        done, losses = train(
-            loss,
+        objective = Objective(
             start,
-            tasks,
-            batch_size=self.batch_size,
-            noise=lambda size, generator: [],
-            adam=self.adam,
-            seed=seed,
-            progress=progress,
+            loss_of=lambda size: loss,
+            held_out=held_out(density, phi, run, lambda shared: shared[0]),
+            d_phi=density.d_phi,
             title="point",
         )
-        theta, trained = done.shared[0], tuple(done.shared[1:])
-        found = done.rows[0][None, None] if phi.is_joint else None
+        done = train(objective, tasks, batch_size=self.batch_size, adam=self.adam, run=run)
+        theta, trained = start.shared[0], tuple(start.shared[1:])
+        found = start.rows[0][None, None] if phi.is_joint else None
         return Fit(
             density,
             tasks,
             repeated(theta[None, None], phi),
             found,
             state=trained,
-            losses=losses,
-            notes=_about_unseen(density, phi, tasks, theta, trained),
+            losses=torch.tensor(done.losses),
+            validation=torch.tensor(done.validation).reshape(-1, 2),
+            notes=(*_about_unseen(density, phi, tasks, theta, trained), *done.notes),
         )
 
 

@@ -43,9 +43,9 @@ def test_the_pilot_sees_at_most_256_tasks() -> None:
     density, seen = Density(model, bm.structure(model, tasks), tasks), []
 
     class Counting(bm.Gaussian):
-        def fit(self, density, tasks, phi, **options):
+        def fit(self, density, tasks, phi, run):
             seen.append(tasks.num_tasks)
-            return super().fit(density, tasks, phi, **options)
+            return super().fit(density, tasks, phi, run)
 
     def counting(names: tuple[str, ...]) -> Counting:
         rough = pilot(names)

@@ -1,0 +1,78 @@
+"""Tensors and a JSON description in one file: written whole or not at all, checked when read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+_NAME = "training.safetensors"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be used: it is damaged, or of another run."""
+
+
+def write(folder: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Path:
+    """Replace the checkpoint in the folder by this one.
+
+    A reader meets the old file or the new one, never a part: it is written beside and renamed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    own = {name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()}
+    text = json.dumps(about)
+    metadata = {"about": text, "sha256": _digest(own, text)}
+    path, beside = folder / _NAME, folder / f"{_NAME}.{os.getpid()}"
+    with open(beside, "wb") as file:
+        file.write(save(own, metadata))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    return path
+
+
+def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """What was written to the folder last; None where nothing was.
+
+    Raises:
+        CheckpointError: where the file is damaged.
+    """
+    path = folder / _NAME
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise CheckpointError(_damaged(path, str(error))) from None
+    text = metadata.get("about", "")
+    if metadata.get("sha256") != _digest(tensors, text):
+        raise CheckpointError(_damaged(path, "its SHA-256 is another"))
+    return tensors, json.loads(text)
+
+
+def digest(tensors: Iterable[Tensor], text: str = "") -> str:
+    """SHA-256 of a text and of tensors' values, shapes and dtypes, in this order."""
+    found = hashlib.sha256(text.encode())
+    for x in tensors:
+        found.update(f"{x.dtype} {tuple(x.shape)}".encode())
+        found.update(x.contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def _damaged(path: Path, why: str) -> str:
+    return f"{path} is no whole checkpoint ({why}); delete it to start anew, or bring back a copy"
+
+
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    names = sorted(tensors)
+    return digest((tensors[name] for name in names), f"{names} {text}")
