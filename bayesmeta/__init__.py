@@ -15,8 +15,10 @@ theta, those inside are phi.
 from bayesmeta.checkpoint import CheckpointError
 from bayesmeta.checks import StructureError
 from bayesmeta.columns import TasksError
+from bayesmeta.curvature import Hessian
 from bayesmeta.episodes import Classes
 from bayesmeta.fit import fit
+from bayesmeta.gauss_newton import GaussNewton
 from bayesmeta.phi import Exact, GradientSteps, Joint, Laplace, Mode, ReptileSteps
 from bayesmeta.posterior import Posterior
 from bayesmeta.predict import Prediction
@@ -52,8 +54,10 @@ __all__ = [
     "Classes",
     "Exact",
     "FullRank",
+    "GaussNewton",
     "Gaussian",
     "GradientSteps",
+    "Hessian",
     "Joint",
     "Laplace",
     "LowRank",

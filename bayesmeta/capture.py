@@ -35,6 +35,10 @@ def capture(function: Callable[..., Outputs], inputs: Sequence[Tensor]) -> Graph
     Distribution.set_default_validate_args(False)
     try:
         graph = make_fx(function)(*own)
+        if any(_mutates(node) for node in graph.graph.nodes):
+            # A batched backward pass writes in place, which vmap over draws would refuse.
+            graph = make_fx(torch.func.functionalize(graph))(*own)
+            _expand_copies(graph)
     except (RuntimeError, ValueError) as error:
         raise CaptureError(
             f"the model cannot be captured as one graph ({type(error).__name__}: {error}); a model "
@@ -47,6 +51,19 @@ def capture(function: Callable[..., Outputs], inputs: Sequence[Tensor]) -> Graph
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
+
+
+def _expand_copies(graph: GraphModule) -> None:
+    """Write a copy over all of another tensor as what it is, an expansion, which vmap knows."""
+    for node in graph.graph.nodes:
+        if node.target is torch.ops.aten.copy.default:
+            node.target = torch.ops.aten.expand.default
+            node.args = (node.args[1], list(node.meta["val"].shape))
+
+
+def _mutates(node: Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
 
 
 def constants(graph: GraphModule) -> dict[Node, Any]:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bayesmeta.density import Density
+from bayesmeta.precision import DensePrecision, Precision
 from bayesmeta.tasks import Tasks
 
 
 class Expansion(NamedTuple):
-    """To second order: value (tasks,), gradient (tasks, d_phi), precision (tasks, d_phi, d_phi).
+    """To second order: value (tasks,), gradient (tasks, d_phi), and minus the second derivative.
 
-    The precision is minus the Hessian. All are differentiable in theta.
+    All are differentiable in theta.
     """
 
     value: Tensor
     gradient: Tensor
-    precision: Tensor
+    precision: Precision
 
 
 def parts_of(tasks: Tasks, *, with_query: bool) -> list[Tasks]:
@@ -36,29 +39,93 @@ def log_density(
     return levels[0].phi + torch.stack([level.data for level in levels]).sum(0)
 
 
-def expand(
-    density: Density, theta: Tensor, phi: Tensor, parts: Sequence[Tasks], *, jacobian: bool
-) -> Expansion:
-    """`log_density` at phi, with its gradient and curvature.
+@dataclass(frozen=True)
+class Curvature(ABC):
+    """What stands for minus the second derivative of log p(phi_i, D_i | theta) in phi_i.
+
+    Attributes:
+        is_exact: whether it is that derivative itself.
+    """
+
+    is_exact: ClassVar[bool] = True
+
+    def check(self, density: Density, tasks: Tasks) -> None:  # noqa: B027
+        """Refuse a model that it cannot treat.
+
+        Raises:
+            StructureError: naming what does not fit, and what to use instead.
+        """
+
+    @abstractmethod
+    def form(self, tensors: Sequence[Tensor]) -> Precision:
+        """A precision of the kind that `expand` gives, out of its tensors."""
+
+    @abstractmethod
+    def precision(
+        self,
+        density: Density,
+        theta: Tensor,
+        phi: Tensor,
+        parts: Sequence[Tasks],
+        gradient: Tensor,
+        *,
+        jacobian: bool,
+    ) -> Precision:
+        """The curvature at phi, given the gradient there as a function of phi."""
+
+    def expand(
+        self,
+        density: Density,
+        theta: Tensor,
+        phi: Tensor,
+        parts: Sequence[Tasks],
+        *,
+        jacobian: bool,
+    ) -> Expansion:
+        """`log_density` at phi, with its gradient and curvature.
+
+        Args:
+            density: the model's density.
+            theta: unconstrained, of shape (d_theta,).
+            phi: unconstrained, of shape (tasks, d_phi); where it depends on theta, so do the
+                results.
+            parts: data of the same tasks: the support, or support and query.
+            jacobian: whether it is a density of unconstrained phi.
+        """
+        with torch.enable_grad():
+            at = phi if phi.requires_grad else phi.detach().requires_grad_()
+            value = log_density(density, theta, at, parts, jacobian=jacobian)
+            (gradient,) = torch.autograd.grad(value.sum(), at, create_graph=True)
+            found = self.precision(density, theta, at, parts, gradient, jacobian=jacobian)
+        return Expansion(value, gradient, found)
+
+
+@dataclass(frozen=True)
+class Hessian(Curvature):
+    """The second derivative itself, as a matrix (tasks, d_phi, d_phi): for phi of some tens.
 
     Tasks are independent given theta, so one backward pass a coordinate serves them all.
-
-    Args:
-        density: the model's density.
-        theta: unconstrained, of shape (d_theta,).
-        phi: unconstrained, of shape (tasks, d_phi); where it depends on theta, so do the results.
-        parts: data of the same tasks: the support, or support and query.
-        jacobian: whether it is a density of unconstrained phi.
     """
-    with torch.enable_grad():
-        at = phi if phi.requires_grad else phi.detach().requires_grad_()
-        value = log_density(density, theta, at, parts, jacobian=jacobian)
-        (gradient,) = torch.autograd.grad(value.sum(), at, create_graph=True)
+
+    def form(self, tensors: Sequence[Tensor]) -> Precision:
+        """The matrix."""
+        return DensePrecision(*tensors)
+
+    def precision(
+        self,
+        density: Density,
+        theta: Tensor,
+        phi: Tensor,
+        parts: Sequence[Tasks],
+        gradient: Tensor,
+        *,
+        jacobian: bool,
+    ) -> Precision:
+        """The gradient's own derivatives, row by row."""
         rows = [
             torch.autograd.grad(
-                gradient[:, k].sum(), at, create_graph=True, materialize_grads=True
+                gradient[:, k].sum(), phi, create_graph=True, materialize_grads=True
             )[0]
             for k in range(density.d_phi)
         ]
-    precision = -torch.stack(rows, dim=1) if rows else phi.new_zeros(*phi.shape, 0)
-    return Expansion(value, gradient, precision)
+        return DensePrecision(-torch.stack(rows, dim=1) if rows else phi.new_zeros(*phi.shape, 0))

@@ -61,7 +61,7 @@ class Density:
         self, model: Model, structure: Structure, tasks: Tasks, noncentred: Sequence[str] = ()
     ) -> None:
         self.model, self.structure, self.noncentred = model, structure, tuple(noncentred)
-        # What strategies have compiled for this density, by kind; it lives as long as the density.
+        # What strategies have made for this density, by kind; it lives as long as the density.
         self.solvers: dict[Hashable, Any] = {}
         with isolated(seed=0), torch.no_grad():
             sites = run(model, tasks.sample())
@@ -171,6 +171,19 @@ class Density:
         """What each phi site is drawn from at theta and phi."""
         sites = self._run(theta, phi, tasks, jacobian=False)
         return {name: sites[name].fn for name in self.structure.phi}
+
+    def outcomes(self, theta: Tensor, phi: Tensor, tasks: Tasks) -> dict[str, Site]:
+        """The observed sites at theta and phi, with what they are drawn from."""
+        sites = self._run(theta, phi, tasks, jacobian=False, priors=False)
+        return {name: sites[name] for name in self.structure.data}
+
+    @property
+    def has_data_factors(self) -> bool:
+        """Whether a `pyro.factor` is in the plate "data"."""
+        nodes = self.structure.nodes.values()
+        return any(
+            node.role is Role.FACTOR and DATA in {p.name for p in node.plates} for node in nodes
+        )
 
     def predict(
         self, theta: Tensor, phi: Tensor, tasks: Tasks

@@ -12,6 +12,7 @@ from torch.fx import GraphModule
 
 from bayesmeta.capture import capture, compile_graph, value_and_gradient
 from bayesmeta.chunking import chunk_sizes, fitting, is_small, most_groups
+from bayesmeta.implicit import compile_searches
 from bayesmeta.optimiser import Parameters
 from bayesmeta.tasks import Tasks
 
@@ -100,6 +101,7 @@ class Stepper:
             step = self._steps[stop - start]
             if isinstance(step, GraphModule):
                 inputs = batch.part(start, stop).tensors()
+                compile_searches(step)
                 self._steps[stop - start] = compile_graph(step, inputs)
 
     def _choose(self, batch: Batch, d_phi: int) -> int:

@@ -8,7 +8,10 @@ import pytest
 import torch
 
 import bayesmeta as bm
-from bayesmeta.conditional import Conditional, draw_phi, find_mode
+from bayesmeta.ascent import find_mode
+from bayesmeta.conditional import Conditional
+from bayesmeta.conditional_draws import draw_phi
+from bayesmeta.curvature import Hessian
 from bayesmeta.density import Density
 
 F64 = torch.float64
@@ -27,7 +30,9 @@ def model(tasks):
 
 @pytest.fixture(scope="module")
 def conditional():
-    return Conditional(Density(model, bm.structure(model, TASKS), TASKS), TASKS, jacobian=True)
+    return Conditional(
+        Density(model, bm.structure(model, TASKS), TASKS), TASKS, jacobian=True, curvature=Hessian()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +88,7 @@ def test_a_prior_without_a_mean_starts_from_its_median(family):
 
     tasks = bm.Tasks.from_arrays(torch.full((2, 20), 1.5, dtype=F64))
     density = Density(heavy, bm.structure(heavy, tasks), tasks)
-    found = Conditional(density, tasks, jacobian=True)
+    found = Conditional(density, tasks, jacobian=True, curvature=Hessian())
     theta = torch.zeros(500, 1, dtype=F64)
     phi, _ = draw_phi(found, theta, torch.Generator().manual_seed(0))
     values = density.constrain(theta[0], phi.mean(0), tasks)["phi"]

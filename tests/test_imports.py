@@ -17,8 +17,9 @@ ORDER = (
     *("problem", "checks", "parents", "structure"),
     *("capture", "broadcast", "cache", "native", "sampler"),
     *("slots", "location_scale", "density"),
+    *("elimination", "precision", "curvature", "gauss_newton"),
+    *("conditional", "ascent", "conditional_draws", "conjugate_gradients", "implicit"),
     *("schedule", "optimiser", "chunking", "stepper", "training"),
-    *("elimination", "curvature", "conditional", "implicit"),
     *("phi", "theta", "predict", "posterior", "prior", "arviz", "diagnose"),
     *("fit", "presets", "nets", "models"),
 )

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bayesmeta.conditional import Conditional, find_mode
-from bayesmeta.curvature import expand, parts_of
+from bayesmeta.ascent import find_mode
+from bayesmeta.conditional import Conditional
+from bayesmeta.curvature import Curvature, parts_of
 from bayesmeta.density import Density
-from bayesmeta.elimination import solve
+from bayesmeta.gauss_newton import choose
 from bayesmeta.phi.base import Phi
 from bayesmeta.tasks import Tasks
 
@@ -31,9 +32,12 @@ class Integrated(Phi):
 
     Attributes:
         draws: draws of phi at a point estimate of theta; else there is one for each draw of theta.
+        curvature: A; None takes the Hessian for phi of up to 64 numbers, and for networks the
+            Gauss-Newton matrix.
     """
 
     draws: int = 1000
+    curvature: Curvature | None = None
 
     def __post_init__(self) -> None:
         if self.draws < 1:
@@ -45,6 +49,10 @@ class Integrated(Phi):
     def draws_at_point(self) -> int:
         """As many as `draws`: phi is a distribution, even at a single theta."""
         return self.draws
+
+    def check(self, density: Density, tasks: Tasks) -> None:
+        """Refuse what the curvature cannot treat."""
+        choose(self.curvature, density, tasks).check(density, tasks)
 
     @abstractmethod
     def point(self, density: Density, theta: Tensor, tasks: Tasks, *, with_query: bool) -> Tensor:
@@ -65,8 +73,9 @@ class Integrated(Phi):
         """log p(D_i | theta) by the expansion, D_i with or without the query, (tasks,)."""
         at = self.point(density, theta, tasks, with_query=with_query)
         parts = parts_of(tasks, with_query=with_query)
-        value, gradient, precision = expand(density, theta, at, parts, jacobian=True)
-        step, log_det = solve(precision, gradient)
+        curvature = choose(self.curvature, density, tasks)
+        value, gradient, precision = curvature.expand(density, theta, at, parts, jacobian=True)
+        step, log_det = precision.solve(gradient)
         at_mode = value + 0.5 * (step * gradient).sum(-1)
         return at_mode + 0.5 * (density.d_phi * math.log(2 * math.pi) - log_det)
 
@@ -81,6 +90,15 @@ class Integrated(Phi):
         state: Sequence[Tensor] = (),
     ) -> Tensor:
         """A draw of N(mode, A^{-1}) for each draw of theta."""
-        found = find_mode(Conditional(density, tasks, jacobian=True), theta)
-        noise = torch.randn(found.phi.shape, dtype=theta.dtype, generator=generator)
-        return found.phi + (found.scale @ noise[..., None])[..., 0]
+        curvature = choose(self.curvature, density, tasks)
+        # A point estimate is repeated for each draw of phi, but has a single mode.
+        points = theta[:1] if is_point else theta
+        found = []
+        for chunk in tasks.chunks(density.d_phi):
+            given = tasks.select(chunk)
+            conditional = Conditional(density, given, jacobian=True, curvature=curvature)
+            mode = find_mode(conditional, points)
+            shape = (len(theta), *mode.phi.shape[1:])
+            noise = torch.randn(shape, dtype=theta.dtype, generator=generator)
+            found.append(mode.phi + mode.precision.root().times(noise))
+        return torch.cat(found, dim=1)

@@ -10,8 +10,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bayesmeta.conditional import Conditional, draw_phi, find_mode
+from bayesmeta.ascent import find_mode
+from bayesmeta.conditional import Conditional
+from bayesmeta.conditional_draws import draw_phi
 from bayesmeta.density import Density
+from bayesmeta.gauss_newton import choose
 from bayesmeta.phi.base import Phi
 from bayesmeta.tasks import Tasks
 
@@ -52,7 +55,8 @@ class Joint(Phi):
         """phi given each draw of theta: drawn, or its maximum after a point estimate."""
         if density.d_phi == 0:
             return theta.new_empty(len(theta), tasks.num_tasks, 0)
-        conditional = Conditional(density, tasks, jacobian=not is_point)
+        curvature = choose(None, density, tasks)
+        conditional = Conditional(density, tasks, jacobian=not is_point, curvature=curvature)
         if is_point:
             return find_mode(conditional, theta).phi
         phi, acceptance = draw_phi(conditional, theta, generator)

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bayesmeta.conditional import Conditional, find_mode
+from bayesmeta.ascent import find_mode
+from bayesmeta.conditional import Conditional
+from bayesmeta.curvature import Curvature
 from bayesmeta.density import Density
+from bayesmeta.gauss_newton import choose
 from bayesmeta.implicit import solver_of
 from bayesmeta.phi.base import Phi
 from bayesmeta.tasks import Tasks
@@ -23,15 +26,26 @@ class Mode(Phi):
 
     The log evidence is the query's log likelihood there or, without a query, the support's own.
     Its gradient is that of the implicit function theorem (Rajeswaran et al. 2019), so that memory
-    does not grow with the steps. Each step solves one system of d_phi unknowns a task: for phi of
-    up to some hundreds of numbers.
+    does not grow with the steps.
+
+    Attributes:
+        curvature: of log p(D_i, phi | theta), by which the search goes; None takes the Hessian for
+            phi of up to 64 numbers, and for networks the Gauss-Newton matrix. The mode, and its
+            gradient in theta, do not depend on it.
     """
+
+    curvature: Curvature | None = None
+
+    def check(self, density: Density, tasks: Tasks) -> None:
+        """Refuse what the curvature cannot treat."""
+        choose(self.curvature, density, tasks).check(density, tasks)
 
     def log_evidence(
         self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
     ) -> Tensor:
         """log p(query_i | phi_i, theta), or log p(D_i | phi_i, theta), at the mode; (tasks,)."""
-        phi = solver_of(density, tasks, jacobian=False, with_query=False)(theta, tasks)
+        curvature = choose(self.curvature, density, tasks)
+        phi = solver_of(density, tasks, curvature, jacobian=False, with_query=False)(theta, tasks)
         if tasks.query is None:
             return density.log_likelihood(theta, phi, tasks)
         return density.score(theta, phi, tasks.query)
@@ -47,4 +61,12 @@ class Mode(Phi):
         state: Sequence[Tensor] = (),
     ) -> Tensor:
         """The mode at each draw of theta."""
-        return find_mode(Conditional(density, tasks, jacobian=False), theta).phi
+        curvature = choose(self.curvature, density, tasks)
+        found = [
+            find_mode(
+                Conditional(density, tasks.select(chunk), jacobian=False, curvature=curvature),
+                theta,
+            ).phi
+            for chunk in tasks.chunks(density.d_phi)
+        ]
+        return torch.cat(found, dim=1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import bayesmeta as bm
 from bayesmeta.capture import capture
-from bayesmeta.curvature import expand
+from bayesmeta.curvature import Hessian
 from bayesmeta.density import Density
 from bayesmeta.models import linear_regression, logistic_regression
 
@@ -142,8 +142,8 @@ def test_holding_the_mode_still_gives_another_gradient() -> None:
     theta = torch.linspace(-0.5, 0.5, density.d_theta, dtype=torch.float64).requires_grad_()
     (slope,) = torch.autograd.grad(bm.Laplace().log_evidence(density, theta, tasks).sum(), theta)
     mode = bm.Mode().infer(density, theta[None].detach(), tasks, torch.Generator(), is_point=True)
-    found = expand(density, theta, mode[0], [tasks], jacobian=True)
-    held = found.value - 0.5 * torch.logdet(found.precision)
+    found = Hessian().expand(density, theta, mode[0], [tasks], jacobian=True)
+    held = found.value - 0.5 * torch.logdet(found.precision.matrix)
     (wrong,) = torch.autograd.grad(held.sum(), theta)
     assert (slope - wrong).abs().max() > 1e-2
 

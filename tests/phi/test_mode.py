@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 import bayesmeta as bm
+from bayesmeta.curvature import Hessian
 from bayesmeta.density import Density
 from bayesmeta.implicit import solver_of
 from bayesmeta.models import logistic_regression, normal_means
@@ -87,7 +88,7 @@ def test_the_query_scores_and_the_support_decides(density: Density) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(why_unavailable() is not None, reason="no C++ compiler is here")
 def test_a_compiled_search_finds_the_same_modes(density: Density) -> None:
-    solver = solver_of(density, LOGISTIC, jacobian=True, with_query=False)
+    solver = solver_of(density, LOGISTIC, Hessian(), jacobian=True, with_query=False)
     theta = _theta(density)[None]
     plain = solver.find(theta, LOGISTIC.tensors())
     solver.compile()
