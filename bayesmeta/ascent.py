@@ -95,19 +95,22 @@ def _levenberg_marquardt(
 ) -> Search:
     """Steps of A + damping D, D the prior's part of A (Marquardt 1963).
 
-    The damping falls where the gain is what the step promised, and grows where it is not.
+    The damping falls where the gain is what the step promised, and grows where it is not. It is 0
+    at first, so that a quadratic is climbed in a single step.
     """
-    damping = torch.ones_like(here[0])
+    damping = torch.zeros_like(here[0])
+    rounding = 4 * torch.finfo(phi.dtype).eps
     for _ in range(_MARQUARDT_STEPS[phi.dtype]):
         value, gradient, _, *tensors = here
         step, _ = _damped(conditional.curvature.form(tensors), damping).solve(gradient)
         promise = 0.5 * (step * gradient).sum(-1)
-        if not ((promise > _SMALL_GAIN[phi.dtype]) & (damping < _MOST_DAMPING)).any():
+        least = _SMALL_GAIN[phi.dtype] + rounding * value.abs()
+        if not ((promise > least) & (damping < _MOST_DAMPING)).any():
             break
         new = conditional.at(conditional.curve, theta, phi + step, data=data)
         gain = (new[0] - value) / promise
         slower = torch.where(gain > 0.5, damping / 4, damping)
-        damping = torch.where(gain > 0.1, slower, 4 * damping)
+        damping = torch.where(gain > 0.1, slower, (4 * damping).clamp(min=1))
         phi, *rest = where(new[0] >= value, (phi + step, *new), (phi, *here))
         here = tuple(rest)
     return phi, here

@@ -27,13 +27,18 @@ def solve(matrix: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
     if size == 0:
         return vector, vector.new_zeros(vector.shape[:-1])
     if size > _UNROLLED:
-        factor, info = torch.linalg.cholesky_ex(matrix)
-        factor = torch.where((info == 0)[..., None, None], factor, torch.nan)
-        solution = torch.cholesky_solve(vector[..., None], factor)[..., 0]
-        return solution, 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return solve_by_library(matrix, vector)
     rows = _factor(matrix)
     log_det = 2 * torch.stack([rows[j][j].log() for j in range(size)]).sum(0)
     return _substitute(rows, list(vector.unbind(-1))), log_det
+
+
+def solve_by_library(matrix: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
+    """The same by LAPACK, whatever the size: nothing to compile."""
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    factor = torch.where((info == 0)[..., None, None], factor, torch.nan)
+    solution = torch.cholesky_solve(vector[..., None], factor)[..., 0]
+    return solution, 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 def whitened(matrix: Tensor, vector: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from bayesmeta.tasks import Tasks
 
 # Families whose Fisher information is that of their mean: (d mean)^2 / variance.
 _BY_MEAN = (d.Poisson, d.Binomial, d.Exponential, d.Geometric)
-_MOST_DENSE = 64
+MOST_DENSE = 64
 _TOLERANCE = 1e-4
 
 
@@ -89,14 +89,16 @@ class GaussNewton(Curvature):
         return found.dense() if found.rows.shape[1] >= density.d_phi else found
 
 
-def choose(curvature: Curvature | None, density: Density, tasks: Tasks) -> Curvature:
+def choose(
+    curvature: Curvature | None, density: Density, tasks: Tasks, most_dense: int = MOST_DENSE
+) -> Curvature:
     """The curvature given; or the Hessian for a small phi, and else Gauss-Newton if it can.
 
     The choice draws from the prior, which no captured graph may: `check` makes it, once a density.
     """
     if curvature is not None:
         return curvature
-    if density.d_phi <= _MOST_DENSE:
+    if density.d_phi <= most_dense:
         return Hessian()
     if choose not in density.solvers:
         try:

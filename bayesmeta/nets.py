@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from bayesmeta.convolution import MatrixConv2d, stands_for
+from bayesmeta.normalisation import RowBatchNorm2d, TransductiveBatchNorm2d
+
+__all__ = ["Net", "TransductiveBatchNorm2d"]
 
 _STATEFUL = (nn.modules.batchnorm._BatchNorm,)
 _RANDOM = (nn.modules.dropout._DropoutNd,)
@@ -41,6 +47,7 @@ class Net:
         self._start = torch.cat([p.detach().reshape(-1) for p in module.parameters()])
         # The copy is a shape to call; its weights are given at each call.
         self._module = copy.deepcopy(module).requires_grad_(False)
+        self._of_one_task = of_one_task(copy.deepcopy(self._module))
         self._shapes = {name: p.shape for name, p in module.named_parameters()}
         self.size = len(self._start)
         self.slices: Mapping[str, slice] = _lay_out(self._shapes)
@@ -64,50 +71,45 @@ class Net:
             ValueError: where w has another shape.
         """
         if w.dim() == 1 and len(w) == self.size:
-            return torch.func.vmap(lambda inputs: self._call(w, inputs))(x)
+            return torch.func.vmap(partial(self._call, self._module, w))(x)
         if w.dim() == 3 and w.shape == (len(x), 1, self.size):
-            return torch.func.vmap(self._call)(w[:, 0], x)
+            if _is_alone(w, x):
+                return self._call(self._of_one_task, w[0, 0], x[0])[None]
+            return torch.func.vmap(partial(self._call, self._module))(w.squeeze(1), x)
         raise ValueError(
             f"net got weights of shape {tuple(w.shape)} and inputs of shape {tuple(x.shape)}; "
             f"weights must be ({self.size},), or ({len(x)}, 1, {self.size}) for a network a task: "
             "a site in the plate 'tasks' with .to_event(1)"
         )
 
-    def _call(self, w: Tensor, x: Tensor) -> Tensor:
+    def _call(self, module: nn.Module, w: Tensor, x: Tensor) -> Tensor:
         parts = w.split([shape.numel() for shape in self._shapes.values()])
         named = {
             name: part.reshape(shape)
             for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
         }
-        result: Tensor = functional_call(self._module, named, (x,))
+        result: Tensor = functional_call(module, named, (x,))
         return result
 
 
-class TransductiveBatchNorm2d(nn.Module):
-    """Batch normalisation by the statistics of the task's own images, support or query alike.
+def of_one_task(module: nn.Module) -> nn.Module:
+    """The module with its layers in the form that is quick for the images of a single task.
 
-        y = weight * (x - mean) / sqrt(var + eps) + bias, mean and var over images and pixels
-
-    Transductive: an image's output depends on the other images it is given with, so that results
-    must say so (Bronskill et al. 2020). It is the protocol of MAML's published code. Plain
-    operations, whose second derivatives under vmap are tested against finite differences.
-
-    Args:
-        channels: channels of the input (images, channels, height, width).
-        eps: what is added to the variance.
+    Replaced in place, but where the module itself is such a layer.
     """
+    if stands_for(module):
+        return MatrixConv2d(module)
+    if type(module) is TransductiveBatchNorm2d:
+        return RowBatchNorm2d(module)
+    for name, child in module.named_children():
+        setattr(module, name, of_one_task(child))
+    return module
 
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.eps = eps
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (images, channels, height, width) to the same."""
-        variance, mean = torch.var_mean(x, dim=(0, 2, 3), keepdim=True, correction=0)
-        scale, shift = self.weight[:, None, None], self.bias[:, None, None]
-        return scale * ((x - mean) * torch.rsqrt(variance + self.eps)) + shift
+def _is_alone(w: Tensor, x: Tensor) -> bool:
+    """Whether this is a single task on a CPU, and no vmap over draws is under way."""
+    batched = torch._C._functorch.is_batchedtensor
+    return len(x) == 1 and x.device.type == "cpu" and not (batched(w) or batched(x))
 
 
 def _lay_out(shapes: Mapping[str, torch.Size]) -> dict[str, slice]:

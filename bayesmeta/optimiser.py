@@ -32,7 +32,7 @@ class Optimiser:
         self.parameters, self.sparse = parameters, sparse
         self._parts: list[torch.optim.Optimizer] = []
         if parameters.shared:
-            self._parts.append(torch.optim.Adam(parameters.shared, adam.lr))
+            self._parts.append(torch.optim.Adam(parameters.shared, adam.lr, fused=True))
         if parameters.rows:
             kind = torch.optim.SparseAdam if sparse else torch.optim.Adam
             self._parts.append(kind(parameters.rows, adam.lr))

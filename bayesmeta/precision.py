@@ -35,6 +35,10 @@ class Precision(ABC):
         """A^{-1} vector, and log det A (..., tasks); NaN where A is not positive definite."""
 
     @abstractmethod
+    def quadratic(self, vector: Tensor) -> Tensor:
+        """vector' A vector, (..., tasks)."""
+
+    @abstractmethod
     def whiten(self, noise: Tensor) -> Tensor:
         """Vectors of covariance A^{-1} for standard normal noise; once, in a graph or not."""
 
@@ -56,6 +60,10 @@ class DensePrecision(Precision):
     def solve(self, vector: Tensor) -> tuple[Tensor, Tensor]:
         """By Cholesky's method, unrolled where A is small."""
         return elimination.solve(self.matrix, vector)
+
+    def quadratic(self, vector: Tensor) -> Tensor:
+        """By a product with the matrix."""
+        return (vector * _times(self.matrix, vector)).sum(-1)
 
     def whiten(self, noise: Tensor) -> Tensor:
         """By Cholesky's method, unrolled where A is small."""
@@ -88,8 +96,13 @@ class LowRankPrecision(Precision):
         scale = self.diagonal.sqrt()
         v = self.rows / scale[..., None, :]
         scaled = vector / scale
-        inner, log_det = elimination.solve(_and_one(v @ v.mT), _times(v, scaled))
+        inner, log_det = elimination.solve_by_library(_and_one(v @ v.mT), _times(v, scaled))
         return (scaled - _times(v.mT, inner)) / scale, log_det + 2 * scale.log().sum(-1)
+
+    def quadratic(self, vector: Tensor) -> Tensor:
+        """vector' D vector + |R vector|^2."""
+        along = _times(self.rows, vector).square().sum(-1)
+        return (self.diagonal * vector.square()).sum(-1) + along
 
     def whiten(self, noise: Tensor) -> Tensor:
         """By a Cholesky factor of S."""

@@ -78,5 +78,13 @@ def ALPaCA(*, draws: int = 1000, batch_size: int | None = None, adam: Adam = Ada
     return _train(Exact(draws), batch_size, adam)
 
 
+def R2D2(*, draws: int = 1000, batch_size: int | None = None, adam: Adam = Adam()) -> Pair:
+    """Phi, a ridge regression of the labels, in closed form (Bertinetto et al. 2019).
+
+    What makes it R2-D2 is the model, models.ridge, which says where it differs from the paper.
+    """
+    return _train(Exact(draws), batch_size, adam)
+
+
 def _train(phi: Phi, batch_size: int | None, adam: Adam) -> Pair:
     return {"theta": Point(batch_size=batch_size, adam=adam), "phi": phi}

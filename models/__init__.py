@@ -9,14 +9,17 @@
 - `few_shot_classifier`: images by a network a task, every weight of which is phi.
 - `anil`: the same tasks, but features are shared and the last layer alone is phi.
 - `prototypes`: the same tasks by prototypical networks, the model of Gaussian class means.
-- `omniglot`: no model, but the characters that these three are tried on.
+- `ridge`: the same tasks by a ridge regression of labels on shared features, as in R2-D2.
+- `omniglot`: no model, but the characters that these four are tried on.
 - `sinusoid`: sine waves, a small network a task: the regression of MAML's paper.
+- `last_layer`: the same waves by a Bayesian last layer on shared features, as in ALPaCA.
 """
 
 from . import (
     anil,
     eight_schools,
     few_shot_classifier,
+    last_layer,
     linear_regression,
     logistic_regression,
     normal_means,
@@ -24,6 +27,7 @@ from . import (
     prototypes,
     radon,
     radon_contextual,
+    ridge,
     sinusoid,
 )
 
@@ -31,6 +35,7 @@ __all__ = [
     "anil",
     "eight_schools",
     "few_shot_classifier",
+    "last_layer",
     "linear_regression",
     "logistic_regression",
     "normal_means",
@@ -38,5 +43,6 @@ __all__ = [
     "prototypes",
     "radon",
     "radon_contextual",
+    "ridge",
     "sinusoid",
 ]

@@ -6,6 +6,8 @@ y = amplitude * sin(x - phase), amplitude ~ U(0.1, 5), phase ~ U(0, pi), x ~ U(-
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -15,8 +17,6 @@ from torch import Tensor, nn
 from bayesmeta.nets import Net
 from bayesmeta.problem import isolated
 from bayesmeta.tasks import Tasks
-
-SIGMA = 1.0
 
 
 def _network(seed: int = 0) -> nn.Module:
@@ -30,18 +30,30 @@ def _network(seed: int = 0) -> nn.Module:
 NET = Net(_network())
 
 
-def model(tasks: Tasks) -> None:
-    """A network a task, its weights normal around the shared ones; squared error as likelihood.
+def sinusoid(sigma: float = 1.0, tau: float = 1.0) -> Callable[[Tasks], None]:
+    """A network a task, its weights normal around the shared ones, and normal noise.
 
-    With SIGMA = 1 a gradient step of size lr on the log likelihood of n datapoints is one of size
-    lr * n / 2 on their mean squared error.
+    With sigma = 1, that of the paper's squared error, a gradient step of size lr on the log
+    likelihood of n datapoints is one of size lr * n / 2 on their mean squared error; with another
+    sigma it is 1 / sigma^2 times as long.
+
+    Args:
+        sigma: standard deviation of y around the network.
+        tau: standard deviation of a task's weights around the shared ones.
     """
-    theta = pyro.param("theta", lambda: NET.weights().to(tasks.dtype))
-    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
-        phi = pyro.sample("phi", dist.Normal(theta, 1.0).to_event(1))
-        with pyro.plate("data", tasks.num_data, dim=-1):
-            mean = NET(phi, tasks.x["x"]).squeeze(-1)
-            pyro.sample("y", dist.Normal(mean, SIGMA), obs=tasks.y)
+
+    def model(tasks: Tasks) -> None:
+        theta = pyro.param("theta", lambda: NET.weights().to(tasks.dtype))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(theta, tau).to_event(1))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                mean = NET(phi, tasks.x["x"]).squeeze(-1)
+                pyro.sample("y", dist.Normal(mean, sigma), obs=tasks.y)
+
+    return model
+
+
+model = sinusoid()
 
 
 def truth(num_tasks: int = 100, seed: int = 0) -> dict[str, Tensor]:
@@ -53,10 +65,14 @@ def truth(num_tasks: int = 100, seed: int = 0) -> dict[str, Tensor]:
     }
 
 
-def tasks(num_tasks: int = 100, num_data: int = 10, seed: int = 0) -> Tasks:
-    """Data of `truth(num_tasks, seed)`, float32: y (tasks, data), x["x"] (tasks, data, 1)."""
+def tasks(num_tasks: int = 100, num_data: int = 10, seed: int = 0, noise: float = 0.0) -> Tasks:
+    """Data of `truth(num_tasks, seed)`, float32: y (tasks, data), x["x"] (tasks, data, 1).
+
+    Noise is the standard deviation of what is added to y; the paper adds none.
+    """
     waves = truth(num_tasks, seed)
     amplitude, phase = (waves[name].numpy()[:, None] for name in ("amplitude", "phase"))
     x = np.random.default_rng([seed, 1]).uniform(-5.0, 5.0, (num_tasks, num_data))
     y = amplitude * np.sin(x - phase)
+    y += noise * np.random.default_rng([seed, 2]).standard_normal(y.shape)
     return Tasks.from_arrays(y.astype("float32"), x={"x": x[..., None].astype("float32")})

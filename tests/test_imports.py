@@ -17,11 +17,11 @@ ORDER = (
     *("problem", "checks", "parents", "structure"),
     *("capture", "broadcast", "cache", "native", "sampler"),
     *("slots", "location_scale", "density"),
-    *("elimination", "precision", "curvature", "gauss_newton"),
+    *("nodes", "elimination", "precision", "curvature", "gauss_newton"),
     *("conditional", "ascent", "conditional_draws", "conjugate_gradients", "implicit"),
     *("schedule", "optimiser", "chunking", "stepper", "training"),
     *("phi", "theta", "predict", "posterior", "prior", "arviz", "diagnose"),
-    *("fit", "presets", "nets", "models"),
+    *("fit", "presets", "convolution", "normalisation", "nets", "models"),
 )
 # Methods of Posterior that only forward to a function of a Posterior, imported when called.
 FORWARDS = {("posterior", "arviz"), ("posterior", "diagnose")}

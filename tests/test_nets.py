@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from bayesmeta import nets
+from bayesmeta.convolution import stands_for
+from bayesmeta.nets import of_one_task
 
 F64 = torch.float64
 
@@ -75,6 +79,57 @@ def test_second_derivatives_equal_finite_differences(make, shape):
         step = eps * torch.eye(net.size, dtype=F64)[k]
         expected = ((slope(step) - slope(-step)) @ toward / (2 * eps)).detach()
         torch.testing.assert_close(found[k], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(2, 3, 3, stride=2, padding=1),
+        nn.Conv2d(2, 3, (3, 1), padding=(0, 2), bias=False),
+        nn.Conv2d(2, 3, (2, 5), stride=(3, 1), padding=1),
+    ],
+)
+def test_convolution_of_one_task_is_the_convolution_to_second_order(layer):
+    layer, x = layer.to(F64), torch.randn(4, 2, 7, 6, dtype=F64, requires_grad=True)
+    assert stands_for(layer)
+    other = of_one_task(copy.deepcopy(layer))
+    found = []
+    for module in (layer, other):
+        out = module(x)
+        weights = [x, *module.parameters()]
+        slopes = torch.autograd.grad(out.sin().sum(), weights, create_graph=True)
+        bend = torch.autograd.grad(sum(s.square().sum() for s in slopes), weights)
+        found.append([out, *slopes, *bend])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(2, 4, 3, groups=2),
+        nn.Conv2d(2, 4, 3, dilation=2),
+        nn.Conv2d(2, 4, 3, padding="same"),
+        nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect"),
+        nn.Conv1d(2, 4, 3),
+    ],
+)
+def test_other_convolutions_are_left_alone(layer):
+    assert not stands_for(layer) and of_one_task(layer) is layer
+
+
+def test_one_task_is_as_one_of_many():
+    torch.manual_seed(2)
+    net, x = nets.Net(conv()), torch.randn(2, 3, 1, 4, 4, dtype=F64)
+    w = torch.stack([net.weights(), net.weights() + 0.1])[:, None].requires_grad_()
+    together = net(w, x)
+    apart = torch.cat([net(w[i : i + 1], x[i : i + 1]) for i in range(2)])
+    torch.testing.assert_close(apart, together)
+    slopes = [torch.autograd.grad(y.sin().sum(), w)[0] for y in (together, apart)]
+    torch.testing.assert_close(*slopes)
+    # And over draws of the weights, where a single task is batched after all.
+    draws = torch.func.vmap(lambda v: net(v, x[:1]))(w[:, None])
+    torch.testing.assert_close(draws[0], together[:1])
 
 
 def test_weights_are_named():

@@ -23,6 +23,9 @@ def test_low_rank_solves_as_its_matrix(m: int, d: int) -> None:
     torch.testing.assert_close(solution, torch.linalg.solve(matrix, vector))
     torch.testing.assert_close(log_det, torch.logdet(matrix))
     torch.testing.assert_close(low.dense().solve(vector), (solution, log_det))
+    quadratic = torch.einsum("...i,...ij,...j->...", vector, matrix, vector)
+    torch.testing.assert_close(low.quadratic(vector), quadratic)
+    torch.testing.assert_close(low.dense().quadratic(vector), quadratic)
 
 
 @pytest.mark.parametrize("kind", ["low rank", "dense"])

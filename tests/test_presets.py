@@ -20,6 +20,7 @@ PRESETS = {
     bm.IMAML: bm.Mode(),
     bm.LLAMA: bm.Laplace(),
     bm.ALPaCA: bm.Exact(),
+    bm.R2D2: bm.Exact(),
 }
 
 

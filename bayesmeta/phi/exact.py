@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,9 @@ class Exact(Integrated):
     (Harrison, Sharma & Pavone 2018) and ridge heads as R2-D2 (Bertinetto et al. 2019) are such.
     """
 
+    # Gauss-Newton is the Hessian here, and quicker where there are fewer data than coordinates.
+    most_dense: ClassVar[int] = 8
+
     def check(self, density: Density, tasks: Tasks) -> None:
         """Refuse a model whose phi given theta and data is not Gaussian.
 
@@ -35,7 +39,7 @@ class Exact(Integrated):
                 changes with phi_i.
         """
         super().check(density, tasks)
-        curvature = choose(self.curvature, density, tasks)
+        curvature = choose(self.curvature, density, tasks, self.most_dense)
         tasks = tasks.to(dtype=torch.float64)
         for given in parts_of(tasks, with_query=True):
             with isolated(seed=0):

@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from bayesmeta.ascent import find_mode
 from bayesmeta.conditional import Conditional
 from bayesmeta.curvature import Curvature, parts_of
 from bayesmeta.density import Density
-from bayesmeta.gauss_newton import choose
+from bayesmeta.gauss_newton import MOST_DENSE, choose
 from bayesmeta.phi.base import Phi
 from bayesmeta.tasks import Tasks
 
@@ -39,6 +40,8 @@ class Integrated(Phi):
     draws: int = 1000
     curvature: Curvature | None = None
 
+    most_dense: ClassVar[int] = MOST_DENSE
+
     def __post_init__(self) -> None:
         if self.draws < 1:
             raise ValueError(
@@ -52,7 +55,7 @@ class Integrated(Phi):
 
     def check(self, density: Density, tasks: Tasks) -> None:
         """Refuse what the curvature cannot treat."""
-        choose(self.curvature, density, tasks).check(density, tasks)
+        choose(self.curvature, density, tasks, self.most_dense).check(density, tasks)
 
     @abstractmethod
     def point(self, density: Density, theta: Tensor, tasks: Tasks, *, with_query: bool) -> Tensor:
@@ -73,7 +76,7 @@ class Integrated(Phi):
         """log p(D_i | theta) by the expansion, D_i with or without the query, (tasks,)."""
         at = self.point(density, theta, tasks, with_query=with_query)
         parts = parts_of(tasks, with_query=with_query)
-        curvature = choose(self.curvature, density, tasks)
+        curvature = choose(self.curvature, density, tasks, self.most_dense)
         value, gradient, precision = curvature.expand(density, theta, at, parts, jacobian=True)
         step, log_det = precision.solve(gradient)
         at_mode = value + 0.5 * (step * gradient).sum(-1)
@@ -90,7 +93,7 @@ class Integrated(Phi):
         state: Sequence[Tensor] = (),
     ) -> Tensor:
         """A draw of N(mode, A^{-1}) for each draw of theta."""
-        curvature = choose(self.curvature, density, tasks)
+        curvature = choose(self.curvature, density, tasks, self.most_dense)
         # A point estimate is repeated for each draw of phi, but has a single mode.
         points = theta[:1] if is_point else theta
         found = []

@@ -1,0 +1,173 @@
+"""One model, every method: sine waves and eight schools, rung by rung.
+
+A method of meta-learning is a choice of what to do with theta and what to do with phi_i. Here all
+of them run on the same plates, and are judged by the same numbers: the error of the mean, minus the
+log score a datapoint, how often a 90% band covers, and the time that training and adaptation take.
+
+Sine waves (a network a task, noise of standard deviation 0.3, ten points to adapt to, 1,000 waves
+never seen) show what a posterior over phi is worth. Eight schools, whose posterior is known by
+quadrature, show what one over theta is worth. `python examples/ladder.py` takes a quarter of an
+hour on one core and writes the tables to out/ladder.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import bayesmeta as bm
+from bayesmeta.models import eight_schools, last_layer, sinusoid
+from bayesmeta.phi import Phi
+from bayesmeta.theta import Theta
+
+SHOTS, NOISE = 10, 0.3
+# As in MAML's paper, 0.01 on the mean squared error.
+INNER_LR = 0.01 * 2 * NOISE**2 / SHOTS
+NETWORK = sinusoid.sinusoid(sigma=NOISE, tau=0.1)
+HEAD = last_layer.last_layer()
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A model, the pair that trains it, how long, and how it adapts where that is another way."""
+
+    name: str
+    model: Callable[[bm.Tasks], None]
+    pair: Callable[[bm.Adam], bm.Pair]
+    steps: int
+    lr: float = 1e-3
+    adapt: Phi | None = None
+
+
+def waves(steps: int) -> Callable[[bm.Adam], bm.Pair]:
+    """MAML with so many steps."""
+    return lambda adam: bm.MAML(steps, INNER_LR, batch_size=25, adam=adam)
+
+
+RUNGS = (
+    Rung("all waves together", NETWORK, waves(0), 12_000),
+    Rung(
+        "Reptile",
+        NETWORK,
+        lambda adam: bm.Reptile(5, INNER_LR, batch_size=25, adam=adam),
+        12_000,
+    ),
+    Rung(
+        "first-order MAML",
+        NETWORK,
+        lambda adam: bm.FOMAML(5, INNER_LR, batch_size=25, adam=adam),
+        12_000,
+    ),
+    Rung("MAML", NETWORK, waves(5), 12_000),
+    Rung(
+        "Meta-SGD",
+        NETWORK,
+        lambda adam: bm.MetaSGD(5, INNER_LR, batch_size=25, adam=adam),
+        12_000,
+    ),
+    Rung("MAML, then Laplace", NETWORK, waves(5), 12_000, adapt=bm.Laplace(draws=50)),
+    Rung("iMAML", NETWORK, lambda adam: bm.IMAML(batch_size=10, adam=adam), 600),
+    Rung("LLAMA", NETWORK, lambda adam: bm.LLAMA(draws=50, batch_size=5, adam=adam), 600),
+    Rung(
+        "ALPaCA",
+        HEAD,
+        lambda adam: bm.ALPaCA(draws=50, batch_size=25, adam=adam),
+        6_000,
+        lr=3e-3,
+    ),
+)
+
+COLUMNS = ("error", "-log score", "90% band covers", "training, s", "adapting, s")
+
+
+def climb(
+    rung: Rung, train: tuple[bm.Tasks, bm.Tasks], new: bm.Tasks, unseen: bm.Tasks, smoke: bool
+) -> list[str]:
+    """Train, adapt to waves never seen, and judge: the cells of one row."""
+    support, query = train
+    adam = bm.Adam(
+        lr=rung.lr, steps=5 if smoke else rung.steps, patience=0, compile=False if smoke else None
+    )
+    began = time.perf_counter()
+    post = bm.fit(rung.model, support, query=query, **rung.pair(adam))
+    trained = time.perf_counter()
+    adapted = post.adapt(new, phi=rung.adapt)
+    adapted_at = time.perf_counter()
+    found = adapted.predict(unseen)
+    error = (found.mean - unseen.y).square().mean(1)
+    covered = ((unseen.y - found.mean).abs() < 1.645 * found.sd).double().mean()
+    return [
+        f"{error.mean():.3f} +- {error.std() / len(error) ** 0.5:.3f}",
+        f"{-adapted.log_score(unseen).mean():.2f}",
+        f"{covered:.1%}",
+        f"{trained - began:.0f}",
+        f"{adapted_at - trained:.1f}",
+    ]
+
+
+SCHOOLS = {
+    "NUTS, Joint": (bm.NUTS(draws=4000), bm.Joint()),
+    "NUTS, Exact": (bm.NUTS(draws=4000), bm.Exact()),
+    "NUTS, Laplace": (bm.NUTS(draws=4000), bm.Laplace()),
+    "Gaussian, Joint": (bm.Gaussian(), bm.Joint()),
+    "Gaussian, Exact": (bm.Gaussian(), bm.Exact()),
+    "Point, Exact": (bm.Point(), bm.Exact()),
+    "Point, Mode": (bm.Point(), bm.Mode()),
+    "Point, GradientSteps": (bm.Point(), bm.GradientSteps(5, 10.0)),
+}
+SCHOOL_COLUMNS = ("E[mu]", "E[tau]", "sd[mu]", "sd[tau]", "worst effect, sd", "fitting, s")
+
+
+def teach(theta: Theta, phi: Phi, smoke: bool) -> list[str]:
+    """Fit the schools; moments, and the largest error of an effect's mean in posterior sds."""
+    if smoke and isinstance(theta, bm.NUTS):
+        theta = bm.NUTS(tune=50, draws=50, compile=False)
+    elif smoke and isinstance(theta, bm.Point | bm.Gaussian):
+        theta = replace(theta, adam=bm.Adam(steps=20, compile=False))
+    began = time.perf_counter()
+    post = bm.fit(eight_schools.model, eight_schools.tasks(), theta=theta, phi=phi)
+    spent = time.perf_counter() - began
+    mu, tau = post.theta["mu"], post.theta["tau"]
+    mean, sd = eight_schools.REFERENCE["effect"]
+    worst = ((post.phi["effect"].mean((0, 1)) - mean) / sd).abs().max()
+    moments = (mu.mean(), tau.mean(), mu.std(correction=0), tau.std(correction=0))
+    return [*(f"{x:.2f}" for x in moments), f"{worst:.2f}", f"{spent:.1f}"]
+
+
+def table(title: str, columns: tuple[str, ...], rows: dict[str, list[str]]) -> str:
+    """A table in Markdown."""
+    head = f"| {title} | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}\n"
+    return head + "".join(f"| {name} | {' | '.join(cells)} |\n" for name, cells in rows.items())
+
+
+def main() -> None:
+    """Climb every rung on both data sets, and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--smoke", action="store_true", help="a few steps: does it run?")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="where the tables go")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    count = 20 if args.smoke else 1000
+    train = sinusoid.tasks(100 if args.smoke else 20_000, 2 * SHOTS, noise=NOISE).split(SHOTS)
+    new, unseen = sinusoid.tasks(count, SHOTS + 50, seed=1, noise=NOISE).split(SHOTS)
+    rows = {}
+    for rung in RUNGS:
+        rows[rung.name] = climb(rung, train, new, unseen, args.smoke)
+        print(rung.name, *rows[rung.name], sep=" | ", flush=True)
+    (mu, sd_mu), (tau, sd_tau) = (eight_schools.REFERENCE[name] for name in ("mu", "tau"))
+    schools = {"quadrature": [*(f"{x:.2f}" for x in (mu, tau, sd_mu, sd_tau)), "0", ""]}
+    for name, (theta, phi) in SCHOOLS.items():
+        schools[name] = teach(theta, phi, args.smoke)
+        print(name, *schools[name], sep=" | ", flush=True)
+    text = table("sine waves", COLUMNS, rows) + "\n"
+    text += table("eight schools: theta, phi", SCHOOL_COLUMNS, schools)
+    (args.out / "ladder.md").write_text(text)
+    print(f"\n{text}\nwritten to {args.out / 'ladder.md'}")
+
+
+if __name__ == "__main__":
+    main()

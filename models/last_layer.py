@@ -1,0 +1,55 @@
+"""last_layer: Bayesian linear regression on learned features, as in ALPaCA.
+
+A network of shared weights (theta) makes features z_ij of x_ij; each task has a linear layer of its
+own on them (phi), with a prior that is learned too:
+
+    w_i ~ N(mean, scale^2),   y_ij ~ N(w_i . (z_ij, 1), sigma^2)
+
+Given theta it is linear-Gaussian, so that phi=bm.Exact() integrates the layer out in closed form
+(Harrison, Sharma & Pavone 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import nn
+
+from bayesmeta.nets import Net
+from bayesmeta.problem import isolated
+from bayesmeta.tasks import Tasks
+
+from . import sinusoid
+
+_POSITIVE = dist.constraints.positive
+
+
+def last_layer(
+    inputs: int = 1, hidden: int = 40, features: int = 32, seed: int = 0
+) -> Callable[[Tasks], None]:
+    """The model for x["x"] of shape (tasks, data, inputs) and y of shape (tasks, data)."""
+    with isolated(seed):
+        layers = [nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, features), nn.Tanh()]
+        embed = Net(nn.Sequential(*layers))
+    size = features + 1
+
+    def model(tasks: Tasks) -> None:
+        theta = pyro.param("theta", lambda: embed.weights().to(tasks.dtype))
+        mean = pyro.param("mean", torch.zeros(size, dtype=tasks.dtype))
+        scale = pyro.param("scale", torch.ones(size, dtype=tasks.dtype), constraint=_POSITIVE)
+        sigma = pyro.param("sigma", torch.tensor(0.5, dtype=tasks.dtype), constraint=_POSITIVE)
+        z = embed(theta, tasks.x["x"])
+        z = torch.cat([z, torch.ones_like(z[..., :1])], -1)
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            w = pyro.sample("w", dist.Normal(mean, scale).to_event(1))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal((w * z).sum(-1), sigma), obs=tasks.y)
+
+    return model
+
+
+model = last_layer()
+tasks = sinusoid.tasks
