@@ -22,13 +22,13 @@ class CaptureError(RuntimeError):
 
 
 def capture(
-    function: Callable[..., Outputs], inputs: Sequence[Tensor], *, in_place: bool = False
+    function: Callable[..., Outputs], inputs: Sequence[Tensor], *, in_place: bool = True
 ) -> GraphModule:
     """Record the tensor operations of `function(*inputs)` as a graph of the same signature.
 
     The graph holds for every value of the inputs at these shapes; whatever is not an input is a
-    constant in it. It writes to no tensor after its making, which vmap over draws would refuse,
-    but with in_place=True, for a graph that is run as it is.
+    constant in it. With in_place=False it writes to no tensor after its making, as a batched
+    backward pass does: vmap over draws refuses that.
 
     Raises:
         CaptureError: where the function branches on a value or calls `.item()`.
@@ -182,6 +182,8 @@ def over_draws(
     """
     batched = torch.func.vmap(graph, in_dims=(0,) * len(draws) + (None,) * len(data))
     with torch.no_grad():
+        if len(draws[0]) == 1:
+            return tuple(x[None] for x in graph(*(d[0] for d in draws), *data))
         parts = [
             batched(*(d[i : i + at_once] for d in draws), *data)
             for i in range(0, len(draws[0]), at_once)

@@ -45,7 +45,7 @@ class Conditional:
         phi = torch.zeros(tasks.num_tasks, density.d_phi, dtype=tasks.dtype)
         self.start = capture(self._start, [theta, *self.data])
         self.slope = capture(self._slope, [theta, phi, *self.data])
-        self.curve = capture(self._curve, [theta, phi, *self.data])
+        self.curve = capture(self._curve, [theta, phi, *self.data], in_place=curvature.is_exact)
 
     def _parts(self, data: tuple[Tensor, ...]) -> list[Tasks]:
         return parts_of(self.tasks.with_tensors(data), with_query=self.with_query)

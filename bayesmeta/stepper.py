@@ -117,5 +117,5 @@ class Stepper:
     def _graph(self, size: int, batch: Batch) -> GraphModule:
         if size not in self._graphs:
             function = value_and_gradient(self._loss_of(size), self._count)
-            self._graphs[size] = capture(function, batch.part(0, size).tensors(), in_place=True)
+            self._graphs[size] = capture(function, batch.part(0, size).tensors())
         return self._graphs[size]

@@ -48,34 +48,34 @@ def waves(steps: int) -> Callable[[bm.Adam], bm.Pair]:
 
 
 RUNGS = (
-    Rung("all waves together", NETWORK, waves(0), 12_000),
+    Rung("all waves together", NETWORK, waves(0), 5_000),
     Rung(
         "Reptile",
         NETWORK,
         lambda adam: bm.Reptile(5, INNER_LR, batch_size=25, adam=adam),
-        12_000,
+        5_000,
     ),
     Rung(
         "first-order MAML",
         NETWORK,
         lambda adam: bm.FOMAML(5, INNER_LR, batch_size=25, adam=adam),
-        12_000,
+        5_000,
     ),
-    Rung("MAML", NETWORK, waves(5), 12_000),
+    Rung("MAML", NETWORK, waves(5), 5_000),
     Rung(
         "Meta-SGD",
         NETWORK,
         lambda adam: bm.MetaSGD(5, INNER_LR, batch_size=25, adam=adam),
-        12_000,
+        5_000,
     ),
-    Rung("MAML, then Laplace", NETWORK, waves(5), 12_000, adapt=bm.Laplace(draws=50)),
-    Rung("iMAML", NETWORK, lambda adam: bm.IMAML(batch_size=10, adam=adam), 600),
-    Rung("LLAMA", NETWORK, lambda adam: bm.LLAMA(draws=50, batch_size=5, adam=adam), 600),
+    Rung("MAML, then Laplace", NETWORK, waves(5), 5_000, adapt=bm.Laplace(draws=50)),
+    Rung("iMAML", NETWORK, lambda adam: bm.IMAML(batch_size=10, adam=adam), 200),
+    Rung("LLAMA", NETWORK, lambda adam: bm.LLAMA(draws=50, batch_size=5, adam=adam), 200),
     Rung(
         "ALPaCA",
         HEAD,
         lambda adam: bm.ALPaCA(draws=50, batch_size=25, adam=adam),
-        6_000,
+        4_000,
         lr=3e-3,
     ),
 )
