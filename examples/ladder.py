@@ -16,6 +16,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import bayesmeta as bm
@@ -32,52 +33,30 @@ HEAD = last_layer.last_layer()
 
 @dataclass(frozen=True)
 class Rung:
-    """A model, the pair that trains it, how long, and how it adapts where that is another way."""
+    """A model, the pair that trains it and how long, and ways to adapt; None is the pair's own."""
 
     name: str
     model: Callable[[bm.Tasks], None]
-    pair: Callable[[bm.Adam], bm.Pair]
+    pair: Callable[..., bm.Pair]
     steps: int
     lr: float = 1e-3
-    adapt: Phi | None = None
+    adapt: tuple[Phi | None, ...] = (None,)
 
 
-def waves(steps: int) -> Callable[[bm.Adam], bm.Pair]:
-    """MAML with so many steps."""
-    return lambda adam: bm.MAML(steps, INNER_LR, batch_size=25, adam=adam)
+def steps_of(preset: Callable[..., bm.Pair], steps: int = 5) -> Callable[..., bm.Pair]:
+    """A preset of so many gradient steps from theta."""
+    return partial(preset, steps, INNER_LR, batch_size=25)
 
 
 RUNGS = (
-    Rung("all waves together", NETWORK, waves(0), 5_000),
-    Rung(
-        "Reptile",
-        NETWORK,
-        lambda adam: bm.Reptile(5, INNER_LR, batch_size=25, adam=adam),
-        5_000,
-    ),
-    Rung(
-        "first-order MAML",
-        NETWORK,
-        lambda adam: bm.FOMAML(5, INNER_LR, batch_size=25, adam=adam),
-        5_000,
-    ),
-    Rung("MAML", NETWORK, waves(5), 5_000),
-    Rung(
-        "Meta-SGD",
-        NETWORK,
-        lambda adam: bm.MetaSGD(5, INNER_LR, batch_size=25, adam=adam),
-        5_000,
-    ),
-    Rung("MAML, then Laplace", NETWORK, waves(5), 5_000, adapt=bm.Laplace(draws=50)),
-    Rung("iMAML", NETWORK, lambda adam: bm.IMAML(batch_size=10, adam=adam), 200),
-    Rung("LLAMA", NETWORK, lambda adam: bm.LLAMA(draws=50, batch_size=5, adam=adam), 200),
-    Rung(
-        "ALPaCA",
-        HEAD,
-        lambda adam: bm.ALPaCA(draws=50, batch_size=25, adam=adam),
-        4_000,
-        lr=3e-3,
-    ),
+    Rung("all waves together", NETWORK, steps_of(bm.MAML, 0), 5_000),
+    Rung("Reptile", NETWORK, steps_of(bm.Reptile), 5_000),
+    Rung("first-order MAML", NETWORK, steps_of(bm.FOMAML), 5_000),
+    Rung("MAML", NETWORK, steps_of(bm.MAML), 5_000, adapt=(None, bm.Laplace(draws=50))),
+    Rung("Meta-SGD", NETWORK, steps_of(bm.MetaSGD), 5_000),
+    Rung("iMAML", NETWORK, partial(bm.IMAML, batch_size=10), 200),
+    Rung("LLAMA", NETWORK, partial(bm.LLAMA, draws=50, batch_size=5), 200),
+    Rung("ALPaCA", HEAD, partial(bm.ALPaCA, draws=50, batch_size=25), 4_000, lr=3e-3),
 )
 
 COLUMNS = ("error", "-log score", "90% band covers", "training, s", "adapting, s")
@@ -85,17 +64,28 @@ COLUMNS = ("error", "-log score", "90% band covers", "training, s", "adapting, s
 
 def climb(
     rung: Rung, train: tuple[bm.Tasks, bm.Tasks], new: bm.Tasks, unseen: bm.Tasks, smoke: bool
-) -> list[str]:
-    """Train, adapt to waves never seen, and judge: the cells of one row."""
+) -> dict[str, list[str]]:
+    """Train, adapt to waves never seen in each way, and judge: rows by name."""
     support, query = train
     adam = bm.Adam(
         lr=rung.lr, steps=5 if smoke else rung.steps, patience=0, compile=False if smoke else None
     )
     began = time.perf_counter()
-    post = bm.fit(rung.model, support, query=query, **rung.pair(adam))
-    trained = time.perf_counter()
-    adapted = post.adapt(new, phi=rung.adapt)
-    adapted_at = time.perf_counter()
+    post = bm.fit(rung.model, support, query=query, **rung.pair(adam=adam))
+    trained = time.perf_counter() - began
+    rows = {}
+    for way in rung.adapt:
+        name = rung.name if way is None else f"{rung.name}, then {type(way).__name__}"
+        began = time.perf_counter()
+        adapted = post.adapt(new, phi=way)
+        times = [f"{trained:.0f}", f"{time.perf_counter() - began:.1f}"]
+        rows[name] = [*judge(adapted, unseen), *times]
+        print(name, *rows[name], sep=" | ", flush=True)
+    return rows
+
+
+def judge(adapted: bm.Posterior, unseen: bm.Tasks) -> list[str]:
+    """Mean squared error with its standard error, minus the log score, and coverage."""
     found = adapted.predict(unseen)
     error = (found.mean - unseen.y).square().mean(1)
     covered = ((unseen.y - found.mean).abs() < 1.645 * found.sd).double().mean()
@@ -103,8 +93,6 @@ def climb(
         f"{error.mean():.3f} +- {error.std() / len(error) ** 0.5:.3f}",
         f"{-adapted.log_score(unseen).mean():.2f}",
         f"{covered:.1%}",
-        f"{trained - began:.0f}",
-        f"{adapted_at - trained:.1f}",
     ]
 
 
@@ -156,8 +144,7 @@ def main() -> None:
     new, unseen = sinusoid.tasks(count, SHOTS + 50, seed=1, noise=NOISE).split(SHOTS)
     rows = {}
     for rung in RUNGS:
-        rows[rung.name] = climb(rung, train, new, unseen, args.smoke)
-        print(rung.name, *rows[rung.name], sep=" | ", flush=True)
+        rows |= climb(rung, train, new, unseen, args.smoke)
     (mu, sd_mu), (tau, sd_tau) = (eight_schools.REFERENCE[name] for name in ("mu", "tau"))
     schools = {"quadrature": [*(f"{x:.2f}" for x in (mu, tau, sd_mu, sd_tau)), "0", ""]}
     for name, (theta, phi) in SCHOOLS.items():
