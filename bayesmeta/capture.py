@@ -39,9 +39,11 @@ def capture(
     Distribution.set_default_validate_args(False)
     try:
         graph = make_fx(function)(*own)
+        _finish(graph)
         if not in_place and any(_mutates(node) for node in graph.graph.nodes):
             graph = make_fx(torch.func.functionalize(graph))(*own)
             _expand_copies(graph)
+            _finish(graph)
     except (RuntimeError, ValueError) as error:
         raise CaptureError(
             f"the model cannot be captured as one graph ({type(error).__name__}: {error}); a model "
@@ -49,11 +51,15 @@ def capture(
         ) from error
     finally:
         Distribution.set_default_validate_args(validated)
+    return graph
+
+
+def _finish(graph: GraphModule) -> None:
+    """Make a recorded graph one that may be run, recorded again or compiled anywhere."""
     _keep_dtypes(graph)
     _count_masks(graph)
     graph.graph.eliminate_dead_code()
     graph.recompile()
-    return graph
 
 
 def _expand_copies(graph: GraphModule) -> None:
