@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from bayesmeta.capture import capture, compile_graph, over_draws
-from bayesmeta.curvature import Curvature, log_density, parts_of
+from bayesmeta.curvature import Curvature, bend, parts_of, slope
 from bayesmeta.density import Density
 from bayesmeta.tasks import Tasks
 
@@ -41,11 +41,21 @@ class Conditional:
         self.with_query, self.curvature = with_query, curvature
         self.data = tasks.tensors()
         self._compiled: dict[GraphModule, Callable[..., tuple[Tensor, ...]]] = {}
-        theta = torch.zeros(density.d_theta, dtype=tasks.dtype)
-        phi = torch.zeros(tasks.num_tasks, density.d_phi, dtype=tasks.dtype)
-        self.start = capture(self._start, [theta, *self.data])
-        self.slope = capture(self._slope, [theta, phi, *self.data])
-        self.curve = capture(self._curve, [theta, phi, *self.data], in_place=curvature.is_exact)
+        self._theta = torch.zeros(density.d_theta, dtype=tasks.dtype)
+        self._phi = torch.zeros(tasks.num_tasks, density.d_phi, dtype=tasks.dtype)
+        self.start = capture(self._start, [self._theta, *self.data])
+        inputs = [self._theta, self._phi, *self.data]
+        self.curve = capture(self._curve, inputs, in_place=curvature.is_exact)
+
+    @cached_property
+    def slope(self) -> GraphModule:
+        """(theta, phi, *data) to the density and its gradient in phi."""
+        return capture(self._slope, [self._theta, self._phi, *self.data])
+
+    @cached_property
+    def bend(self) -> GraphModule:
+        """(theta, phi, vector, *data) to minus the Hessian times the vector."""
+        return capture(self._bend, [self._theta, self._phi, self._phi, *self.data])
 
     def _parts(self, data: tuple[Tensor, ...]) -> list[Tasks]:
         return parts_of(self.tasks.with_tensors(data), with_query=self.with_query)
@@ -54,11 +64,8 @@ class Conditional:
         return (self.density.prior_mean(theta, self.tasks.with_tensors(data)),)
 
     def _slope(self, theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            phi = phi.detach().requires_grad_()
-            parts = self._parts(data)
-            value = log_density(self.density, theta, phi, parts, jacobian=self.jacobian)
-            (gradient,) = torch.autograd.grad(value.sum(), phi)
+        parts = self._parts(data)
+        value, gradient, _ = slope(self.density, theta, phi, parts, jacobian=self.jacobian)
         return value.detach(), gradient.detach()
 
     def _curve(self, theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor, ...]:
@@ -70,20 +77,8 @@ class Conditional:
         return tuple(x.detach() for x in (value, gradient, step, *precision.tensors()))
 
     def _bend(self, theta: Tensor, phi: Tensor, vector: Tensor, *data: Tensor) -> tuple[Tensor]:
-        with torch.enable_grad():
-            phi = phi.detach().requires_grad_()
-            parts = self._parts(data)
-            value = log_density(self.density, theta, phi, parts, jacobian=self.jacobian)
-            (gradient,) = torch.autograd.grad(value.sum(), phi, create_graph=True)
-            (product,) = torch.autograd.grad(gradient, phi, grad_outputs=vector)
-        return (-product.detach(),)
-
-    @cached_property
-    def bend(self) -> GraphModule:
-        """(theta, phi, vector, *data) to minus the Hessian times the vector."""
-        theta = torch.zeros(self.density.d_theta, dtype=self.tasks.dtype)
-        phi = torch.zeros(self.tasks.num_tasks, self.density.d_phi, dtype=self.tasks.dtype)
-        return capture(self._bend, [theta, phi, phi, *self.data])
+        parts = self._parts(data)
+        return (bend(self.density, theta, phi, parts, vector, jacobian=self.jacobian),)
 
     def at(
         self, graph: GraphModule, *draws: Tensor, data: Sequence[Tensor] | None = None
@@ -98,7 +93,6 @@ class Conditional:
 
     def compile(self) -> None:
         """Compile what a search for the mode at one draw of theta runs, for thousands of them."""
-        theta = torch.zeros(self.density.d_theta, dtype=self.tasks.dtype)
-        (phi,) = self.start(theta, *self.data)
-        for graph, point in ((self.start, [theta]), (self.curve, [theta, phi])):
+        (phi,) = self.start(self._theta, *self.data)
+        for graph, point in ((self.start, [self._theta]), (self.curve, [self._theta, phi])):
             self._compiled[graph] = compile_graph(graph, [*point, *self.data], threads=1)

@@ -39,6 +39,31 @@ def log_density(
     return levels[0].phi + torch.stack([level.data for level in levels]).sum(0)
 
 
+def slope(
+    density: Density, theta: Tensor, phi: Tensor, parts: Sequence[Tasks], *, jacobian: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`log_density` at phi, its gradient in phi, and phi as what both are differentiable in."""
+    with torch.enable_grad():
+        at = phi if phi.requires_grad else phi.detach().requires_grad_()
+        value = log_density(density, theta, at, parts, jacobian=jacobian)
+        (gradient,) = torch.autograd.grad(value.sum(), at, create_graph=True)
+    return value, gradient, at
+
+
+def bend(
+    density: Density,
+    theta: Tensor,
+    phi: Tensor,
+    parts: Sequence[Tasks],
+    vector: Tensor,
+    *,
+    jacobian: bool,
+) -> Tensor:
+    """Minus the Hessian of `log_density` in phi times a vector, (tasks, d_phi); detached."""
+    _, gradient, at = slope(density, theta, phi.detach(), parts, jacobian=jacobian)
+    return -torch.autograd.grad(gradient, at, grad_outputs=vector, materialize_grads=True)[0]
+
+
 @dataclass(frozen=True)
 class Curvature(ABC):
     """What stands for minus the second derivative of log p(phi_i, D_i | theta) in phi_i.
@@ -92,10 +117,8 @@ class Curvature(ABC):
             parts: data of the same tasks: the support, or support and query.
             jacobian: whether it is a density of unconstrained phi.
         """
+        value, gradient, at = slope(density, theta, phi, parts, jacobian=jacobian)
         with torch.enable_grad():
-            at = phi if phi.requires_grad else phi.detach().requires_grad_()
-            value = log_density(density, theta, at, parts, jacobian=jacobian)
-            (gradient,) = torch.autograd.grad(value.sum(), at, create_graph=True)
             found = self.precision(density, theta, at, parts, gradient, jacobian=jacobian)
         return Expansion(value, gradient, found)
 

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from bayesmeta.ascent import climb
 from bayesmeta.conditional import Conditional
 from bayesmeta.conjugate_gradients import conjugate_gradients
-from bayesmeta.curvature import Curvature, log_density, parts_of
+from bayesmeta.curvature import Curvature, parts_of, slope
 from bayesmeta.density import Density
 from bayesmeta.tasks import Tasks
 
@@ -70,10 +70,7 @@ class ModeSolver:
             found = self.curvature.expand(self.density, theta, at, parts, jacobian=self.jacobian)
             held = self.curvature.form([x.detach() for x in found.precision.tensors()])
             return at + held.solve(found.gradient)[0]
-        with torch.enable_grad():
-            point = at.detach().requires_grad_()
-            value = log_density(self.density, theta, point, parts, jacobian=self.jacobian)
-            (gradient,) = torch.autograd.grad(value.sum(), point, create_graph=True)
+        _, gradient, _ = slope(self.density, theta, at.detach(), parts, jacobian=self.jacobian)
         step: Tensor = torch.ops.bayesmeta.newton(theta.detach(), at, gradient, data, self.number)
         # The search has gone as far as it could; the step is there for its derivative.
         return at + step - step.detach()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bayesmeta.checks import StructureError
-from bayesmeta.curvature import log_density, parts_of
+from bayesmeta.curvature import bend, parts_of
 from bayesmeta.density import Density
 from bayesmeta.gauss_newton import choose
 from bayesmeta.phi.integrated import Integrated
@@ -45,8 +45,9 @@ class Exact(Integrated):
             with isolated(seed=0):
                 (theta, one), (_, other) = density.draw_prior(given), density.draw_prior(given)
                 probe = torch.randn_like(one)
-            first = _bend(density, theta, one, given, probe)
-            second = _bend(density, theta, other, given, probe)
+            first, second = (
+                bend(density, theta, phi, [given], probe, jacobian=True) for phi in (one, other)
+            )
             # Gauss-Newton leaves out what is zero in a model that is linear in phi.
             found = curvature.expand(density, theta, one, [given], jacobian=True).precision
             back, _ = found.solve(first)
@@ -63,15 +64,6 @@ class Exact(Integrated):
     def point(self, density: Density, theta: Tensor, tasks: Tasks, *, with_query: bool) -> Tensor:
         """Any point will do; the prior mean is near."""
         return density.prior_mean(theta, tasks).detach()
-
-
-def _bend(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks, vector: Tensor) -> Tensor:
-    """Minus the Hessian of log p(D_i, phi_i | theta) times a vector, (tasks, d_phi)."""
-    with torch.enable_grad():
-        at = phi.detach().requires_grad_()
-        value = log_density(density, theta, at, [tasks], jacobian=True)
-        (gradient,) = torch.autograd.grad(value.sum(), at, create_graph=True)
-        return -torch.autograd.grad(gradient, at, grad_outputs=vector, materialize_grads=True)[0]
 
 
 def _distance(one: Tensor, other: Tensor) -> Tensor:
