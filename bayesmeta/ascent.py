@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from bayesmeta.conditional import Conditional
-from bayesmeta.precision import DensePrecision, LowRankPrecision, Precision, where
+from bayesmeta.precision import DensePrecision, Precision, where
 
 _NEWTON_STEPS = 60
 _SMALL_STEP = {torch.float64: 1e-9, torch.float32: 2e-5}
@@ -44,84 +44,73 @@ def climb(
 
     It starts at the mean of p(phi | theta) and never goes down. Where a network has kinks
     (rectified units) the maximum may lie on one, which has no zero gradient: the search then ends
-    after a number of steps, near it.
+    after a number of steps, near it. Where Gauss-Newton is not positive definite, because the
+    prior is not concave, phi is NaN.
 
     Returns:
         phi (draws, tasks, d_phi), and the curvature there.
     """
+
+    def look(phi: Tensor) -> View:
+        return conditional.at(conditional.curve, theta, phi, data=data)
+
     (phi,) = conditional.at(conditional.start, theta, data=data)
-    here = conditional.at(conditional.curve, theta, phi, data=data)
+    form = conditional.curvature.form
     search = _newton if conditional.curvature.is_exact else _levenberg_marquardt
-    phi, here = search(conditional, theta, phi, here, data)
-    return phi, conditional.curvature.form(here[3:])
+    phi, view = search(look, form, phi)
+    return phi, form(view[3:])
 
 
-Search = tuple[Tensor, tuple[Tensor, ...]]
+# At a point: value, gradient, Newton's step, and the tensors of the curvature.
+View = tuple[Tensor, ...]
+Look = Callable[[Tensor], View]
+Form = Callable[[Sequence[Tensor]], Precision]
 
 
-def _newton(
-    conditional: Conditional,
-    theta: Tensor,
-    phi: Tensor,
-    here: tuple[Tensor, ...],
-    data: Sequence[Tensor] | None,
-) -> Search:
+def _newton(look: Look, form: Form, phi: Tensor) -> tuple[Tensor, View]:
     """Damped Newton: a step that does not go up is halved.
 
     Where the curvature is not positive definite its eigenvalues are made positive, so that each
     step goes uphill.
     """
-    share = torch.ones_like(here[0])
+    view, share = look(phi), torch.ones_like(phi[..., 0])
     for _ in range(_NEWTON_STEPS):
-        value, gradient, step, *tensors = here
-        step = _uphill(step, gradient, conditional.curvature.form(tensors))
+        value, gradient, step, *tensors = view
+        step = _uphill(step, gradient, form(tensors))
         if not (step.abs().amax(-1) > _SMALL_STEP[phi.dtype] * (1 + phi.abs().amax(-1))).any():
             break
         proposal = phi + share[..., None] * step
-        new = conditional.at(conditional.curve, theta, proposal, data=data)
+        new = look(proposal)
         up = new[0] >= value - 1e-12 * value.abs()
         share = torch.where(up, (2 * share).clamp(max=1), share / 2)
-        phi, *rest = where(up, (proposal, *new), (phi, *here))
-        here = tuple(rest)
-    return phi, here
+        phi, *rest = where(up, (proposal, *new), (phi, *view))
+        view = tuple(rest)
+    return phi, view
 
 
-def _levenberg_marquardt(
-    conditional: Conditional,
-    theta: Tensor,
-    phi: Tensor,
-    here: tuple[Tensor, ...],
-    data: Sequence[Tensor] | None,
-) -> Search:
-    """Steps of A + damping D, D the prior's part of A (Marquardt 1963).
+def _levenberg_marquardt(look: Look, form: Form, phi: Tensor) -> tuple[Tensor, View]:
+    """Steps of A with more on its diagonal (Marquardt 1963).
 
     The damping falls where the gain is what the step promised, and grows where it is not. It is 0
     at first, so that a quadratic is climbed in a single step.
     """
-    damping = torch.zeros_like(here[0])
+    view, damping = look(phi), torch.zeros_like(phi[..., 0])
     rounding = 4 * torch.finfo(phi.dtype).eps
     for _ in range(_MARQUARDT_STEPS[phi.dtype]):
-        value, gradient, _, *tensors = here
-        step, _ = _damped(conditional.curvature.form(tensors), damping).solve(gradient)
+        value, gradient, _, *tensors = view
+        step, _ = form(tensors).damped(damping).solve(gradient)
         promise = 0.5 * (step * gradient).sum(-1)
         least = _SMALL_GAIN[phi.dtype] + rounding * value.abs()
         if not ((promise > least) & (damping < _MOST_DAMPING)).any():
             break
-        new = conditional.at(conditional.curve, theta, phi + step, data=data)
+        new = look(phi + step)
         gain = (new[0] - value) / promise
         slower = torch.where(gain > 0.5, damping / 4, damping)
         damping = torch.where(gain > 0.1, slower, (4 * damping).clamp(min=1))
-        phi, *rest = where(new[0] >= value, (phi + step, *new), (phi, *here))
-        here = tuple(rest)
-    return phi, here
-
-
-def _damped(precision: Precision, damping: Tensor) -> Precision:
-    if isinstance(precision, LowRankPrecision):
-        return LowRankPrecision(precision.diagonal * (1 + damping[..., None]), precision.rows)
-    (matrix,) = precision.tensors()
-    more = damping[..., None] * matrix.diagonal(dim1=-2, dim2=-1)
-    return DensePrecision(matrix + torch.diag_embed(more))
+        phi, *rest = where(new[0] >= value, (phi + step, *new), (phi, *view))
+        view = tuple(rest)
+    # No step leads on from where the curvature is not positive, and it is no mode.
+    return phi.masked_fill(view[2].isnan().any(-1, keepdim=True), torch.nan), view
 
 
 def _positive(precision: DensePrecision) -> DensePrecision:

@@ -39,6 +39,10 @@ class Precision(ABC):
         """vector' A vector, (..., tasks)."""
 
     @abstractmethod
+    def damped(self, damping: Tensor) -> Precision:
+        """The same with (1 + damping) times its diagonal part, damping (..., tasks)."""
+
+    @abstractmethod
     def whiten(self, noise: Tensor) -> Tensor:
         """Vectors of covariance A^{-1} for standard normal noise; once, in a graph or not."""
 
@@ -64,6 +68,11 @@ class DensePrecision(Precision):
     def quadratic(self, vector: Tensor) -> Tensor:
         """By a product with the matrix."""
         return (vector * _times(self.matrix, vector)).sum(-1)
+
+    def damped(self, damping: Tensor) -> Precision:
+        """With more on A's diagonal."""
+        more = damping[..., None] * self.matrix.diagonal(dim1=-2, dim2=-1)
+        return DensePrecision(self.matrix + torch.diag_embed(more))
 
     def whiten(self, noise: Tensor) -> Tensor:
         """By Cholesky's method, unrolled where A is small."""
@@ -103,6 +112,10 @@ class LowRankPrecision(Precision):
         """vector' D vector + |R vector|^2."""
         along = _times(self.rows, vector).square().sum(-1)
         return (self.diagonal * vector.square()).sum(-1) + along
+
+    def damped(self, damping: Tensor) -> Precision:
+        """With more of D."""
+        return LowRankPrecision(self.diagonal * (1 + damping[..., None]), self.rows)
 
     def whiten(self, noise: Tensor) -> Tensor:
         """By a Cholesky factor of S."""

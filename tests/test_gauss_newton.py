@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import bayesmeta as bm
+from bayesmeta.curvature import slope
 from bayesmeta.density import Density
 from bayesmeta.gauss_newton import choose
 from bayesmeta.nets import Net
@@ -210,3 +211,20 @@ def test_outcomes_that_it_does_not_know_are_refused(likelihood: object, complain
     density = Density(model, bm.structure(model, NET_TASKS), NET_TASKS)
     with pytest.raises(bm.StructureError, match=complaint):
         bm.Laplace(curvature=bm.GaussNewton()).check(density, NET_TASKS)
+
+
+def test_where_the_prior_is_not_concave_phi_is_nan_and_no_point_on_the_way() -> None:
+    def model(tasks: bm.Tasks) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            w = pyro.sample("w", dist.StudentT(3.0, 0.0, 0.1).expand([6]).to_event(1))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                mean = 10.0 * (w[..., :2] * tasks.x["x"]).sum(-1) - 20.0
+                pyro.sample("y", dist.Normal(mean, 1.0), obs=tasks.y)
+
+    density = Density(model, bm.structure(model, NET_TASKS), NET_TASKS)
+    mode, theta = bm.Mode(bm.GaussNewton()), torch.zeros(1, 0, dtype=torch.float64)
+    (found,) = mode.infer(density, theta, NET_TASKS, torch.Generator(), is_point=True)
+    _, gradient, _ = slope(density, theta[0], found, [NET_TASKS], jacobian=False)
+    astray = found.isnan().any(-1)
+    assert astray.any()
+    assert (gradient[~astray].abs() < 1e-3).all()
