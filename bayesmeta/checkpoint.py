@@ -65,7 +65,7 @@ def digest(tensors: Iterable[Tensor], text: str = "") -> str:
     found = hashlib.sha256(text.encode())
     for x in tensors:
         found.update(f"{x.dtype} {tuple(x.shape)}".encode())
-        found.update(x.contiguous().numpy().tobytes())
+        found.update(x.cpu().contiguous().numpy().tobytes())
     return found.hexdigest()
 
 

@@ -44,7 +44,8 @@ def fit(
         validation: other tasks, scored now and then while theta trains: the parameters with the
             best score are kept. With a query of their own where the tasks have one.
         checkpoint: a folder for the state of training. A call that was interrupted goes on from it
-            to the same result as if it had not been.
+            to the same result as if it had not been. Other data, strategies, seeds, sites or shapes
+            are refused; another function of the same sites and shapes is not told from the first.
         seed: the same seed gives the same posterior; the caller's random state is left alone.
         progress: whether to show a progress bar and notes.
 
@@ -93,7 +94,8 @@ def fit(
                 "phi": repr(phi),
                 "seed": seed,
                 "model": str(found),
-                "data": digest(tasks.sample().tensors(), f"{tasks.num_tasks} tasks"),
+                "data": _fingerprint(tasks),
+                "validation": None if validation is None else _fingerprint(validation),
             },
         )
         result = theta.fit(density, tasks, phi, run)
@@ -107,6 +109,10 @@ def fit(
         for note in result.notes:
             print(note, file=sys.stderr)
     return Posterior(result, phi, theta.is_point, posterior_seed)
+
+
+def _fingerprint(tasks: Tasks) -> str:
+    return digest(tasks.sample().tensors(), f"{tasks.num_tasks} tasks")
 
 
 def _check_training(

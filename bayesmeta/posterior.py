@@ -16,7 +16,14 @@ from bayesmeta.columns import TasksError
 from bayesmeta.density import Density
 from bayesmeta.ownership import places_among
 from bayesmeta.phi.base import Phi
-from bayesmeta.predict import Prediction, at_draws, in_chunks, joined, random_at_draws
+from bayesmeta.predict import (
+    Prediction,
+    at_draws,
+    hide_padding,
+    in_chunks,
+    joined,
+    random_at_draws,
+)
 from bayesmeta.problem import isolated
 from bayesmeta.structure import Structure, run_checked
 from bayesmeta.tasks import Tasks
@@ -94,7 +101,7 @@ class Posterior:
             self.strategy,
             self.fit.theta,
             self.tasks,
-            seeds(self.seed, 3)[2],
+            self._seeds[2],
             is_point=self.is_point,
             state=self.fit.state,
         )
@@ -157,7 +164,7 @@ class Posterior:
         with isolated(seed=0):
             run_checked(self.density.model, tasks.sample())
         strategy = phi if phi is not None else self.strategy
-        seed = self._adapt_seed if seed is None else seed
+        seed = self._seeds[0] if seed is None else seed
         state = self.fit.state if strategy == self.strategy else ()
         if len(state) != len(strategy.start(self._centred, tasks)):
             raise ValueError(
@@ -188,12 +195,9 @@ class Posterior:
         return Posterior(fit, strategy, self.is_point, seed)
 
     @property
-    def _adapt_seed(self) -> int:
-        return seeds(self.seed, 2)[0]
-
-    @property
-    def _predict_seed(self) -> int:
-        return seeds(self.seed, 2)[1]
+    def _seeds(self) -> list[int]:
+        """Of adapt, of predict, and of phi that is inferred late."""
+        return seeds(self.seed, 3)
 
     @cached_property
     def _centred(self) -> Density:
@@ -222,9 +226,9 @@ class Posterior:
             return tuple(found[name] for found in density.predict(theta, free, given))
 
         theta, phi = (x.repeat_interleave(repeats, dim=1) for x in (self.fit.theta, phi))
-        with isolated(self._predict_seed if seed is None else seed):
+        with isolated(self._seeds[1] if seed is None else seed):
             outputs = in_chunks(random_at_draws, predict, theta, phi, tasks)
-        return Prediction(*(_hide_padding(joined(o), tasks) for o in zip(*outputs, strict=True)))
+        return Prediction(*(hide_padding(joined(o), tasks) for o in zip(*outputs, strict=True)))
 
     @cached_property
     def _centred_phi(self) -> Tensor:
@@ -298,9 +302,3 @@ class Posterior:
             f"theta: {', '.join(self.structure.theta)}; "
             f"phi: {', '.join(self.structure.phi) or 'none'}; {self.tasks.num_tasks} tasks)"
         )
-
-
-def _hide_padding(value: Tensor, tasks: Tasks) -> Tensor:
-    """NaN in the cells of (chain, draw, tasks, data, ...) that no datapoint is in."""
-    hidden = ~tasks.mask.reshape(*tasks.mask.shape, *[1] * (value.dim() - 4))
-    return value.masked_fill(hidden, torch.nan)

@@ -76,6 +76,12 @@ def joined(chunks: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(chunks), dim=2) if len(chunks) > 1 else chunks[0]
 
 
+def hide_padding(value: Tensor, tasks: Tasks) -> Tensor:
+    """NaN in the cells of (chain, draw, tasks, data, ...) that no datapoint is in."""
+    hidden = ~tasks.mask.reshape(*tasks.mask.shape, *[1] * (value.dim() - 4))
+    return value.masked_fill(hidden, torch.nan)
+
+
 def at_draws(function: Function, theta: Tensor, phi: Tensor, tasks: Tasks) -> tuple[Tensor, ...]:
     """function(theta, phi, tasks) at every draw; outputs lead with (chain, draw)."""
     if theta.shape[:2].numel() == 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -72,12 +72,9 @@ class Stepper:
         self._shared = len(batch.parameters.shared)
         self._count = self._shared + len(batch.parameters.rows)
         self._graphs: dict[int, GraphModule] = {}
-        self._steps: dict[int, Step] = {}
-        size = batch.tasks.num_tasks
-        sizes = chunk_sizes(size, chunk_size or self._choose(batch, d_phi))
-        ends = [sum(sizes[:k]) for k in range(len(sizes) + 1)]
-        self.chunks = list(pairwise(ends))
-        self._steps = {n: self._graph(n, batch) for n in set(sizes)}
+        sizes = chunk_sizes(batch.tasks.num_tasks, chunk_size or self._choose(batch, d_phi))
+        self.chunks = list(pairwise(accumulate(sizes, initial=0)))
+        self._steps: dict[int, Step] = {n: self._graph(n, batch) for n in set(sizes)}
 
     def __call__(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """The loss, and its gradients in the shared parameters and the rows."""
@@ -96,7 +93,7 @@ class Stepper:
         return shared[0], [*shared[1:], *(torch.cat(c) for c in columns[self._shared + 1 :])]
 
     def compile(self, batch: Batch) -> None:
-        """Compile what is run; it takes 3 to 60 seconds for each size of chunk."""
+        """Compile what is run; it takes 3 to 120 seconds for each size of chunk."""
         for start, stop in self.chunks:
             step = self._steps[stop - start]
             if isinstance(step, GraphModule):

@@ -53,17 +53,15 @@ class Objective:
 
 @dataclass
 class Trained:
-    """Where training is, and what it returns.
+    """What training has come to.
 
     Attributes:
-        parameters: those of the last step, or of the best validation.
         losses: one a step.
         validation: (step, loss of the validation tasks) in order.
         best: the shared parameters of the best validation.
         compiled: whether steps are compiled.
     """
 
-    parameters: Parameters
     losses: list[float] = field(default_factory=list)
     validation: list[tuple[int, float]] = field(default_factory=list)
     best: list[Tensor] = field(default_factory=list)
@@ -106,7 +104,7 @@ class _Training:
         self.whole = self.size == tasks.num_tasks
         self.optimiser = Optimiser(objective.start, adam, sparse=not self.whole)
         self.schedule = Schedule(adam)
-        self.reached = Trained(objective.start)
+        self.reached = Trained()
         self.stepper: Stepper | None = None
         self.saved_at = time.monotonic()
         self.spent = 0.0
@@ -171,7 +169,7 @@ class _Training:
             if reached.compiled:
                 self.stepper.compile(batch)
         elif len(reached.losses) == _WARM_UP:
-            # A cold compile takes 10 to 60 seconds and makes a step several times faster.
+            # A cold compile takes 10 to 120 seconds and makes a step 1.5 to several times faster.
             pays = self.spent / _WARM_UP * (adam.steps - _WARM_UP) > 90
             reached.compiled = bool(adam.compile or (adam.compile is None and pays))
             if reached.compiled:
@@ -227,6 +225,8 @@ class _Training:
     def _restore(self) -> None:
         found = None if self.run.checkpoint is None else checkpoint.read(self.run.checkpoint)
         if found is None:
+            # A folder that cannot be written to is found out now, not after hours of training.
+            self._save()
             return
         tensors, about = found
         for name, value in self._about.items():

@@ -122,6 +122,28 @@ def test_a_resumed_run_without_the_averages_of_adam_would_differ(tmp_path, monke
     assert run(adam, noisy, None, tmp_path, draw)[1] != losses
 
 
+def test_a_folder_that_cannot_be_written_is_found_before_the_first_step(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    steps = []
+    with pytest.raises(OSError, match="file"):
+        run(
+            bm.Adam(steps=20, compile=False),
+            noise=lambda *_: steps.append(1) or Noise(),
+            checkpoint=tmp_path / "file",
+        )
+    assert not steps
+
+
+def test_a_checkpoint_of_other_validation_tasks_is_refused(tmp_path):
+    first, other = (
+        support.with_query(query)
+        for support, query in (sinusoid.tasks(10, 10, seed=s).split(5) for s in (1, 2))
+    )
+    maml(validation=first, checkpoint=tmp_path)
+    with pytest.raises(bm.CheckpointError, match="its validation is"):
+        maml(validation=other, checkpoint=tmp_path)
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     adam = bm.Adam(steps=20, patience=0, compile=False)
     run(adam, checkpoint=tmp_path, about={"seed": 1})

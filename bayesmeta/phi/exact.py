@@ -11,7 +11,6 @@ from torch import Tensor
 from bayesmeta.checks import StructureError
 from bayesmeta.curvature import bend, parts_of
 from bayesmeta.density import Density
-from bayesmeta.gauss_newton import choose
 from bayesmeta.phi.integrated import Integrated
 from bayesmeta.problem import isolated
 from bayesmeta.tasks import Tasks
@@ -39,7 +38,7 @@ class Exact(Integrated):
                 changes with phi_i.
         """
         super().check(density, tasks)
-        curvature = choose(self.curvature, density, tasks, self.most_dense)
+        curvature = self.chosen(density, tasks)
         tasks = tasks.to(dtype=torch.float64)
         for given in parts_of(tasks, with_query=True):
             with isolated(seed=0):

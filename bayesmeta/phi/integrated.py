@@ -55,7 +55,11 @@ class Integrated(Phi):
 
     def check(self, density: Density, tasks: Tasks) -> None:
         """Refuse what the curvature cannot treat."""
-        choose(self.curvature, density, tasks, self.most_dense).check(density, tasks)
+        self.chosen(density, tasks).check(density, tasks)
+
+    def chosen(self, density: Density, tasks: Tasks) -> Curvature:
+        """The curvature given, or the one that suits the model."""
+        return choose(self.curvature, density, tasks, self.most_dense)
 
     @abstractmethod
     def point(self, density: Density, theta: Tensor, tasks: Tasks, *, with_query: bool) -> Tensor:
@@ -76,7 +80,7 @@ class Integrated(Phi):
         """log p(D_i | theta) by the expansion, D_i with or without the query, (tasks,)."""
         at = self.point(density, theta, tasks, with_query=with_query)
         parts = parts_of(tasks, with_query=with_query)
-        curvature = choose(self.curvature, density, tasks, self.most_dense)
+        curvature = self.chosen(density, tasks)
         value, gradient, precision = curvature.expand(density, theta, at, parts, jacobian=True)
         step, log_det = precision.solve(gradient)
         at_mode = value + 0.5 * (step * gradient).sum(-1)
@@ -93,7 +97,7 @@ class Integrated(Phi):
         state: Sequence[Tensor] = (),
     ) -> Tensor:
         """A draw of N(mode, A^{-1}) for each draw of theta."""
-        curvature = choose(self.curvature, density, tasks, self.most_dense)
+        curvature = self.chosen(density, tasks)
         # A point estimate is repeated for each draw of phi, but has a single mode.
         points = theta[:1] if is_point else theta
         found = []

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from bayesmeta.curvature import log_density, parts_of
 from bayesmeta.density import Density
-from bayesmeta.gauss_newton import choose
 from bayesmeta.implicit import solver_of
 from bayesmeta.nodes import normal_nodes
 from bayesmeta.phi.integrated import Integrated
@@ -24,9 +23,9 @@ class Laplace(Integrated):
     LLAMA with theta=Point() (Grant et al. 2018), nested Laplace with theta=NUTS() (Rue, Martino &
     Chopin 2009). Exact for linear-Gaussian models; elsewhere biased where tasks have few data. For
     networks the curvature is the Gauss-Newton matrix (MacKay 1992; Ritter, Botev & Barber 2018, who
-    take a Kronecker form instead of this one of low rank). Each gradient of theta needs
-    the modes of all tasks, so that under NUTS an effective draw took six times as long as with
-    Joint() on a hierarchical logistic regression, and more where nothing is compiled.
+    take a Kronecker form instead of this one of low rank). Each gradient of theta needs the modes
+    of all tasks, so that under NUTS an effective draw took six times as long as with Joint() on a
+    hierarchical logistic regression, and more where nothing is compiled.
 
     With particles the bias is corrected by importance weights over phi:
 
@@ -53,8 +52,8 @@ class Laplace(Integrated):
             )
 
     def point(self, density: Density, theta: Tensor, tasks: Tasks, *, with_query: bool) -> Tensor:
-        """The mode, found by Newton's method."""
-        curvature = choose(self.curvature, density, tasks)
+        """The mode."""
+        curvature = self.chosen(density, tasks)
         solver = solver_of(density, tasks, curvature, jacobian=True, with_query=with_query)
         return solver(theta, tasks)
 
@@ -66,7 +65,7 @@ class Laplace(Integrated):
             return super().evidence(density, theta, tasks, with_query=with_query)
         mode = self.point(density, theta, tasks, with_query=with_query)
         parts = parts_of(tasks, with_query=with_query)
-        curvature = choose(self.curvature, density, tasks)
+        curvature = self.chosen(density, tasks)
         precision = curvature.expand(density, theta, mode, parts, jacobian=True).precision
         _, log_det = precision.solve(mode)
         # From numpy: what torch computes would be computed anew whenever a captured graph runs.

@@ -20,18 +20,19 @@ from bayesmeta.tasks import Tasks
 
 @dataclass(frozen=True)
 class Mode(Phi):
-    """A point estimate of phi_i by maximum a posteriori, found by Newton's method to convergence.
+    """A point estimate of phi_i by maximum a posteriori, found by Newton's method or its kin.
 
         phi_i = argmax log p(phi | theta) + log p(D_i | phi, theta)
 
     The log evidence is the query's log likelihood there or, without a query, the support's own.
     Its gradient is that of the implicit function theorem (Rajeswaran et al. 2019), so that memory
-    does not grow with the steps.
+    does not grow with the steps. A network with kinks (rectified units) may have its mode on one:
+    the search then ends near it, and that gradient is approximate.
 
     Attributes:
         curvature: of log p(D_i, phi | theta), by which the search goes; None takes the Hessian for
-            phi of up to 64 numbers, and for networks the Gauss-Newton matrix. The mode, and its
-            gradient in theta, do not depend on it.
+            phi of up to 64 numbers, and for networks the Gauss-Newton matrix. A smooth
+            mode, and its gradient in theta, do not depend on it.
     """
 
     curvature: Curvature | None = None
