@@ -47,7 +47,9 @@ class Net:
         self._start = torch.cat([p.detach().reshape(-1) for p in module.parameters()])
         # The copy is a shape to call; its weights are given at each call.
         self._module = copy.deepcopy(module).requires_grad_(False)
-        self._of_one_task = of_one_task(copy.deepcopy(self._module))
+        self._of_one_task = self._module
+        if all(_is_standard(part) for part in module.modules()):
+            self._of_one_task = of_one_task(copy.deepcopy(self._module))
         self._shapes = {name: p.shape for name, p in module.named_parameters()}
         self.size = len(self._start)
         self.slices: Mapping[str, slice] = _lay_out(self._shapes)
@@ -104,6 +106,11 @@ def of_one_task(module: nn.Module) -> nn.Module:
     for name, child in module.named_children():
         setattr(module, name, of_one_task(child))
     return module
+
+
+def _is_standard(part: nn.Module) -> bool:
+    """Whether it is a layer of torch or ours: a forward of the user's own may rely on layout."""
+    return type(part).__module__.startswith("torch.nn.") or type(part) is TransductiveBatchNorm2d
 
 
 def _is_alone(w: Tensor, x: Tensor) -> bool:

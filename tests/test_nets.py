@@ -118,9 +118,21 @@ def test_other_convolutions_are_left_alone(layer):
     assert not stands_for(layer) and of_one_task(layer) is layer
 
 
-def test_one_task_is_as_one_of_many():
+class Viewing(nn.Module):
+    """A forward that takes for granted how the convolution's output lies in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = conv()[:3]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x).view(len(x), -1)
+
+
+@pytest.mark.parametrize("make", [conv, Viewing], ids=["standard", "views"])
+def test_one_task_is_as_one_of_many(make):
     torch.manual_seed(2)
-    net, x = nets.Net(conv()), torch.randn(2, 3, 1, 4, 4, dtype=F64)
+    net, x = nets.Net(make()), torch.randn(2, 3, 1, 4, 4, dtype=F64)
     w = torch.stack([net.weights(), net.weights() + 0.1])[:, None].requires_grad_()
     together = net(w, x)
     apart = torch.cat([net(w[i : i + 1], x[i : i + 1]) for i in range(2)])
