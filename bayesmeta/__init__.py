@@ -39,7 +39,7 @@ from bayesmeta.prior import prior
 from bayesmeta.schedule import Adam
 from bayesmeta.structure import Structure, structure
 from bayesmeta.tasks import Tasks
-from bayesmeta.theta import NUTS, FullRank, Gaussian, LowRank, MeanField, Point
+from bayesmeta.theta import NUTS, Fixed, FullRank, Gaussian, LowRank, MeanField, Point
 from bayesmeta.training import TrainingError
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "CheckpointError",
     "Classes",
     "Exact",
+    "Fixed",
     "FullRank",
     "GaussNewton",
     "Gaussian",

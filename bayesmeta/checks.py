@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from pyro.ops.provenance import get_provenance
+from torch import Tensor
 
 from bayesmeta.problem import Site
 from bayesmeta.tasks import Tasks
@@ -166,6 +167,25 @@ def _check_support(site: Site, tasks: Tasks) -> None:
             f"'{tasks.names[task]}', row {row}, outside the support {support} of "
             f"{distribution_name(site.fn)} ({int(bad.sum())} such cells); recode the outcomes or "
             "choose another likelihood"
+        )
+
+
+def check_value(name: str, value: Tensor, fn: Any) -> None:
+    """Refuse a value given for a site that the site cannot take.
+
+    Raises:
+        StructureError: where its shape or its support is another.
+    """
+    expected = tuple(fn.batch_shape) + tuple(fn.event_shape)
+    if tuple(value.shape) != expected:
+        raise StructureError(
+            f"site '{name}' was given a value of shape {tuple(value.shape)}, but it has shape "
+            f"{expected}; give one value, without dimensions for chain and draw"
+        )
+    if not bool(fn.support.check(value).all()):
+        raise StructureError(
+            f"site '{name}' was given a value outside its support {fn.support}; give the site's "
+            "own value, not one on another scale"
         )
 
 

@@ -14,6 +14,7 @@ from bayesmeta.checks import (
     TASKS,
     StructureError,
     base_distribution,
+    check_value,
     distribution_name,
     plate_names,
 )
@@ -119,6 +120,29 @@ class Density:
             return self.slots[name].unpublish(values[name])
 
         return self._collect(given, tasks)
+
+    def theta_at(self, values: Mapping[str, Tensor], tasks: Tasks) -> Tensor:
+        """Unconstrained theta (d_theta,) at constrained values of the shared sites.
+
+        Raises:
+            StructureError: where a site is missing, unknown, of another shape, or out of support.
+        """
+        wanted = self.structure.theta
+        if set(values) != set(wanted):
+            raise StructureError(
+                f"values were given for {', '.join(values) or 'no site'}, but the model's shared "
+                f"sites are {', '.join(wanted) or 'none'}; give one value for each of them"
+            )
+
+        def given(name: str, fn: Any) -> Tensor:
+            if self.slots[name].is_phi:
+                return fn.sample()
+            value = torch.as_tensor(values[name]).to(tasks.mask.device, tasks.dtype)
+            check_value(name, value, fn)
+            return value
+
+        with isolated(seed=0), torch.no_grad():
+            return self._collect(given, tasks.sample())[0]
 
     def draw_prior(self, tasks: Tasks) -> tuple[Tensor, Tensor]:
         """One draw of unconstrained theta and phi from the prior, from the current random state."""
