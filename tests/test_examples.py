@@ -44,6 +44,7 @@ def test_example_runs_and_writes_its_files(path: Path, tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    written = {file.name for file in tmp_path.iterdir() if file.stat().st_size > 1000}
+    files = filter(Path.is_file, tmp_path.iterdir())
+    written = {file.name for file in files if file.stat().st_size > 1000}
     assert written == FILES[path.name]
     assert all(name in done.stdout for name in written), "the script does not say what it wrote"
