@@ -5,15 +5,23 @@ from __future__ import annotations
 import pyro
 import pyro.distributions as dist
 import torch
+from torch import nn
 
 import bayesmeta as bm
 from bayesmeta.models import (
+    anil,
     eight_schools,
+    few_shot_classifier,
+    last_layer,
     linear_regression,
     logistic_regression,
     normal_means,
+    omniglot,
+    prototypes,
     radon,
     radon_contextual,
+    ridge,
+    sinusoid,
 )
 from bayesmeta.problem import Model
 
@@ -62,5 +70,21 @@ def rich(tasks: bm.Tasks) -> None:
             pyro.sample("y", dist.Normal(mean, level), obs=tasks.y)
 
 
+def by_group(channels: int) -> nn.Module:
+    """A normalisation that does not look at other images, so that padding changes nothing."""
+    return nn.GroupNorm(1, channels)
+
+
+EPISODES = omniglot.classes(omniglot.Split.TEST).episodes(2, ways=3, shots=1, queries=1)
+EPISODES = EPISODES.to(dtype=torch.float64)
+WAVES = sinusoid.tasks(3, 4).to(dtype=torch.float64)
+NETWORKS: dict[str, tuple[Model, bm.Tasks, str]] = {
+    "classifier": (few_shot_classifier.classifier(3, 4, by_group), EPISODES, "phi"),
+    "anil": (anil.anil(3, 4, by_group), EPISODES, "head"),
+    "prototypes": (prototypes.prototypes(3, 4, by_group), EPISODES, "prototype"),
+    "ridge": (ridge.ridge(3, 4, by_group), ridge.onehot(EPISODES, 3), "weights"),
+    "sinusoid": (sinusoid.model, WAVES, "phi"),
+    "last_layer": (last_layer.last_layer(), drop(WAVES), "w"),
+}
 RICH_TASKS = normal_means.tasks(num_tasks=4, num_data=3)
-EVERY = {**ZOO, "rich": (rich, RICH_TASKS, "bend")}
+EVERY = {**ZOO, **NETWORKS, "rich": (rich, RICH_TASKS, "bend")}
