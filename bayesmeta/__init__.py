@@ -12,14 +12,17 @@ function of the tasks, with plates "tasks" (dim=-2) and "data" (dim=-1). Latents
 theta, those inside are phi.
 """
 
+from bayesmeta.bounds import ELBO, ImportanceWeighted, Predictive
 from bayesmeta.checkpoint import CheckpointError
 from bayesmeta.checks import StructureError
 from bayesmeta.columns import TasksError
 from bayesmeta.curvature import Hessian
+from bayesmeta.encoders import Attentive, DeepSet
 from bayesmeta.episodes import Classes
 from bayesmeta.fit import fit
 from bayesmeta.gauss_newton import GaussNewton
-from bayesmeta.phi import Exact, GradientSteps, Joint, Laplace, Mode, ReptileSteps
+from bayesmeta.guides import DiagonalNormal, FullNormal
+from bayesmeta.phi import Amortised, Exact, GradientSteps, Joint, Laplace, Mode, ReptileSteps
 from bayesmeta.posterior import Posterior
 from bayesmeta.predict import Prediction
 from bayesmeta.presets import (
@@ -44,6 +47,7 @@ from bayesmeta.training import TrainingError
 
 __all__ = [
     "ANIL",
+    "ELBO",
     "FOMAML",
     "IMAML",
     "LLAMA",
@@ -52,15 +56,21 @@ __all__ = [
     "R2D2",
     "ALPaCA",
     "Adam",
+    "Amortised",
+    "Attentive",
     "CheckpointError",
     "Classes",
+    "DeepSet",
+    "DiagonalNormal",
     "Exact",
     "Fixed",
+    "FullNormal",
     "FullRank",
     "GaussNewton",
     "Gaussian",
     "GradientSteps",
     "Hessian",
+    "ImportanceWeighted",
     "Joint",
     "Laplace",
     "LowRank",
@@ -71,6 +81,7 @@ __all__ = [
     "Point",
     "Posterior",
     "Prediction",
+    "Predictive",
     "ProtoNet",
     "Reptile",
     "ReptileSteps",

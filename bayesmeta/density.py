@@ -70,6 +70,13 @@ class Density:
             check_noncentred(name, structure, sites)
         self.slots = lay_out(structure, sites)
         self._without_mean = {n for n in self.slots if not has_mean(sites[n].fn)}
+        real = [
+            torch.full((s.stop - s.start,), is_identity(biject_to(sites[n].fn.support)))
+            for n, s in self.slots.items()
+            if s.is_phi
+        ]
+        # Which coordinates of phi are their own unconstrained ones, (d_phi,).
+        self.real_phi = torch.cat([torch.empty(0, dtype=torch.bool), *real])
         self.d_theta = max((s.stop for s in self.slots.values() if not s.is_phi), default=0)
         self.d_phi = max((s.stop for s in self.slots.values() if s.is_phi), default=0)
 
@@ -181,6 +188,23 @@ class Density:
             return biject_to(fn.support)(self.slots[name].unflatten(theta))
 
         return self._collect(mean, tasks)[1]
+
+    def prior_sd(self, theta: Tensor, phi: Tensor, tasks: Tasks) -> Tensor:
+        """The sd of p(phi | theta) where phi is real, (tasks, d_phi); 1 elsewhere.
+
+        A site without a finite sd (Cauchy) has its scale instead. Where a phi site depends on
+        another, it is that at the phi given.
+        """
+        parts = []
+        for name, fn in self.distributions(theta, phi, tasks).items():
+            slot = self.slots[name]
+            if not is_identity(biject_to(fn.support)):
+                parts.append(phi.new_ones(len(phi), slot.stop - slot.start))
+                continue
+            base = base_distribution(fn)
+            sd = base.scale if name in self._without_mean else fn.stddev
+            parts.append(slot.flatten(sd.expand(fn.batch_shape + fn.event_shape)))
+        return torch.cat(parts, 1)
 
     def _middle(self, name: str, fn: Any) -> Tensor:
         try:

@@ -20,8 +20,10 @@ ORDER = (
     *("nodes", "elimination", "precision", "curvature", "gauss_newton"),
     *("conditional", "ascent", "conditional_draws", "conjugate_gradients", "implicit"),
     *("schedule", "optimiser", "chunking", "stepper", "training"),
+    *("convolution", "normalisation", "nets"),
+    *("perceptron", "encoders", "guides", "bounds", "readings"),
     *("phi", "theta", "predict", "posterior", "prior", "arviz", "diagnose"),
-    *("fit", "presets", "convolution", "normalisation", "nets", "models"),
+    *("fit", "presets", "models"),
 )
 # Methods of Posterior that only forward to a function of a Posterior, imported when called.
 FORWARDS = {("posterior", "arviz"), ("posterior", "diagnose")}

@@ -1,5 +1,6 @@
 """What is done with phi_i, task by task: one file one strategy."""
 
+from bayesmeta.phi.amortised import Amortised
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.exact import Exact
 from bayesmeta.phi.gradient_steps import GradientSteps
@@ -8,4 +9,4 @@ from bayesmeta.phi.laplace import Laplace
 from bayesmeta.phi.mode import Mode
 from bayesmeta.phi.reptile_steps import ReptileSteps
 
-__all__ = ["Exact", "GradientSteps", "Joint", "Laplace", "Mode", "Phi", "ReptileSteps"]
+__all__ = ["Amortised", "Exact", "GradientSteps", "Joint", "Laplace", "Mode", "Phi", "ReptileSteps"]

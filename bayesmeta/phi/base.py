@@ -44,9 +44,23 @@ class Phi(ABC):
         """
         return []
 
+    def noise(
+        self, density: Density, num_tasks: int, dtype: torch.dtype, generator: torch.Generator
+    ) -> list[Tensor]:
+        """Random numbers that one estimate of the log evidence takes, each (any, tasks, ...).
+
+        Most strategies take none: their estimate is a function of theta alone.
+        """
+        return []
+
     @abstractmethod
     def log_evidence(
-        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
+        self,
+        density: Density,
+        theta: Tensor,
+        tasks: Tasks,
+        state: Sequence[Tensor] = (),
+        noise: Sequence[Tensor] = (),
     ) -> Tensor:
         """An estimate of log p(D_i | theta), differentiable in theta and state.
 
@@ -55,6 +69,7 @@ class Phi(ABC):
             theta: unconstrained, of shape (d_theta,).
             tasks: the support, with the query where there is one.
             state: tensors like those of `start`.
+            noise: tensors like those of `noise`.
 
         Returns:
             one value a task, shape (tasks,).

@@ -55,7 +55,12 @@ class GradientSteps(Phi):
         return [torch.full((density.d_phi,), math.log(self.lr), dtype=tasks.dtype)]
 
     def log_evidence(
-        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
+        self,
+        density: Density,
+        theta: Tensor,
+        tasks: Tasks,
+        state: Sequence[Tensor] = (),
+        noise: Sequence[Tensor] = (),
     ) -> Tensor:
         """log p(query_i | phi_i^steps, theta), or log p(D_i | phi_i^steps, theta); (tasks,)."""
         phi = self.climb(density, theta, [tasks], state)

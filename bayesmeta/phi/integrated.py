@@ -66,7 +66,12 @@ class Integrated(Phi):
         """phi (tasks, d_phi) at which log p(D_i, phi | theta) is expanded; differentiable."""
 
     def log_evidence(
-        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
+        self,
+        density: Density,
+        theta: Tensor,
+        tasks: Tasks,
+        state: Sequence[Tensor] = (),
+        noise: Sequence[Tensor] = (),
     ) -> Tensor:
         """log p(D_i | theta), or with a query log p(query_i | D_i, theta); (tasks,)."""
         support = self.evidence(density, theta, tasks, with_query=False)

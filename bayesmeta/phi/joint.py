@@ -33,7 +33,12 @@ class Joint(Phi):
     is_joint: ClassVar[bool] = True
 
     def log_evidence(
-        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
+        self,
+        density: Density,
+        theta: Tensor,
+        tasks: Tasks,
+        state: Sequence[Tensor] = (),
+        noise: Sequence[Tensor] = (),
     ) -> Tensor:
         """Not defined: Joint does not integrate phi out.
 

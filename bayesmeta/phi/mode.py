@@ -42,7 +42,12 @@ class Mode(Phi):
         choose(self.curvature, density, tasks).check(density, tasks)
 
     def log_evidence(
-        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
+        self,
+        density: Density,
+        theta: Tensor,
+        tasks: Tasks,
+        state: Sequence[Tensor] = (),
+        noise: Sequence[Tensor] = (),
     ) -> Tensor:
         """log p(query_i | phi_i, theta), or log p(D_i | phi_i, theta), at the mode; (tasks,)."""
         curvature = choose(self.curvature, density, tasks)

@@ -43,7 +43,12 @@ class ReptileSteps(Phi):
         return GradientSteps(self.steps, self.lr, first_order=True)
 
     def log_evidence(
-        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
+        self,
+        density: Density,
+        theta: Tensor,
+        tasks: Tasks,
+        state: Sequence[Tensor] = (),
+        noise: Sequence[Tensor] = (),
     ) -> Tensor:
         """Minus half the squared way that the steps went, (tasks,); its value is no density."""
         parts = parts_of(tasks, with_query=True)

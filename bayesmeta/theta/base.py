@@ -71,22 +71,23 @@ LevelTerms = Callable[..., tuple[Tensor, Tensor]]
 
 
 def level_terms(
-    density: Density, phi: Phi, tasks: Tasks, *, jacobian: bool, n_state: int = 0
+    density: Density, phi: Phi, tasks: Tasks, *, jacobian: bool, n_state: int = 0, n_noise: int = 0
 ) -> LevelTerms:
-    """The two levels as a function (theta, phi, *state, *data) -> (log p(theta), one a task).
+    """The two levels as a function (theta, phi, *state, *noise, *data).
 
-    The value of task i is log p(phi_i, D_i | theta) for a joint strategy, and the strategy's
-    estimate of log p(D_i | theta) otherwise, which does not read the phi given.
+    It gives log p(theta) and one value a task: log p(phi_i, D_i | theta) for a joint strategy, and
+    otherwise the strategy's estimate of log p(D_i | theta), which does not read the phi given.
     """
 
     def terms(theta: Tensor, free: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
-        state, given = rest[:n_state], tasks.with_tensors(rest[n_state:])
+        state, noise = rest[:n_state], rest[n_state : n_state + n_noise]
+        given = tasks.with_tensors(rest[n_state + n_noise :])
         if not phi.is_joint:
             free = theta.new_zeros(given.num_tasks, density.d_phi)
         levels = density.terms(theta, free, given, jacobian=jacobian)
         if phi.is_joint:
             return levels.theta, levels.phi + levels.data
-        return levels.theta, phi.log_evidence(density, theta, given, state)
+        return levels.theta, phi.log_evidence(density, theta, given, state, noise)
 
     return terms
 
@@ -114,11 +115,14 @@ def held_out(
 
     def loss(shared: Sequence[Tensor]) -> float:
         given = [x.detach() for x in shared]
-        state = given[len(given) - count :]
-        values = [
-            phi.log_evidence(density, theta_of(given), tasks.select(chunk), state).detach()
-            for chunk in tasks.chunks(density.d_phi)
-        ]
+        state, theta = given[len(given) - count :], theta_of(given)
+        # The same random numbers each time, so that what differs is what was trained.
+        generator = torch.Generator().manual_seed(run.seed)
+        values = []
+        for chunk in tasks.chunks(density.d_phi):
+            part = tasks.select(chunk)
+            noise = phi.noise(density, part.num_tasks, tasks.dtype, generator)
+            values.append(phi.log_evidence(density, theta, part, state, noise).detach())
         return -float(torch.cat(values).mean())
 
     return loss

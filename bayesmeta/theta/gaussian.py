@@ -74,7 +74,7 @@ class Gaussian(Theta):
         objective = Objective(
             start,
             loss_of=lambda size: self._loss(density, tasks, phi, size, state, n_shared, len(rows)),
-            noise=lambda size, generator: self._noise(density, size, free, tasks, generator),
+            noise=lambda size, random: self._noise(density, phi, size, tasks, random),
             held_out=held_out(density, phi, run, lambda given: self._mean(given, density, tasks)),
             d_phi=density.d_phi,
             title="variational",
@@ -115,14 +115,14 @@ class Gaussian(Theta):
         return over_draws(graph, [theta, found], data)[1] - log_q
 
     def _noise(
-        self, density: Density, size: int, free: int, tasks: Tasks, generator: torch.Generator
+        self, density: Density, strategy: Phi, size: int, tasks: Tasks, generator: torch.Generator
     ) -> Noise:
-        shapes = (self.family.noise_theta(density.d_theta),), (size, free)
+        shapes = (self.family.noise_theta(density.d_theta),), (size, d_free(density, strategy))
         theta, phi = (
             torch.randn(self.particles, *shape, dtype=tasks.dtype, generator=generator)
             for shape in shapes
         )
-        return Noise([theta], [phi])
+        return Noise([theta], [phi, *strategy.noise(density, size, tasks.dtype, generator)])
 
     def _mean(self, shared: Sequence[Tensor], density: Density, tasks: Tasks) -> Tensor:
         """The mean of q(theta)."""
@@ -144,22 +144,23 @@ class Gaussian(Theta):
         example = tasks.select(torch.arange(size))
         theta = torch.zeros(density.d_theta, dtype=tasks.dtype)
         free = torch.zeros(size, d_free(density, phi), dtype=tasks.dtype)
+        noise = phi.noise(density, size, tasks.dtype, torch.Generator().manual_seed(0))
         # Captured apart: one graph may not hold the model's own gradients and vmap at once.
         terms = capture(
-            level_terms(density, phi, tasks, jacobian=True, n_state=len(state)),
-            [theta, free, *state, *example.tensors()],
+            level_terms(density, phi, tasks, jacobian=True, n_state=len(state), n_noise=len(noise)),
+            [theta, free, *state, *noise, *example.tensors()],
         )
         family = self.family
 
         def loss(*inputs: Tensor) -> Tensor:
             shared, rest = list(inputs[:n_shared]), inputs[n_shared:]
             trained, rest = rest[: len(state)], rest[len(state) :]
-            rows, (noise_theta, noise_phi, *data) = list(rest[:n_rows]), rest[n_rows:]
+            rows, (noise_theta, noise_phi, *others) = list(rest[:n_rows]), rest[n_rows:]
             held = [p.detach() for p in shared], [p.detach() for p in rows]
 
             def one(e_theta: Tensor, e_phi: Tensor) -> Tensor:
                 theta, free = family.draw(shared, rows, e_theta, e_phi)
-                prior, values = terms(theta, free, *trained, *data)
+                prior, values = terms(theta, free, *trained, *others)
                 log_theta, log_phi = family.log_prob(*held, theta, free)
                 return (prior - log_theta) / tasks.num_tasks + (values - log_phi).mean()
 

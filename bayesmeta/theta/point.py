@@ -13,6 +13,7 @@ from bayesmeta.optimiser import Parameters
 from bayesmeta.phi.base import Phi
 from bayesmeta.run import Run
 from bayesmeta.schedule import Adam
+from bayesmeta.stepper import Noise
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta.base import Fit, Theta, d_free, held_out, level_terms, repeated
 from bayesmeta.training import Objective, train
@@ -41,11 +42,15 @@ class Point(Theta):
     def fit(self, density: Density, tasks: Tasks, phi: Phi, run: Run) -> Fit:
         """The maximum, as one chain: of one draw, or of more where phi is a distribution."""
         state = phi.start(density, tasks)
-        terms = level_terms(density, phi, tasks, jacobian=False, n_state=len(state))
+        generator = torch.Generator().manual_seed(run.seed)
+        example = phi.noise(density, 1, tasks.dtype, generator)
+        terms = level_terms(
+            density, phi, tasks, jacobian=False, n_state=len(state), n_noise=len(example)
+        )
 
         def loss(theta: Tensor, *rest: Tensor) -> Tensor:
-            trained, (free, *data) = rest[: len(state)], rest[len(state) :]
-            prior, values = terms(theta, free, *trained, *data)
+            trained, (free, *others) = rest[: len(state)], rest[len(state) :]
+            prior, values = terms(theta, free, *trained, *others)
             return -(prior / tasks.num_tasks + values.mean())
 
         start = Parameters(
@@ -55,6 +60,7 @@ class Point(Theta):
         objective = Objective(
             start,
             loss_of=lambda size: loss,
+            noise=lambda size, random: Noise(rows=phi.noise(density, size, tasks.dtype, random)),
             held_out=held_out(density, phi, run, lambda shared: shared[0]),
             d_phi=density.d_phi,
             title="point",
@@ -81,9 +87,9 @@ def _about_unseen(
     if phi.is_joint:
         return ()
     few = tasks.select(torch.arange(min(tasks.num_tasks, _TASKS_TO_ASK)))
-    terms = level_terms(density, phi, few, jacobian=False, n_state=len(state))
+    noise = phi.noise(density, few.num_tasks, few.dtype, torch.Generator().manual_seed(0))
     at = theta.detach().requires_grad_()
-    _, values = terms(at, at.new_empty(0), *state, *few.tensors())
+    values = phi.log_evidence(density, at, few, state, noise)
     (slope,) = torch.autograd.grad(values.sum(), at, allow_unused=True)
     unseen = [
         name

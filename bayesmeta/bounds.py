@@ -1,0 +1,88 @@
+"""Bounds: what a network of posteriors is trained for, estimated by its draws."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bayesmeta.guides import TaskPosterior
+
+OfDraws = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Bound(ABC):
+    """An estimate of log p(D_i | theta) by draws phi_k of q.
+
+    Attributes:
+        particles: draws of phi for each task and step.
+        sees_query: whether D_i, and so what q is given, is support and query together.
+    """
+
+    particles: int = 8
+
+    sees_query: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.particles < 1:
+            raise ValueError(
+                f"{type(self).__name__} got particles={self.particles}; give 1 or more"
+            )
+
+    @abstractmethod
+    def __call__(self, q: TaskPosterior, phi: Tensor, joint: OfDraws, score: OfDraws) -> Tensor:
+        """The estimate, (tasks,).
+
+        Args:
+            q: the posterior of phi.
+            phi: draws of it, (particles, tasks, d_phi).
+            joint: of phi, log p(D_i, phi_k | theta), (particles, tasks).
+            score: of phi, log p(query_i | phi_k, theta), or of D_i itself without a query.
+        """
+
+
+@dataclass(frozen=True)
+class ELBO(Bound):
+    """The evidence lower bound (Jordan et al. 1999).
+
+        E_q[log p(D_i, phi | theta) - log q(phi | D_i)]
+
+    Its gradient leaves out the score of q, whose mean is zero, so that it has no noise where q is
+    the posterior (Roeder, Wu & Duvenaud 2017).
+    """
+
+    def __call__(self, q: TaskPosterior, phi: Tensor, joint: OfDraws, score: OfDraws) -> Tensor:
+        """The mean over draws."""
+        return (joint(phi) - q.held().log_prob(phi)).mean(0)
+
+
+@dataclass(frozen=True)
+class ImportanceWeighted(Bound):
+    """The log of the mean importance weight, a tighter bound (Burda, Grosse & Salakhutdinov 2016).
+
+    log 1/K sum_k p(D_i, phi_k | theta) / q(phi_k | D_i)
+    """
+
+    def __call__(self, q: TaskPosterior, phi: Tensor, joint: OfDraws, score: OfDraws) -> Tensor:
+        """The log of the mean over draws."""
+        return torch.logsumexp(joint(phi) - q.log_prob(phi), 0) - math.log(len(phi))
+
+
+@dataclass(frozen=True)
+class Predictive(Bound):
+    """The query's log likelihood by the support's posterior (Gordon et al. 2019).
+
+    log 1/K sum_k p(query_i | phi_k, theta),   phi_k ~ q(phi | support_i)
+    """
+
+    sees_query: ClassVar[bool] = False
+
+    def __call__(self, q: TaskPosterior, phi: Tensor, joint: OfDraws, score: OfDraws) -> Tensor:
+        """The log of the mean over draws."""
+        return torch.logsumexp(score(phi), 0) - math.log(len(phi))

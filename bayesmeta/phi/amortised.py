@@ -1,0 +1,221 @@
+"""Amortised: one network reads a whole dataset and gives the posterior of its phi."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bayesmeta.bounds import ELBO, Bound, Predictive
+from bayesmeta.capture import capture, over_draws
+from bayesmeta.curvature import log_density, parts_of
+from bayesmeta.density import Density
+from bayesmeta.encoders import DeepSet, Encoder
+from bayesmeta.guides import Anchor, FullNormal, Guide, TaskPosterior
+from bayesmeta.nets import Net
+from bayesmeta.perceptron import perceptron
+from bayesmeta.phi.base import Phi
+from bayesmeta.readings import moments, rows_of
+from bayesmeta.tasks import Tasks
+
+_MOST_THETA = 32
+
+
+class _State(NamedTuple):
+    """What is trained, and the units in which it works, which stay as they are at the start."""
+
+    head: Tensor
+    loosened: Tensor
+    row_mean: Tensor
+    row_sd: Tensor
+    centre: Tensor
+    width: Tensor
+    theta: Tensor
+
+
+@dataclass(frozen=True)
+class Amortised(Phi):
+    """q(phi_i | D_i, theta) by one network for all tasks, of any size (Kingma & Welling 2014).
+
+        q(phi_i | D_i, theta) = guide(head(encoder({(x_ij, y_ij)}_j), n_i, theta))
+
+    All columns of x and y are read, standardised, with the tasks' mask: order and padding change
+    nothing. Adapting to a task is one pass of the network. The log evidence is what `bound` makes
+    of draws of q, by which theta and the network are trained together.
+
+    Attributes:
+        encoder: of a dataset to a vector.
+        guide: the family of q.
+        bound: what is maximised; None is ELBO() for tasks without a query, Predictive() for others.
+        draws: draws of phi at a point estimate of theta; else there is one for each draw of theta.
+        width: hidden units of the head, which has two layers of them.
+        sees_theta: whether the head reads theta; None: where theta has at most 32 numbers. The
+            guide's prior is given theta in any case.
+    """
+
+    encoder: Encoder = field(default_factory=DeepSet)
+    guide: Guide = field(default_factory=FullNormal)
+    bound: Bound | None = None
+    draws: int = 1000
+    width: int = 64
+    sees_theta: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name, kind, example in (
+            ("encoder", Encoder, "bm.DeepSet()"),
+            ("guide", Guide, "bm.FullNormal()"),
+            ("bound", Bound | None, "bm.ELBO()"),
+        ):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(
+                    f"Amortised got {name}={getattr(self, name)!r}; give an object, as {example}"
+                )
+        if self.draws < 1:
+            raise ValueError(
+                f"Amortised got draws={self.draws}; at least one draw of phi is needed"
+            )
+
+    @property
+    def draws_at_point(self) -> int:
+        """As many as `draws`: phi is a distribution, even at a single theta."""
+        return self.draws
+
+    def start(self, density: Density, tasks: Tasks) -> list[Tensor]:
+        """The network's weights, and the units of its inputs and outputs."""
+        some, dtype = tasks.sample(), tasks.dtype
+        row_mean, row_sd = moments(parts_of(some, with_query=True))
+        with torch.no_grad():
+            theta = density.start(tasks)
+            centre = density.prior_mean(theta, some)
+            width = density.prior_sd(theta, centre, some)
+        state = _State(
+            head=self._head(density).weights(),
+            loosened=torch.zeros(2, density.d_phi),
+            row_mean=row_mean,
+            row_sd=row_sd,
+            centre=centre.mean(0),
+            width=width.mean(0),
+            theta=theta,
+        )
+        weights = [*self.encoder.start(len(row_mean)), *state]
+        return [x.to(dtype).clone() for x in weights]
+
+    def noise(
+        self, density: Density, num_tasks: int, dtype: torch.dtype, generator: torch.Generator
+    ) -> list[Tensor]:
+        """Standard normal, (particles, tasks, d_phi)."""
+        # Both bounds that None may stand for take as many particles.
+        shape = ((self.bound or ELBO()).particles, num_tasks, density.d_phi)
+        return [torch.randn(shape, dtype=dtype, generator=generator)]
+
+    def log_evidence(
+        self,
+        density: Density,
+        theta: Tensor,
+        tasks: Tasks,
+        state: Sequence[Tensor] = (),
+        noise: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """What the bound makes of draws of q, (tasks,)."""
+        bound = self.bound or (ELBO() if tasks.query is None else Predictive())
+        parts = parts_of(tasks, with_query=bound.sees_query)
+        # Draws stand side by side as tasks of their own: one run of the model serves all.
+        copies = torch.arange(tasks.num_tasks, device=tasks.device).repeat(bound.particles)
+
+        def joint(phi: Tensor) -> Tensor:
+            many = [part.select(copies) for part in parts]
+            value = log_density(density, theta, phi.flatten(0, 1), many, jacobian=True)
+            return value.unflatten(0, phi.shape[:2])
+
+        def score(phi: Tensor) -> Tensor:
+            query = tasks if tasks.query is None else tasks.query
+            value = density.score(theta, phi.flatten(0, 1), query.select(copies))
+            return value.unflatten(0, phi.shape[:2])
+
+        q = self.posterior(density, theta, parts, state)
+        return bound(q, q.draw(noise[0]), joint, score)
+
+    def posterior(
+        self, density: Density, theta: Tensor, parts: Sequence[Tasks], state: Sequence[Tensor]
+    ) -> TaskPosterior:
+        """q given the data of all parts together.
+
+        Args:
+            density: the model's density.
+            theta: unconstrained, (d_theta,).
+            parts: data of the same tasks.
+            state: as `start` lays it out.
+        """
+        units = _State(*state[-len(_State._fields) :])
+        weights = state[: -len(_State._fields)]
+        rows = torch.cat([rows_of(part) for part in parts], 1)
+        rows = (rows - units.row_mean.detach()) / units.row_sd.detach()
+        mask = torch.cat([part.mask for part in parts], 1)
+        count = mask.sum(1, keepdim=True).to(rows.dtype)
+        read = [self.encoder(weights, rows, mask), count.log1p()]
+        if self._sees(density):
+            read.append((theta - units.theta.detach()).expand(len(rows), -1))
+        numbers = self._head(density)(units.head, torch.cat(read, -1)[:, None])[:, 0]
+        anchor = self._anchor(density, theta, parts[0], units)
+        centre, width = units.centre.detach(), units.width.detach()
+        return TaskPosterior(self.guide, numbers, count, anchor, centre, width)
+
+    def _anchor(self, density: Density, theta: Tensor, tasks: Tasks, units: _State) -> Anchor:
+        """The prior given theta in the guide's units; learned where phi is not real."""
+        mean = density.prior_mean(theta, tasks)
+        sd = density.prior_sd(theta, mean, tasks)
+        centre, width = units.centre.detach(), units.width.detach()
+        shift, log_scale = torch.where(density.real_phi, 0.0, units.loosened)
+        return Anchor((mean - centre) / width + shift, sd / width * log_scale.exp())
+
+    def infer(
+        self,
+        density: Density,
+        theta: Tensor,
+        tasks: Tasks,
+        generator: torch.Generator,
+        *,
+        is_point: bool,
+        state: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """A draw of q(phi | D_i, theta) for each draw of theta."""
+        found = []
+        for chunk in tasks.chunks(self.encoder.features * tasks.num_data):
+            given = replace(tasks.select(chunk), query=None)
+            shape = (len(theta), given.num_tasks, density.d_phi)
+            noise = torch.randn(shape, dtype=theta.dtype, generator=generator)
+            with torch.no_grad():
+                if is_point:
+                    phi = self.posterior(density, theta[0], [given], state).draw(noise)
+                else:
+                    phi = self._at_draws(density, theta, given, state, noise)
+            found.append(phi)
+        return torch.cat(found, dim=1)
+
+    def _at_draws(
+        self,
+        density: Density,
+        theta: Tensor,
+        tasks: Tasks,
+        state: Sequence[Tensor],
+        noise: Tensor,
+    ) -> Tensor:
+        shared = [*state, *tasks.tensors()]
+
+        def one(point: Tensor, random: Tensor, *rest: Tensor) -> tuple[Tensor]:
+            weights, given = rest[: len(state)], tasks.with_tensors(rest[len(state) :])
+            return (self.posterior(density, point, [given], weights).draw(random[None])[0],)
+
+        graph = capture(one, [theta[0], noise[0], *shared])
+        return over_draws(graph, [theta, noise], shared)[0]
+
+    def _sees(self, density: Density) -> bool:
+        return density.d_theta <= _MOST_THETA if self.sees_theta is None else self.sees_theta
+
+    def _head(self, density: Density) -> Net:
+        inputs = self.encoder.features + 1 + (density.d_theta if self._sees(density) else 0)
+        outputs = self.guide.numbers(density.d_phi)
+        return perceptron(inputs, self.width, self.width, outputs, last_gain=0.1)

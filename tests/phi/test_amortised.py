@@ -1,0 +1,188 @@
+"""Amortised: the exact posterior of a conjugate model, sets of any size and order, and refusals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor
+
+import bayesmeta as bm
+from bayesmeta.density import Density
+from bayesmeta.guides import Anchor, Guide
+from bayesmeta.models import linear_regression, logistic_regression, normal_means
+
+MU, TAU, SIGMA, MOST = 1.0, 2.0, 1.0, 20
+
+
+def known(tasks: bm.Tasks) -> None:
+    """A normal mean a task, with the prior known: there is no theta."""
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        phi = pyro.sample("phi", dist.Normal(MU, TAU))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.Normal(phi, SIGMA), obs=tasks.y)
+
+
+def draw_tasks(num_tasks: int, seed: int) -> bm.Tasks:
+    """Tasks of 1 to 20 points."""
+    generator = torch.Generator().manual_seed(seed)
+    phi = MU + TAU * torch.randn(num_tasks, 1, generator=generator)
+    y = phi + SIGMA * torch.randn(num_tasks, MOST, generator=generator)
+    sizes = torch.randint(1, MOST + 1, (num_tasks, 1), generator=generator)
+    return bm.Tasks.from_arrays(y, mask=torch.arange(MOST) < sizes)
+
+
+def exact(tasks: bm.Tasks) -> tuple[Tensor, Tensor]:
+    """Mean and sd of phi given the data, (tasks,)."""
+    precision = TAU**-2 + tasks.sizes * SIGMA**-2
+    total = torch.where(tasks.mask, tasks.y, 0.0).sum(1)
+    return (MU * TAU**-2 + total * SIGMA**-2) / precision, precision**-0.5
+
+
+@dataclass(frozen=True)
+class HalfBlind(bm.DeepSet):
+    """The planted bug: an encoder that reads the first half of the cells alone."""
+
+    def __call__(self, weights, rows, mask):
+        half = torch.arange(mask.shape[1]) < mask.shape[1] // 2
+        return super().__call__(weights, rows, mask & half)
+
+
+def errors(encoder: bm.DeepSet, steps: int) -> tuple[Tensor, Tensor]:
+    """Errors on 1,000 unseen tasks: of the means in sds, and of the sds relative to the exact."""
+    adam = bm.Adam(lr=3e-3, steps=steps, patience=0, compile=False)
+    phi = bm.Amortised(encoder, draws=4000)
+    theta = bm.Point(batch_size=100, adam=adam)
+    post = bm.fit(known, draw_tasks(5000, 0), theta=theta, phi=phi, progress=False)
+    unseen = draw_tasks(1000, 1)
+    draws = post.adapt(unseen).phi["phi"][0]
+    mean, sd = exact(unseen)
+    return (draws.mean(0) - mean) / sd, draws.std(0) / sd - 1
+
+
+@pytest.mark.slow
+def test_conjugate_posteriors_of_unseen_tasks() -> None:
+    mean, sd = errors(bm.DeepSet(), steps=1500)
+    # Root mean squares, of which 1 / sqrt(4000) = .016 and .011 are Monte Carlo error.
+    assert mean.square().mean().sqrt() < 0.05
+    assert sd.square().mean().sqrt() < 0.05
+    assert mean.abs().max() < 0.15 and sd.abs().max() < 0.15
+
+
+@pytest.mark.slow
+def test_an_encoder_that_ignores_half_of_the_data_is_found() -> None:
+    mean, _ = errors(HalfBlind(), steps=1500)
+    assert mean.square().mean().sqrt() > 0.2
+
+
+STRATEGIES = [
+    bm.Amortised(),
+    bm.Amortised(bm.Attentive(), bm.DiagonalNormal()),
+]
+
+
+def posterior_of(
+    strategy: bm.Amortised, density: Density, tasks: bm.Tasks
+) -> tuple[Tensor, Tensor]:
+    """Two draws of phi and their log density, at weights that are not those of the start."""
+    state = strategy.start(density, LINEAR)
+    generator = torch.Generator().manual_seed(3)
+    weights = [x + 0.1 * torch.randn(x.shape, generator=generator) for x in state[:-5]]
+    q = strategy.posterior(density, density.start(LINEAR), [tasks], [*weights, *state[-5:]])
+    noise = torch.randn(2, 1, density.d_phi, generator=generator).expand(-1, len(tasks), -1)
+    phi = q.draw(noise)
+    return phi, q.log_prob(phi)
+
+
+LINEAR = linear_regression.tasks(num_tasks=6, num_data=5, num_features=3).to(dtype=torch.float32)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: type(s.encoder).__name__)
+def test_padding_and_order_change_nothing(strategy: bm.Amortised) -> None:
+    model = linear_regression.model
+    density = Density(model, bm.structure(model, LINEAR), LINEAR)
+    phi, log_q = posterior_of(strategy, density, LINEAR)
+    order = torch.tensor([3, 1, 4, 0, 2]).expand(len(LINEAR), -1)
+    turned = LINEAR.take_rows(order, LINEAR.mask)
+    for other in (LINEAR.widen(11), turned):
+        found, log_other = posterior_of(strategy, density, other)
+        assert torch.allclose(found, phi, atol=1e-5, rtol=1e-5)
+        assert torch.allclose(log_other, log_q, atol=1e-4)
+    # Negative control: one datapoint more does change it.
+    fewer, _ = posterior_of(strategy, density, LINEAR.take_rows(order[:, :4], LINEAR.mask[:, :4]))
+    assert (fewer - phi).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: type(s.encoder).__name__)
+def test_a_task_without_data_has_its_prior(strategy: bm.Amortised) -> None:
+    tasks = normal_means.tasks(num_tasks=6)
+    adam = bm.Adam(steps=20, compile=False)
+    post = bm.fit(
+        normal_means.model, tasks, theta=bm.Point(adam=adam), phi=strategy, progress=False
+    )
+    empty = bm.Tasks.from_list([[], [1.0]])
+    draws = post.adapt(empty).phi["phi"][0, :, 0]
+    error = (draws.mean() - post.theta["mu"][0, 0]) / normal_means.TAU
+    assert abs(error) < 4 / 1000**0.5
+    assert abs(draws.std() / normal_means.TAU - 1) < 0.1
+
+
+@pytest.mark.parametrize(
+    "guide", [bm.FullNormal(), bm.DiagonalNormal()], ids=lambda g: type(g).__name__
+)
+def test_log_prob_is_the_normal_of_the_draws(guide: Guide) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    numbers, count = 0.5 * normal(2, guide.numbers(3)), torch.tensor([[4.0], [0.0]]).double()
+    anchor = Anchor(normal(2, 3), normal(2, 3).exp())
+    draws = guide.draw(numbers, count, anchor, normal(200_000, 2, 3))
+    mean, covariance = draws.mean(0), torch.stack([draws[:, i].T.cov() for i in range(2)])
+    expected = torch.distributions.MultivariateNormal(mean, covariance).log_prob(draws[:50])
+    assert torch.allclose(guide.log_prob(numbers, count, anchor, draws[:50]), expected, atol=0.05)
+    assert torch.allclose(covariance[1].diagonal().sqrt(), anchor.sd[1], rtol=0.02)
+
+
+@pytest.mark.parametrize("bound", [bm.ELBO(), bm.ImportanceWeighted(), bm.Predictive()])
+def test_every_bound_trains_the_network(bound: bm.ELBO) -> None:
+    support, query = logistic_regression.tasks(num_tasks=20, num_data=10).split(6)
+    adam = bm.Adam(lr=3e-3, steps=150, patience=0, compile=False)
+    post = bm.fit(
+        logistic_regression.model,
+        support,
+        query=query,
+        theta=bm.Point(adam=adam),
+        phi=bm.Amortised(bound=bound, draws=10),
+        progress=False,
+    )
+    assert post.losses[-30:].mean() < post.losses[:10].mean()
+
+
+def test_units_are_not_trained() -> None:
+    tasks = normal_means.tasks(num_tasks=6)
+    strategy = bm.Amortised()
+    adam = bm.Adam(steps=5, compile=False)
+    post = bm.fit(
+        normal_means.model, tasks, theta=bm.Point(adam=adam), phi=strategy, progress=False
+    )
+    before = strategy.start(post.density, tasks)
+    assert all(torch.equal(a, b) for a, b in zip(before[-5:], post.fit.state[-5:], strict=True))
+    assert not torch.equal(before[0], post.fit.state[0])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"encoder": "deep set"}, "encoder='deep set'"),
+        ({"guide": bm.FullRank()}, "guide=FullRank"),
+        ({"bound": bm.ELBO}, "give an object, as bm.ELBO"),
+    ],
+)
+def test_parts_that_are_no_parts_are_refused(wrong: dict[str, object], complaint: str) -> None:
+    with pytest.raises(TypeError, match=complaint):
+        bm.Amortised(**wrong)
