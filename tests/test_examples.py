@@ -13,6 +13,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 # What each example writes to --out. An example that is not here fails: add its files.
 FILES = {
     "eight_schools.py": {"eight_schools.png"},
+    "few_tasks.py": {"few_tasks.md"},
     "ladder.py": {"ladder.md"},
     "maml_sinusoids.py": {"maml_sinusoids.png"},
     "omniglot.py": {"omniglot_episode.png"},

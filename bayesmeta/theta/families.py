@@ -22,7 +22,7 @@ class Family(ABC):
 
     @abstractmethod
     def start(self, d_theta: int, tasks: int, d_phi: int) -> tuple[list[Tensor], list[Tensor]]:
-        """Parameters at which q is narrow and centred on zero."""
+        """Parameters at which q is narrow and centred on zero; the first is the mean of theta."""
 
     @abstractmethod
     def draw(

@@ -68,6 +68,8 @@ class Gaussian(Theta):
         free = d_free(density, phi)
         with at_dtype(tasks.dtype):
             shared, rows = self.family.start(density.d_theta, tasks.num_tasks, free)
+        # The mean of theta: for a network 0 is a saddle, from which no gradient leads away.
+        shared[0] = density.start(tasks)
         state = phi.start(density, tasks)
         n_shared = len(shared)
         start = Parameters([*shared, *state], rows)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 import bayesmeta as bm
 from bayesmeta.density import Density
-from bayesmeta.guides import Anchor, Guide
 from bayesmeta.models import linear_regression, logistic_regression, normal_means
 
 MU, TAU, SIGMA, MOST = 1.0, 2.0, 1.0, 20
@@ -128,24 +127,6 @@ def test_a_task_without_data_has_its_prior(strategy: bm.Amortised) -> None:
     error = (draws.mean() - post.theta["mu"][0, 0]) / normal_means.TAU
     assert abs(error) < 4 / 1000**0.5
     assert abs(draws.std() / normal_means.TAU - 1) < 0.1
-
-
-@pytest.mark.parametrize(
-    "guide", [bm.FullNormal(), bm.DiagonalNormal()], ids=lambda g: type(g).__name__
-)
-def test_log_prob_is_the_normal_of_the_draws(guide: Guide) -> None:
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    numbers, count = 0.5 * normal(2, guide.numbers(3)), torch.tensor([[4.0], [0.0]]).double()
-    anchor = Anchor(normal(2, 3), normal(2, 3).exp())
-    draws = guide.draw(numbers, count, anchor, normal(200_000, 2, 3))
-    mean, covariance = draws.mean(0), torch.stack([draws[:, i].T.cov() for i in range(2)])
-    expected = torch.distributions.MultivariateNormal(mean, covariance).log_prob(draws[:50])
-    assert torch.allclose(guide.log_prob(numbers, count, anchor, draws[:50]), expected, atol=0.05)
-    assert torch.allclose(covariance[1].diagonal().sqrt(), anchor.sd[1], rtol=0.02)
 
 
 @pytest.mark.parametrize("bound", [bm.ELBO(), bm.ImportanceWeighted(), bm.Predictive()])
