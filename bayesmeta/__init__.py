@@ -21,7 +21,7 @@ from bayesmeta.encoders import Attentive, DeepSet
 from bayesmeta.episodes import Classes
 from bayesmeta.fit import fit
 from bayesmeta.gauss_newton import GaussNewton
-from bayesmeta.guides import DiagonalNormal, FullNormal
+from bayesmeta.guides import Delta, DiagonalNormal, FullNormal
 from bayesmeta.phi import Amortised, Exact, GradientSteps, Joint, Laplace, Mode, ReptileSteps
 from bayesmeta.posterior import Posterior
 from bayesmeta.predict import Prediction
@@ -33,7 +33,9 @@ from bayesmeta.presets import (
     MAML,
     R2D2,
     ALPaCA,
+    ConditionalNeuralProcess,
     MetaSGD,
+    NeuralProcess,
     Pair,
     ProtoNet,
     Reptile,
@@ -60,7 +62,9 @@ __all__ = [
     "Attentive",
     "CheckpointError",
     "Classes",
+    "ConditionalNeuralProcess",
     "DeepSet",
+    "Delta",
     "DiagonalNormal",
     "Exact",
     "Fixed",
@@ -77,6 +81,7 @@ __all__ = [
     "MeanField",
     "MetaSGD",
     "Mode",
+    "NeuralProcess",
     "Pair",
     "Point",
     "Posterior",

@@ -116,6 +116,32 @@ class FullNormal(Guide):
         return torch.cholesky_solve(pull[..., None], root)[..., 0], root
 
 
+@dataclass(frozen=True)
+class Delta(Guide):
+    """A point: phi is a function of the dataset, as in conditional neural processes.
+
+    There is no density to weigh against the prior, so it goes with bm.Predictive().
+    """
+
+    def numbers(self, d_phi: int) -> int:
+        """phi itself."""
+        return d_phi
+
+    def draw(self, numbers: Tensor, count: Tensor, anchor: Anchor, noise: Tensor) -> Tensor:
+        """The same each time; the prior's mean for a task without data."""
+        return torch.where(count > 0, numbers, anchor.mean).expand(noise.shape)
+
+    def log_prob(self, numbers: Tensor, count: Tensor, anchor: Anchor, phi: Tensor) -> Tensor:
+        """Not defined.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(
+            "guide=bm.Delta() has no density, which this bound asks for; use bound=bm.Predictive()"
+        )
+
+
 def _bounded(x: Tensor, most: float) -> Tensor:
     """x where it is small, and never beyond most in size."""
     return most * torch.tanh(x / most)

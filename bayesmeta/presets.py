@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from bayesmeta.phi import Exact, GradientSteps, Laplace, Mode, Phi, ReptileSteps
+from bayesmeta.bounds import Predictive
+from bayesmeta.guides import Delta, DiagonalNormal
+from bayesmeta.phi import Amortised, Exact, GradientSteps, Laplace, Mode, Phi, ReptileSteps
 from bayesmeta.schedule import Adam
 from bayesmeta.theta import Point, Theta
 
@@ -84,6 +86,23 @@ def R2D2(*, draws: int = 1000, batch_size: int | None = None, adam: Adam = Adam(
     What makes it R2-D2 is the model, models.ridge, which says where it differs from the paper.
     """
     return _train(Exact(draws), batch_size, adam)
+
+
+def NeuralProcess(
+    *, particles: int = 8, draws: int = 50, batch_size: int | None = None, adam: Adam = Adam()
+) -> Pair:
+    """A latent of each function, amortised (Garnelo et al. 2018b), on models.neural_process.
+
+    Trained by the query's predictive likelihood (Foong et al. 2020), not by the paper's bound.
+    """
+    phi = Amortised(guide=DiagonalNormal(), bound=Predictive(particles), draws=draws)
+    return _train(phi, batch_size, adam)
+
+
+def ConditionalNeuralProcess(*, batch_size: int | None = None, adam: Adam = Adam()) -> Pair:
+    """phi is a function of the support (Garnelo et al. 2018a), on models.neural_process."""
+    phi = Amortised(guide=Delta(), bound=Predictive(1), draws=1)
+    return _train(phi, batch_size, adam)
 
 
 def _train(phi: Phi, batch_size: int | None, adam: Adam) -> Pair:

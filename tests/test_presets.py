@@ -21,6 +21,8 @@ PRESETS = {
     bm.LLAMA: bm.Laplace(),
     bm.ALPaCA: bm.Exact(),
     bm.R2D2: bm.Exact(),
+    bm.NeuralProcess: bm.Amortised(guide=bm.DiagonalNormal(), bound=bm.Predictive(8), draws=50),
+    bm.ConditionalNeuralProcess: bm.Amortised(guide=bm.Delta(), bound=bm.Predictive(1), draws=1),
 }
 
 

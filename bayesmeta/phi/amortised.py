@@ -11,10 +11,11 @@ from torch import Tensor
 
 from bayesmeta.bounds import ELBO, Bound, Predictive
 from bayesmeta.capture import capture, over_draws
+from bayesmeta.checks import StructureError
 from bayesmeta.curvature import log_density, parts_of
 from bayesmeta.density import Density
 from bayesmeta.encoders import DeepSet, Encoder
-from bayesmeta.guides import Anchor, FullNormal, Guide, TaskPosterior
+from bayesmeta.guides import Anchor, Delta, FullNormal, Guide, TaskPosterior
 from bayesmeta.nets import Net
 from bayesmeta.perceptron import perceptron
 from bayesmeta.phi.base import Phi
@@ -78,6 +79,18 @@ class Amortised(Phi):
                 f"Amortised got draws={self.draws}; at least one draw of phi is needed"
             )
 
+    def check(self, density: Density, tasks: Tasks) -> None:
+        """Refuse a bound that the guide cannot serve."""
+        if isinstance(self.guide, Delta) and self.chosen(tasks).sees_query:
+            raise StructureError(
+                "guide=bm.Delta() is a point and has no density to weigh against the prior; give a "
+                "query= and bound=bm.Predictive(), or a guide such as bm.FullNormal()"
+            )
+
+    def chosen(self, tasks: Tasks) -> Bound:
+        """The bound given, or the one that suits the tasks."""
+        return self.bound or (ELBO() if tasks.query is None else Predictive())
+
     @property
     def draws_at_point(self) -> int:
         """As many as `draws`: phi is a distribution, even at a single theta."""
@@ -120,7 +133,7 @@ class Amortised(Phi):
         noise: Sequence[Tensor] = (),
     ) -> Tensor:
         """What the bound makes of draws of q, (tasks,)."""
-        bound = self.bound or (ELBO() if tasks.query is None else Predictive())
+        bound = self.chosen(tasks)
         parts = parts_of(tasks, with_query=bound.sees_query)
         # Draws stand side by side as tasks of their own: one run of the model serves all.
         copies = torch.arange(tasks.num_tasks, device=tasks.device).repeat(bound.particles)

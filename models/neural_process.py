@@ -1,0 +1,86 @@
+"""neural_process: functions by a shared decoder of x and a latent vector of the function's own.
+
+    z_i ~ N(0, I),   y_ij ~ N(mean(x_ij, z_i; theta), sd(x_ij, z_i; theta)^2)
+
+With phi=bm.Amortised() an encoder infers z_i from the points seen: a neural process (Garnelo et al.
+2018). The data are functions drawn from a Gaussian process, whose exact predictive is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from bayesmeta.perceptron import perceptron
+from bayesmeta.tasks import Tasks
+
+LENGTH, NOISE, LEAST_SD = 0.4, 0.1, 0.01
+
+
+def neural_process(
+    inputs: int = 1, latent: int = 32, hidden: int = 64, seed: int = 0
+) -> Callable[[Tasks], None]:
+    """The model for x["x"] of shape (tasks, data, inputs) and y of shape (tasks, data)."""
+    decode = perceptron(inputs + latent, hidden, hidden, 2, seed=seed)
+
+    def model(tasks: Tasks) -> None:
+        theta = pyro.param("theta", lambda: decode.weights().to(tasks.dtype))
+        x = tasks.x["x"]
+        zero = torch.zeros(latent, dtype=tasks.dtype)
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            z = pyro.sample("z", dist.Normal(zero, 1.0).to_event(1))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                given = torch.cat([x, z.expand(*x.shape[:2], latent)], -1)
+                mean, spread = decode(theta, given).unbind(-1)
+                sd = LEAST_SD + softplus(spread)
+                pyro.sample("y", dist.Normal(mean, sd), obs=tasks.y)
+
+    return model
+
+
+model = neural_process()
+
+
+def covariance(x: Tensor, other: Tensor) -> Tensor:
+    """exp(-|x - x'|^2 / (2 LENGTH^2)) between x (tasks, n, 1) and other (tasks, m, 1)."""
+    return torch.exp(-0.5 * ((x - other.mT) / LENGTH).square())
+
+
+def tasks(num_tasks: int = 100, shots: int = 10, queries: int = 50, seed: int = 0) -> Tasks:
+    """Functions of unit variance at x uniform in -2..2, with noise; a support with its query.
+
+    Supports hold 3 to `shots` points, ragged where shots is more than 3.
+    """
+    rng = np.random.default_rng(seed)
+    count = shots + queries
+    x = torch.from_numpy(rng.uniform(-2.0, 2.0, (num_tasks, count, 1)))
+    root = torch.linalg.cholesky(covariance(x, x) + NOISE**2 * torch.eye(count))
+    y = (root @ torch.from_numpy(rng.standard_normal((num_tasks, count, 1))))[..., 0]
+    sizes = torch.from_numpy(rng.integers(min(3, shots), shots + 1, (num_tasks, 1)))
+    names = range(num_tasks)
+    x, y = x.float(), y.float()
+    support = Tasks.from_arrays(
+        y[:, :shots], {"x": x[:, :shots]}, torch.arange(shots) < sizes, names
+    )
+    return support.with_query(Tasks.from_arrays(y[:, shots:], {"x": x[:, shots:]}, names=names))
+
+
+def exact_log_score(support: Tasks) -> Tensor:
+    """log p(y | x, support) of each point of the query by the process itself, (tasks, data)."""
+    query = support.query
+    assert query is not None and query.y is not None and support.y is not None
+    x, y, mask = support.x["x"].double(), support.y.double(), support.mask
+    # A padded row is a point of its own with infinite noise: it tells nothing.
+    noise = torch.where(mask, NOISE**2, 1e12)
+    inner = covariance(x, x) + torch.diag_embed(noise)
+    cross = covariance(x, query.x["x"].double())
+    weights = torch.linalg.solve(inner, cross)
+    mean = (weights * y[..., None]).sum(1)
+    variance = 1.0 + NOISE**2 - (weights * cross).sum(1)
+    return dist.Normal(mean, variance.sqrt()).log_prob(query.y.double())
