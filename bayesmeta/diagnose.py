@@ -40,7 +40,8 @@ class Diagnosis:
         min_ess_bulk, min_ess_tail: at least 100 a chain (Vehtari et al. 2021); samplers.
         divergences: transitions that diverged, where the sampler tells.
         ebfmi: energy fraction of each chain, at least 0.3 (Betancourt 2016), where it tells.
-        pareto_k: by task, at most 0.7 (Yao et al. 2018; Vehtari et al. 2024); variational fits.
+        pareto_k: by task, at most 0.7 (Yao et al. 2018; Vehtari et al. 2024); for variational fits
+            and where phi is amortised.
     """
 
     ok: bool
@@ -61,8 +62,8 @@ def diagnose(posterior: Posterior) -> Diagnosis:
 
     A sampler is judged by R-hat and effective sample size over all entries of all sites, by
     divergences and by E-BFMI; a variational fit by the Pareto k of each task's importance weights
-    log p(phi_i, D_i | theta) - log q(phi_i | theta) and by its loss. Of a point estimate only the
-    loss can be checked.
+    log p(phi_i, D_i | theta) - log q(phi_i | theta) and by its loss. Of a point estimate the loss
+    is checked, and Pareto k where phi is amortised.
     """
     if posterior.is_point:
         return _point(posterior)
@@ -85,15 +86,14 @@ def _point(posterior: Posterior) -> Diagnosis:
         "This is a point estimate: it carries no uncertainty about theta; theta=bm.NUTS() or "
         "theta=bm.Gaussian() does."
     )
-    return Diagnosis(not falling, (what, *falling))
+    k = _k_by_task(posterior)
+    problems = [*_about_k(k, posterior.strategy.is_joint), *falling]
+    return Diagnosis(not problems, (what, *problems), pareto_k=k)
 
 
 def _variational(posterior: Posterior) -> Diagnosis:
-    weights, k = posterior.fit.log_weights, dict[str, float]()
-    if weights is not None:
-        found = pareto_k(weights.flatten(0, 1)).tolist()
-        k = dict(zip(posterior.tasks.names, found, strict=True))
-    problems = [*_about_k(k), *_still_falling(posterior.losses)]
+    k = _k_by_task(posterior)
+    problems = [*_about_k(k, posterior.strategy.is_joint), *_still_falling(posterior.losses)]
     fine = "No problem found: the loss has settled"
     fine += f", and Pareto k is at most {max(k.values()):.2f}." if k else "."
     fine += (
@@ -103,17 +103,32 @@ def _variational(posterior: Posterior) -> Diagnosis:
     return Diagnosis(not problems, tuple(problems) or (fine,), pareto_k=k)
 
 
-def _about_k(k: Mapping[str, float]) -> list[str]:
+def _k_by_task(posterior: Posterior) -> dict[str, float]:
+    """Pareto k of each task's importance weights, where there are any."""
+    weights = posterior.log_weights
+    if weights is None:
+        return {}
+    found = pareto_k(weights.flatten(0, 1)).tolist()
+    return dict(zip(posterior.tasks.names, found, strict=True))
+
+
+def _about_k(k: Mapping[str, float], is_joint: bool) -> list[str]:
     # "not <=" so that NaN counts as bad.
     bad = sorted((name for name in k if not k[name] <= _MAX_K), key=lambda name: -k[name])
     if not bad:
         return []
     named = ", ".join(f"{name} ({k[name]:.2f})" for name in bad[:_NAMED])
     more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    remedy = (
+        "train longer, take a richer family (bm.FullRank()), noncentre, or sample with "
+        "theta=bm.NUTS()"
+        if is_joint
+        else "train longer or on more tasks, take a wider encoder, or adapt these tasks with "
+        "phi=bm.Laplace()"
+    )
     return [
         f"Pareto k is above {_MAX_K} in {len(bad)} of {len(k)} tasks: {named}{more}. There q is "
-        "far from the posterior: train longer, take a richer family (bm.FullRank()), noncentre, or "
-        "sample with theta=bm.NUTS()."
+        f"far from the posterior: {remedy}."
     ]
 
 

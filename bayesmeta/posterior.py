@@ -135,6 +135,20 @@ class Posterior:
         """
         return {name: self._values[name] for name in self.structure.phi}
 
+    @cached_property
+    def log_weights(self) -> Tensor | None:
+        """log p(phi_i, D_i | theta) - log q(phi_i | theta) at each draw, (chain, draw, tasks).
+
+        None where phi was not drawn from a fitted q. `diagnose` judges each task by them.
+        """
+        if self.fit.log_weights is not None or self.strategy.is_joint:
+            return self.fit.log_weights
+        theta, phi = self.fit.theta, self.free_phi
+        flat = self.strategy.log_weights(
+            self.density, theta.flatten(0, 1), phi.flatten(0, 1), self.tasks, self.fit.state
+        )
+        return None if flat is None else flat.reshape(phi.shape[:3])
+
     def adapt(self, tasks: Tasks, *, phi: Phi | None = None, seed: int | None = None) -> Posterior:
         """The posterior of phi for tasks never seen: p(theta | D) p(phi_new | theta, D_new).
 

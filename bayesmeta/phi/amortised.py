@@ -208,6 +208,29 @@ class Amortised(Phi):
             found.append(phi)
         return torch.cat(found, dim=1)
 
+    def log_weights(
+        self,
+        density: Density,
+        theta: Tensor,
+        phi: Tensor,
+        tasks: Tasks,
+        state: Sequence[Tensor] = (),
+    ) -> Tensor | None:
+        """log p(phi_i, D_i | theta) - log q(phi_i | D_i, theta), (draws, tasks)."""
+        if isinstance(self.guide, Delta):
+            return None
+        given = replace(tasks, query=None)
+        shared = [*state, *given.tensors()]
+
+        def one(point: Tensor, at: Tensor, *rest: Tensor) -> tuple[Tensor]:
+            parts = [given.with_tensors(rest[len(state) :])]
+            q = self.posterior(density, point, parts, rest[: len(state)])
+            joint = log_density(density, point, at, parts, jacobian=True)
+            return (joint - q.log_prob(at[None])[0],)
+
+        graph = capture(one, [theta[0], phi[0], *shared])
+        return over_draws(graph, [theta, phi], shared)[0]
+
     def _at_draws(
         self,
         density: Density,

@@ -99,3 +99,25 @@ class Phi(ABC):
         Returns:
             unconstrained, of shape (draws, tasks, d_phi).
         """
+
+    def log_weights(
+        self,
+        density: Density,
+        theta: Tensor,
+        phi: Tensor,
+        tasks: Tasks,
+        state: Sequence[Tensor] = (),
+    ) -> Tensor | None:
+        """log p(phi_i, D_i | theta) - log q(phi_i | D_i, theta) at draws, by which q is judged.
+
+        Args:
+            density: the model's density.
+            theta: unconstrained draws (draws, d_theta).
+            phi: what `infer` gave for them, (draws, tasks, d_phi).
+            tasks: the support.
+            state: what was trained.
+
+        Returns:
+            (draws, tasks); None where the strategy has no density of its own to judge.
+        """
+        return None

@@ -144,6 +144,27 @@ def test_every_bound_trains_the_network(bound: bm.ELBO) -> None:
     assert post.losses[-30:].mean() < post.losses[:10].mean()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("theta", [bm.Point, bm.Gaussian])
+def test_each_task_is_judged_by_its_weights(theta: type[bm.Point]) -> None:
+    """k is low once q is the posterior, as for this model it can be, and not before."""
+    found = []
+    for steps in (1, 400):
+        adam = bm.Adam(lr=3e-3, steps=steps, patience=0, compile=False)
+        post = bm.fit(
+            normal_means.model,
+            normal_means.tasks(num_tasks=50),
+            theta=theta(adam=adam),
+            phi=bm.Amortised(),
+            progress=False,
+        )
+        new = post.adapt(normal_means.tasks(num_tasks=10, num_data=20, seed=1))
+        assert new.log_weights.shape == new.phi["phi"].shape
+        found.append(new.diagnose().pareto_k)
+    assert set(found[1]) == set(new.tasks.names)
+    assert max(found[1].values()) < 0.7 < max(found[0].values())
+
+
 def test_units_are_not_trained() -> None:
     tasks = normal_means.tasks(num_tasks=6)
     strategy = bm.Amortised()
