@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -64,3 +65,18 @@ def test_a_last_layer_learns_waves() -> None:
         adapted = post.adapt(new, phi=bm.Mode())
         errors.append(float((adapted.predict(unseen).mean - unseen.y).square().mean()))
     assert errors[1] < 0.5 * errors[0] and errors[1] < 0.3
+
+
+@pytest.mark.slow
+def test_five_points_tell_a_wave_without_noise() -> None:
+    """sin and cos span the waves, so that a last layer of few features can be all but exact."""
+    tasks = last_layer.tasks(20_000, 10).to(dtype=torch.float64)
+    new, unseen = last_layer.tasks(1000, 55, seed=1).to(dtype=torch.float64).split(5)
+    errors = []
+    for steps in (4000, 100):
+        adam = bm.Adam(lr=3e-3, steps=steps, decay=0.6, patience=0)
+        pair = bm.ALPaCA(draws=2, batch_size=50, adam=adam)
+        post = bm.fit(last_layer.model, tasks, progress=False, **pair)
+        found = post.adapt(new, phi=bm.Mode()).predict(unseen).mean
+        errors.append(float((found - unseen.y).square().mean()))
+    assert errors[0] < 1e-4 < 1e-2 < errors[1]
