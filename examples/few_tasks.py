@@ -11,7 +11,7 @@ the network each task has to learn again, and what is treated as a distribution:
     prototypes, R2-D2       the means of classes, or a ridge regression, are phi, on shared features
     ..., theta variational  the features themselves are uncertain: a normal posterior of each weight
 
-`python examples/few_tasks.py` takes about ten minutes on one core, and writes the table to
+`python examples/few_tasks.py` takes about a quarter of an hour on one core, and writes the table to
 out/few_tasks.md. Nothing is tuned on the test tasks, and none are held out to stop early.
 """
 
