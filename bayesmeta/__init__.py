@@ -20,9 +20,10 @@ from bayesmeta.curvature import Hessian
 from bayesmeta.encoders import Attentive, DeepSet
 from bayesmeta.episodes import Classes
 from bayesmeta.fit import fit
+from bayesmeta.gap import amortisation_gap
 from bayesmeta.gauss_newton import GaussNewton
 from bayesmeta.guides import Delta, DiagonalNormal, FullNormal
-from bayesmeta.phi import Amortised, Exact, GradientSteps, Joint, Laplace, Mode, ReptileSteps
+from bayesmeta.phi import HMC, Amortised, Exact, GradientSteps, Joint, Laplace, Mode, ReptileSteps
 from bayesmeta.posterior import Posterior
 from bayesmeta.predict import Prediction
 from bayesmeta.presets import (
@@ -33,6 +34,7 @@ from bayesmeta.presets import (
     MAML,
     R2D2,
     ALPaCA,
+    AttentiveNeuralProcess,
     ConditionalNeuralProcess,
     MetaSGD,
     NeuralProcess,
@@ -41,7 +43,10 @@ from bayesmeta.presets import (
     Reptile,
 )
 from bayesmeta.prior import prior
+from bayesmeta.refine import Refine
 from bayesmeta.schedule import Adam
+from bayesmeta.set_transformer import SetTransformer
+from bayesmeta.spline_flow import SplineFlow
 from bayesmeta.structure import Structure, structure
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta import NUTS, Fixed, FullRank, Gaussian, LowRank, MeanField, Point
@@ -51,6 +56,7 @@ __all__ = [
     "ANIL",
     "ELBO",
     "FOMAML",
+    "HMC",
     "IMAML",
     "LLAMA",
     "MAML",
@@ -60,6 +66,7 @@ __all__ = [
     "Adam",
     "Amortised",
     "Attentive",
+    "AttentiveNeuralProcess",
     "CheckpointError",
     "Classes",
     "ConditionalNeuralProcess",
@@ -88,13 +95,17 @@ __all__ = [
     "Prediction",
     "Predictive",
     "ProtoNet",
+    "Refine",
     "Reptile",
     "ReptileSteps",
+    "SetTransformer",
+    "SplineFlow",
     "Structure",
     "StructureError",
     "Tasks",
     "TasksError",
     "TrainingError",
+    "amortisation_gap",
     "fit",
     "prior",
     "structure",

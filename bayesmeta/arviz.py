@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import itertools
 import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
 from torch import Tensor
 
 from bayesmeta.checks import TASKS
+from bayesmeta.importance import classic
 from bayesmeta.posterior import Posterior
 from bayesmeta.prior import prior
 from bayesmeta.structure import Node, Role
@@ -38,7 +36,7 @@ def to_arviz(posterior: Posterior) -> arviz.InferenceData | xr.DataTree:
     The groups are those of `groups`.
     """
     found = groups(posterior)
-    return to_datatree(found) if _classic() is None else to_inference_data(found)
+    return to_datatree(found) if classic() is None else to_inference_data(found)
 
 
 def to_inference_data(groups: dict[str, xr.Dataset]) -> arviz.InferenceData:
@@ -47,10 +45,10 @@ def to_inference_data(groups: dict[str, xr.Dataset]) -> arviz.InferenceData:
     Raises:
         ImportError: where no ArviZ before 1.0 is installed.
     """
-    classic = _classic()
-    if classic is None:
+    az = classic()
+    if az is None:
         raise ImportError("InferenceData needs ArviZ before 1.0 (arviz==0.23.*); use to_datatree")
-    return classic.InferenceData(**groups)
+    return az.InferenceData(**groups)
 
 
 def to_datatree(groups: dict[str, xr.Dataset]) -> xr.DataTree:
@@ -101,13 +99,13 @@ def summary(posterior: Posterior, kind: str = "all") -> pd.DataFrame:
     if dataset.sizes["chain"] * dataset.sizes["draw"] == 1:
         labels, draws = flattened(dataset)
         return pd.DataFrame({"mean": draws[0, 0]}, index=labels)
-    classic = _classic()
-    if classic is None:
+    az = classic()
+    if az is None:
         import arviz_stats
 
         return arviz_stats.summary(to_datatree({"posterior": dataset}), kind=kind)
     with _quiet():
-        return classic.summary(classic.InferenceData(posterior=dataset), kind=kind)
+        return az.summary(az.InferenceData(posterior=dataset), kind=kind)
 
 
 def flattened(dataset: xr.Dataset) -> tuple[list[str], np.ndarray]:
@@ -132,46 +130,11 @@ def ess(draws: np.ndarray, method: str) -> np.ndarray:
     return _engine().ess(_columns(draws), method=method)["q"].values
 
 
-def pareto_k(log_weights: Tensor) -> Tensor:
-    """The Pareto shape of each task's importance weights (Vehtari et al. 2024).
-
-    Args:
-        log_weights: log target density minus log proposal density at each draw, (draws, tasks).
-
-    Returns:
-        k of each task, (tasks,).
-    """
-    by_task = np.ascontiguousarray(log_weights.double().numpy().T)
-    classic = _classic()
-    if classic is None:
-        from arviz_stats.base import array_stats
-
-        # It takes log likelihoods to leave out, the negative of log weights.
-        k = array_stats.psislw(-by_task)[1]
-    else:
-        k = classic.psislw(by_task)[1]
-    return torch.from_numpy(np.atleast_1d(np.asarray(k)))
-
-
-def _classic() -> Any:
-    """ArviZ before 1.0, or None where it is 1.x or absent."""
-    try:
-        if int(version("arviz").split(".")[0]) >= 1:
-            return None
-    except PackageNotFoundError:
-        return None
-    with warnings.catch_warnings():
-        # ArviZ 0.23 announces 1.0 at import.
-        warnings.filterwarnings("ignore", r"\s*ArviZ is undergoing a major refactor", FutureWarning)
-        import arviz
-    return arviz
-
-
 def _engine() -> Any:
     """The module with `rhat` and `ess`; both generations call them alike."""
-    classic = _classic()
-    if classic is not None:
-        return classic
+    az = classic()
+    if az is not None:
+        return az
     import arviz_stats
 
     return arviz_stats

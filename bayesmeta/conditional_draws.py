@@ -8,13 +8,16 @@ from torch import Tensor
 from bayesmeta.ascent import find_mode
 from bayesmeta.conditional import Conditional
 
-_HMC_STEPS = 20
-_LEAPFROGS = 4
-_STEP_SIZE = 0.3
-
 
 def draw_phi(
-    conditional: Conditional, theta: Tensor, generator: torch.Generator
+    conditional: Conditional,
+    theta: Tensor,
+    generator: torch.Generator,
+    *,
+    transitions: int,
+    leapfrogs: int,
+    step_size: float,
+    is_point: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """One draw of phi for each draw of theta, from p(phi | theta, D).
 
@@ -26,8 +29,10 @@ def draw_phi(
     Returns:
         phi (draws, tasks, d_phi), and each task's mean acceptance rate (tasks,).
     """
-    mode = find_mode(conditional, theta)
+    # A point estimate is repeated for each draw of phi, but has a single mode.
+    mode = find_mode(conditional, theta[:1] if is_point else theta)
     root = mode.precision.root()
+    shape = (len(theta), *mode.phi.shape[1:])
 
     def place(z: Tensor) -> Tensor:
         return mode.phi + root.times(z)
@@ -37,23 +42,23 @@ def draw_phi(
         return value, root.transposed_times(gradient)
 
     def noise() -> Tensor:
-        return torch.randn(mode.phi.shape, dtype=theta.dtype, generator=generator)
+        return torch.randn(shape, dtype=theta.dtype, generator=generator)
 
-    z, accepted = noise(), torch.zeros(mode.phi.shape[:2], dtype=theta.dtype)
+    z, accepted = noise(), torch.zeros(shape[:2], dtype=theta.dtype)
     value, gradient = slope(z)
-    for _ in range(_HMC_STEPS):
+    for _ in range(transitions):
         start = noise()
         momentum, position, new, force = start, z, value, gradient
-        for _ in range(_LEAPFROGS):
-            momentum = momentum + 0.5 * _STEP_SIZE * force
-            position = position + _STEP_SIZE * momentum
+        for _ in range(leapfrogs):
+            momentum = momentum + 0.5 * step_size * force
+            position = position + step_size * momentum
             new, force = slope(position)
-            momentum = momentum + 0.5 * _STEP_SIZE * force
+            momentum = momentum + 0.5 * step_size * force
         gain = new - value + 0.5 * (start.square().sum(-1) - momentum.square().sum(-1))
         rate = torch.nan_to_num(gain, nan=-torch.inf).clamp(max=0).exp()
         take = torch.rand(rate.shape, dtype=rate.dtype, generator=generator) < rate
         z = torch.where(take[..., None], position, z)
         value = torch.where(take, new, value)
         gradient = torch.where(take[..., None], force, gradient)
-        accepted += rate / _HMC_STEPS
+        accepted += rate / transitions
     return place(z), accepted.mean(0)

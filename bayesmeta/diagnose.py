@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from bayesmeta.arviz import ess, flattened, pareto_k, rhat, values
+from bayesmeta.arviz import ess, flattened, rhat, values
+from bayesmeta.importance import pareto_k
 from bayesmeta.location_scale import is_location_scale
 from bayesmeta.posterior import Posterior
 

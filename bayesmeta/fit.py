@@ -58,6 +58,7 @@ def fit(
     """
     theta, phi = theta if theta is not None else NUTS(), phi if phi is not None else Joint()
     _check_strategies(theta, phi)
+    _check_evidence(theta, phi)
     found = structure(model, tasks)
     names = f"theta=bm.{type(theta).__name__}(), phi=bm.{type(phi).__name__}()"
     found.check_treatable(names, needs_phi=not phi.is_joint)
@@ -138,6 +139,16 @@ def _check_training(
             f"of the tasks and the validation tasks only {with_query} have a query, so that they "
             "would be scored differently; give both or neither: "
             "validation=support.with_query(query)"
+        )
+
+
+def _check_evidence(theta: Theta, phi: Phi) -> None:
+    if theta.infers and not (phi.has_evidence or phi.is_joint):
+        raise ValueError(
+            f"phi=bm.{type(phi).__name__}() draws phi given theta and has no log evidence by which "
+            f"theta=bm.{type(theta).__name__}() could infer theta; fit with another strategy and "
+            f"give this one to adapt, post.adapt(tasks, phi=bm.{type(phi).__name__}()), or take "
+            "theta=bm.Fixed({...}); bm.Joint() samples theta and phi together"
         )
 
 

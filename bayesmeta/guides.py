@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -26,20 +27,34 @@ class Anchor(NamedTuple):
 class Guide(ABC):
     """The family of q(phi_i | D_i, theta). Frozen; what it reads off the encoding is given.
 
-    Everywhere `numbers` (tasks, numbers) are the network's, about standard at its start, `count`
-    (tasks, 1) are the datapoints of each task, and `anchor` is the prior given theta.
+    Everywhere `weights` are as `start` lays them out, `numbers` (tasks, numbers) are the network's,
+    about standard at its start, `count` (tasks, 1) are the datapoints of each task, and `anchor` is
+    the prior given theta.
     """
+
+    def start(self, d_phi: int) -> list[Tensor]:
+        """Weights that all tasks share, at their start; most guides have none."""
+        return []
 
     @abstractmethod
     def numbers(self, d_phi: int) -> int:
         """How many numbers a task it takes."""
 
     @abstractmethod
-    def draw(self, numbers: Tensor, count: Tensor, anchor: Anchor, noise: Tensor) -> Tensor:
+    def draw(
+        self,
+        weights: Sequence[Tensor],
+        numbers: Tensor,
+        count: Tensor,
+        anchor: Anchor,
+        noise: Tensor,
+    ) -> Tensor:
         """phi (draws, tasks, d_phi) out of standard normal noise of that shape."""
 
     @abstractmethod
-    def log_prob(self, numbers: Tensor, count: Tensor, anchor: Anchor, phi: Tensor) -> Tensor:
+    def log_prob(
+        self, weights: Sequence[Tensor], numbers: Tensor, count: Tensor, anchor: Anchor, phi: Tensor
+    ) -> Tensor:
         """log q(phi_i | D_i, theta) of phi (draws, tasks, d_phi), (draws, tasks)."""
 
 
@@ -57,12 +72,21 @@ class DiagonalNormal(Guide):
         """A location and a log precision each."""
         return 2 * d_phi
 
-    def draw(self, numbers: Tensor, count: Tensor, anchor: Anchor, noise: Tensor) -> Tensor:
+    def draw(
+        self,
+        weights: Sequence[Tensor],
+        numbers: Tensor,
+        count: Tensor,
+        anchor: Anchor,
+        noise: Tensor,
+    ) -> Tensor:
         """mean + sd * noise."""
         mean, sd = self._moments(numbers, count, anchor)
         return mean + sd * noise
 
-    def log_prob(self, numbers: Tensor, count: Tensor, anchor: Anchor, phi: Tensor) -> Tensor:
+    def log_prob(
+        self, weights: Sequence[Tensor], numbers: Tensor, count: Tensor, anchor: Anchor, phi: Tensor
+    ) -> Tensor:
         """A sum of normal log densities."""
         mean, sd = self._moments(numbers, count, anchor)
         each = -0.5 * ((phi - mean) / sd).square() - sd.log() - _HALF_LOG_2_PI
@@ -89,18 +113,32 @@ class FullNormal(Guide):
         """A location and a triangular matrix."""
         return d_phi + d_phi * (d_phi + 1) // 2
 
-    def draw(self, numbers: Tensor, count: Tensor, anchor: Anchor, noise: Tensor) -> Tensor:
+    def draw(
+        self,
+        weights: Sequence[Tensor],
+        numbers: Tensor,
+        count: Tensor,
+        anchor: Anchor,
+        noise: Tensor,
+    ) -> Tensor:
         """mean + C^{-T} noise, where A = C C'."""
         mean, root = self._moments(numbers, count, anchor)
         step = torch.linalg.solve_triangular(root.mT, noise[..., None], upper=True)
         return mean + step[..., 0]
 
-    def log_prob(self, numbers: Tensor, count: Tensor, anchor: Anchor, phi: Tensor) -> Tensor:
+    def log_prob(
+        self, weights: Sequence[Tensor], numbers: Tensor, count: Tensor, anchor: Anchor, phi: Tensor
+    ) -> Tensor:
         """log det C - |C' (phi - mean)|^2 / 2, and the constant."""
-        mean, root = self._moments(numbers, count, anchor)
-        noise = (root.mT @ (phi - mean)[..., None])[..., 0]
+        noise = self.whiten(numbers, count, anchor, phi)
+        _, root = self._moments(numbers, count, anchor)
         log_det = root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return log_det - (0.5 * noise.square() + _HALF_LOG_2_PI).sum(-1)
+
+    def whiten(self, numbers: Tensor, count: Tensor, anchor: Anchor, phi: Tensor) -> Tensor:
+        """The noise that `draw` makes phi of, (draws, tasks, d_phi)."""
+        mean, root = self._moments(numbers, count, anchor)
+        return (root.mT @ (phi - mean)[..., None])[..., 0]
 
     def _moments(self, numbers: Tensor, count: Tensor, anchor: Anchor) -> tuple[Tensor, Tensor]:
         """The mean (tasks, d_phi), and C (tasks, d_phi, d_phi)."""
@@ -127,11 +165,20 @@ class Delta(Guide):
         """phi itself."""
         return d_phi
 
-    def draw(self, numbers: Tensor, count: Tensor, anchor: Anchor, noise: Tensor) -> Tensor:
+    def draw(
+        self,
+        weights: Sequence[Tensor],
+        numbers: Tensor,
+        count: Tensor,
+        anchor: Anchor,
+        noise: Tensor,
+    ) -> Tensor:
         """The same each time; the prior's mean for a task without data."""
         return torch.where(count > 0, numbers, anchor.mean).expand(noise.shape)
 
-    def log_prob(self, numbers: Tensor, count: Tensor, anchor: Anchor, phi: Tensor) -> Tensor:
+    def log_prob(
+        self, weights: Sequence[Tensor], numbers: Tensor, count: Tensor, anchor: Anchor, phi: Tensor
+    ) -> Tensor:
         """Not defined.
 
         Raises:
@@ -153,11 +200,12 @@ class TaskPosterior:
 
     Attributes:
         guide: the family of z.
-        numbers, count, anchor: what it is given, for z.
+        weights, numbers, count, anchor: what it is given, for z.
         centre, width: the units, (d_phi,).
     """
 
     guide: Guide
+    weights: Sequence[Tensor]
     numbers: Tensor
     count: Tensor
     anchor: Anchor
@@ -166,16 +214,17 @@ class TaskPosterior:
 
     def draw(self, noise: Tensor) -> Tensor:
         """phi (draws, tasks, d_phi) out of standard normal noise of that shape."""
-        z = self.guide.draw(self.numbers, self.count, self.anchor, noise)
+        z = self.guide.draw(self.weights, self.numbers, self.count, self.anchor, noise)
         return self.centre + self.width * z
 
     def log_prob(self, phi: Tensor) -> Tensor:
         """log q of phi (draws, tasks, d_phi), (draws, tasks)."""
         z = (phi - self.centre) / self.width
-        log_q = self.guide.log_prob(self.numbers, self.count, self.anchor, z)
+        log_q = self.guide.log_prob(self.weights, self.numbers, self.count, self.anchor, z)
         return log_q - self.width.log().sum()
 
     def held(self) -> TaskPosterior:
         """The same, its parameters held where they are."""
         anchor = Anchor(self.anchor.mean.detach(), self.anchor.sd.detach())
-        return replace(self, numbers=self.numbers.detach(), anchor=anchor)
+        weights = [w.detach() for w in self.weights]
+        return replace(self, weights=weights, numbers=self.numbers.detach(), anchor=anchor)

@@ -25,6 +25,7 @@ from bayesmeta.predict import (
     random_at_draws,
 )
 from bayesmeta.problem import isolated
+from bayesmeta.refine import Refine, check_refinable, refined
 from bayesmeta.structure import Structure, run_checked
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta.base import Fit, infer_phi, repeated, seeds
@@ -149,7 +150,14 @@ class Posterior:
         )
         return None if flat is None else flat.reshape(phi.shape[:3])
 
-    def adapt(self, tasks: Tasks, *, phi: Phi | None = None, seed: int | None = None) -> Posterior:
+    def adapt(
+        self,
+        tasks: Tasks,
+        *,
+        phi: Phi | None = None,
+        refine: Refine | None = None,
+        seed: int | None = None,
+    ) -> Posterior:
         """The posterior of phi for tasks never seen: p(theta | D) p(phi_new | theta, D_new).
 
         Theta is what it was: it does not learn from the new tasks. A task without datapoints gets
@@ -158,11 +166,14 @@ class Posterior:
         Args:
             tasks: the new tasks with their support.
             phi: another phi strategy than the fit's.
+            refine: where phi is amortised, how to improve on one pass of the network; the
+                posterior's notes say for how many tasks that did not suffice.
             seed: the source of randomness; None derives it from the fit's.
 
         Raises:
             StructureError: where the model does not fit the new tasks.
-            TypeError: where tasks are no Tasks, or phi is no strategy.
+            TypeError: where tasks are no Tasks, phi is no strategy, or refine is given to one that
+                has no network.
         """
         if not isinstance(tasks, Tasks) or not isinstance(phi, Phi | None):
             raise TypeError(
@@ -178,6 +189,8 @@ class Posterior:
         with isolated(seed=0):
             run_checked(self.density.model, tasks.sample())
         strategy = phi if phi is not None else self.strategy
+        if refine is not None:
+            check_refinable(refine, strategy)
         seed = self._seeds[0] if seed is None else seed
         state = self.fit.state if strategy == self.strategy else ()
         if len(state) != len(strategy.start(self._centred, tasks)):
@@ -187,26 +200,29 @@ class Posterior:
             )
         strategy.check(self._centred, tasks.sample())
         theta = repeated(self.fit.theta, strategy) if self.is_point else self.fit.theta
-        found = infer_phi(
-            self._centred,
-            strategy,
-            theta,
-            tasks,
-            seed,
-            is_point=self.is_point,
-            state=state,
-        )
         fit = replace(
             self.fit,
             density=self._centred,
             tasks=tasks,
             theta=theta,
-            phi=found,
+            phi=None,
             state=tuple(state),
             log_weights=None,
             notes=(),
         )
-        return Posterior(fit, strategy, self.is_point, seed)
+        if refine is None:
+            found = infer_phi(
+                self._centred,
+                strategy,
+                theta,
+                tasks,
+                seed,
+                is_point=self.is_point,
+                state=state,
+            )
+            return Posterior(replace(fit, phi=found), strategy, self.is_point, seed)
+        done = refined(refine, strategy, fit, seed, is_point=self.is_point)
+        return Posterior(done, strategy, self.is_point, seed)
 
     @property
     def _seeds(self) -> list[int]:

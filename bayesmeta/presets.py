@@ -8,6 +8,7 @@ from bayesmeta.bounds import Predictive
 from bayesmeta.guides import Delta, DiagonalNormal
 from bayesmeta.phi import Amortised, Exact, GradientSteps, Laplace, Mode, Phi, ReptileSteps
 from bayesmeta.schedule import Adam
+from bayesmeta.set_transformer import SetTransformer
 from bayesmeta.theta import Point, Theta
 
 
@@ -102,6 +103,18 @@ def NeuralProcess(
 def ConditionalNeuralProcess(*, batch_size: int | None = None, adam: Adam = Adam()) -> Pair:
     """phi is a function of the support (Garnelo et al. 2018a), on models.neural_process."""
     phi = Amortised(guide=Delta(), bound=Predictive(1), draws=1)
+    return _train(phi, batch_size, adam)
+
+
+def AttentiveNeuralProcess(
+    slots: int = 16, slot: int = 16, *, batch_size: int | None = None, adam: Adam = Adam()
+) -> Pair:
+    """Datapoints that attend to each other (Kim et al. 2019), read into slots (Feng et al. 2023).
+
+    On models.attentive_process, with as many slots and numbers in each.
+    """
+    encoder = SetTransformer(slots * slot, slots=slots)
+    phi = Amortised(encoder, Delta(), Predictive(1), draws=1, layers=0)
     return _train(phi, batch_size, adam)
 
 

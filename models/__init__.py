@@ -13,15 +13,20 @@
 - `omniglot`: no model, but the characters that these four are tried on.
 - `sinusoid`: sine waves, a small network a task: the regression of MAML's paper.
 - `last_layer`: the same waves by a Bayesian last layer on shared features, as in ALPaCA.
+- `neural_process`: functions by a shared decoder and a latent vector each, drawn from a Gaussian
+  process whose exact predictive is known.
+- `attentive_process`: the same functions by a decoder that attends to slots.
 """
 
 from . import (
     anil,
+    attentive_process,
     eight_schools,
     few_shot_classifier,
     last_layer,
     linear_regression,
     logistic_regression,
+    neural_process,
     normal_means,
     omniglot,
     prototypes,
@@ -33,11 +38,13 @@ from . import (
 
 __all__ = [
     "anil",
+    "attentive_process",
     "eight_schools",
     "few_shot_classifier",
     "last_layer",
     "linear_regression",
     "logistic_regression",
+    "neural_process",
     "normal_means",
     "omniglot",
     "prototypes",

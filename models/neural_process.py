@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from bayesmeta.nets import Net
 from bayesmeta.perceptron import perceptron
 from bayesmeta.tasks import Tasks
 
@@ -27,7 +28,11 @@ def neural_process(
     inputs: int = 1, latent: int = 32, hidden: int = 64, seed: int = 0
 ) -> Callable[[Tasks], None]:
     """The model for x["x"] of shape (tasks, data, inputs) and y of shape (tasks, data)."""
-    decode = perceptron(inputs + latent, hidden, hidden, 2, seed=seed)
+    return functions(perceptron(inputs + latent, hidden, hidden, 2, seed=seed), latent)
+
+
+def functions(decode: Net, latent: int) -> Callable[[Tasks], None]:
+    """The model by a network of (x, z), with `latent` numbers z, that gives a mean and a spread."""
 
     def model(tasks: Tasks) -> None:
         theta = pyro.param("theta", lambda: decode.weights().to(tasks.dtype))

@@ -86,11 +86,11 @@ def generation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     name: str = request.param
     monkeypatch.setattr(conversion, "_PRIOR_DRAWS", 10)
     if name == "arviz":
-        if conversion._classic() is None:
+        if conversion.classic() is None:
             pytest.skip("no ArviZ before 1.0 is installed")
     else:
         pytest.importorskip(name)
-        monkeypatch.setattr(conversion, "_classic", lambda: None)
+        monkeypatch.setattr(conversion, "classic", lambda: None)
     return name
 
 
@@ -168,7 +168,7 @@ def test_a_parameter_has_no_prior_to_draw_from() -> None:
 
 
 def test_arviz_0_works_on_inference_data(groups: dict[str, xr.Dataset], tmp_path: Path) -> None:
-    az = conversion._classic()
+    az = conversion.classic()
     if az is None:
         pytest.skip("no ArviZ before 1.0 is installed")
     import matplotlib.pyplot as plt
@@ -232,18 +232,9 @@ def test_summary_of_one_chain_and_of_a_point_is_silent(
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("shape", [0.2, 0.5, 0.9])
-def test_pareto_k_finds_the_shape_of_a_pareto(shape: float, generation: str) -> None:
-    # exp(k E) with E exponential is Pareto with shape k.
-    exponential = np.random.default_rng(0).exponential(size=(10_000, 2))
-    found = conversion.pareto_k(torch.from_numpy(shape * exponential))
-    assert found.shape == (2,)
-    assert torch.allclose(found, torch.tensor(shape, dtype=torch.float64), atol=0.15)
-
-
 def test_inference_data_without_arviz_0_is_refused(
     groups: dict[str, xr.Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversion, "_classic", lambda: None)
+    monkeypatch.setattr(conversion, "classic", lambda: None)
     with pytest.raises(ImportError, match="to_datatree"):
         conversion.to_inference_data(groups)

@@ -18,6 +18,7 @@ F64 = torch.float64
 # Few binary outcomes under a wide prior: a skewed conditional.
 TASKS = bm.Tasks.from_list([[1.0, 1.0], [0.0, 1.0, 1.0], []]).to(dtype=F64)
 MU, SD = 0.4, 2.5
+HOW = {"transitions": 20, "leapfrogs": 4, "step_size": 0.3}
 
 
 def model(tasks):
@@ -58,7 +59,7 @@ def test_mode_is_the_grids(conditional, exact):
 
 def test_draws_have_the_moments_of_quadrature_and_laplace_has_not(conditional, exact):
     theta = torch.full((8000, 1), MU, dtype=F64)
-    phi, acceptance = draw_phi(conditional, theta, torch.Generator().manual_seed(0))
+    phi, acceptance = draw_phi(conditional, theta, torch.Generator().manual_seed(0), **HOW)
     mean, sd = phi[..., 0].mean(0), phi[..., 0].std(0)
     error = (mean - exact[0]).abs() / (exact[1] / 8000**0.5)
     assert error.max() < 4
@@ -90,7 +91,7 @@ def test_a_prior_without_a_mean_starts_from_its_median(family):
     density = Density(heavy, bm.structure(heavy, tasks), tasks)
     found = Conditional(density, tasks, jacobian=True, curvature=Hessian())
     theta = torch.zeros(500, 1, dtype=F64)
-    phi, _ = draw_phi(found, theta, torch.Generator().manual_seed(0))
+    phi, _ = draw_phi(found, theta, torch.Generator().manual_seed(0), **HOW)
     values = density.constrain(theta[0], phi.mean(0), tasks)["phi"]
     assert torch.allclose(values, torch.full((2,), 1.5, dtype=F64), atol=0.02)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
+import torch
 
 import bayesmeta as bm
 from tests.contract import check_pair
@@ -24,12 +27,29 @@ PHIS = [
     bm.ReptileSteps(steps=2, lr=0.1),
     bm.Laplace(draws=20),
     bm.Amortised(bm.DeepSet(8, width=8), draws=20),
+]
+# Parts of an amortised posterior have tests of their own; a pair each shows that they fit in.
+PARTS = [
     bm.Amortised(bm.Attentive(8, width=8, heads=2), bm.DiagonalNormal(), draws=20),
+    bm.Amortised(bm.SetTransformer(8, slots=2, width=8, blocks=1), bm.FullNormal(), draws=20),
+    bm.Amortised(bm.DeepSet(8, width=8), bm.SplineFlow(width=8), draws=20),
+]
+KNOWN = bm.Fixed({"mu": torch.tensor(1.0)})
+PAIRS = [
+    *itertools.product(THETAS, PHIS),
+    *itertools.product([bm.Point(adam=SHORT), bm.Gaussian(adam=SHORT, draws=50)], PARTS),
+    *((KNOWN, phi) for phi in (*PHIS[1:6], bm.HMC(draws=20))),
 ]
 
 
-@pytest.mark.parametrize("theta", THETAS, ids=lambda t: type(t).__name__)
-@pytest.mark.parametrize("phi", PHIS, ids=lambda p: type(p).__name__)
+def name(part: object) -> str:
+    """Of a strategy, with what it is made of."""
+    if isinstance(part, bm.Amortised):
+        return f"{type(part).__name__}-{type(part.encoder).__name__}-{type(part.guide).__name__}"
+    return type(part).__name__
+
+
+@pytest.mark.parametrize(("theta", "phi"), PAIRS, ids=name)
 def test_pair_keeps_the_contract(theta, phi):
     if isinstance(theta, bm.NUTS) and isinstance(phi, bm.Amortised):
         with pytest.raises(ValueError, match="has a part to train"):

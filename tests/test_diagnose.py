@@ -12,6 +12,7 @@ from torch import Tensor
 
 import bayesmeta as bm
 from bayesmeta import arviz as conversion
+from bayesmeta import importance
 from bayesmeta.capture import capture, over_draws
 from bayesmeta.diagnose import Diagnosis
 from bayesmeta.models import eight_schools, normal_means
@@ -26,11 +27,12 @@ def generation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     """Each generation of ArviZ in turn, as if it alone were installed."""
     name: str = request.param
     if name == "arviz":
-        if conversion._classic() is None:
+        if conversion.classic() is None:
             pytest.skip("no ArviZ before 1.0 is installed")
     else:
         pytest.importorskip(name)
-        monkeypatch.setattr(conversion, "_classic", lambda: None)
+        for module in (conversion, importance):
+            monkeypatch.setattr(module, "classic", lambda: None)
     return name
 
 

@@ -8,7 +8,11 @@ import torch
 import bayesmeta as bm
 from bayesmeta.encoders import Encoder
 
-ENCODERS = [bm.DeepSet(12, width=8), bm.Attentive(12, width=8, heads=3)]
+ENCODERS = [
+    bm.DeepSet(12, width=8),
+    bm.Attentive(12, width=8, heads=3),
+    bm.SetTransformer(12, slots=3, width=8, heads=2),
+]
 MASK = torch.tensor([[True] * 4, [True, True, False, False], [False] * 4])
 ROWS = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 every_encoder = pytest.mark.parametrize("encoder", ENCODERS, ids=lambda e: type(e).__name__)
@@ -45,3 +49,5 @@ def test_gradients_are_finite_with_an_empty_task(encoder: Encoder) -> None:
 def test_features_must_divide_among_heads() -> None:
     with pytest.raises(ValueError, match="features=10 and heads=4"):
         bm.Attentive(10, heads=4)
+    with pytest.raises(ValueError, match="features must be a multiple of slots"):
+        bm.SetTransformer(10, slots=4)

@@ -121,6 +121,7 @@ def test_of_a_network_is_the_expected_outer_product_of_scores(net_density: Densi
     assert not torch.allclose(hessian.precision.matrix, matrix, atol=0.1)
 
 
+@pytest.mark.slow
 def test_mode_of_a_network_and_its_gradient(net_density: Density) -> None:
     """The search by Gauss-Newton ends where Newton's does; the gradient is the implicit one."""
     theta = net_density.start(NET_TASKS).requires_grad_()

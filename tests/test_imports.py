@@ -21,8 +21,17 @@ ORDER = (
     *("conditional", "ascent", "conditional_draws", "conjugate_gradients", "implicit"),
     *("schedule", "optimiser", "chunking", "stepper", "training"),
     *("convolution", "normalisation", "nets"),
-    *("perceptron", "encoders", "guides", "bounds", "readings"),
-    *("phi", "theta", "predict", "posterior", "prior", "arviz", "diagnose"),
+    *(
+        "perceptron",
+        "encoders",
+        "set_transformer",
+        "guides",
+        "spline_flow",
+        "bounds",
+        "readings",
+        "importance",
+    ),
+    *("phi", "theta", "predict", "refine", "posterior", "gap", "prior", "arviz", "diagnose"),
     *("fit", "presets", "models"),
 )
 # Methods of Posterior that only forward to a function of a Posterior, imported when called.

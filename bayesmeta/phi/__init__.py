@@ -4,9 +4,20 @@ from bayesmeta.phi.amortised import Amortised
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.exact import Exact
 from bayesmeta.phi.gradient_steps import GradientSteps
+from bayesmeta.phi.hmc import HMC
 from bayesmeta.phi.joint import Joint
 from bayesmeta.phi.laplace import Laplace
 from bayesmeta.phi.mode import Mode
 from bayesmeta.phi.reptile_steps import ReptileSteps
 
-__all__ = ["Amortised", "Exact", "GradientSteps", "Joint", "Laplace", "Mode", "Phi", "ReptileSteps"]
+__all__ = [
+    "HMC",
+    "Amortised",
+    "Exact",
+    "GradientSteps",
+    "Joint",
+    "Laplace",
+    "Mode",
+    "Phi",
+    "ReptileSteps",
+]

@@ -52,7 +52,8 @@ class Amortised(Phi):
         guide: the family of q.
         bound: what is maximised; None is ELBO() for tasks without a query, Predictive() for others.
         draws: draws of phi at a point estimate of theta; else there is one for each draw of theta.
-        width: hidden units of the head, which has two layers of them.
+        width: hidden units of the head.
+        layers: hidden layers of the head; 0 makes it linear, for an encoder that did the work.
         sees_theta: whether the head reads theta; None: where theta has at most 32 numbers. The
             guide's prior is given theta in any case.
     """
@@ -62,6 +63,7 @@ class Amortised(Phi):
     bound: Bound | None = None
     draws: int = 1000
     width: int = 64
+    layers: int = 2
     sees_theta: bool | None = None
 
     def __post_init__(self) -> None:
@@ -74,9 +76,10 @@ class Amortised(Phi):
                 raise TypeError(
                     f"Amortised got {name}={getattr(self, name)!r}; give an object, as {example}"
                 )
-        if self.draws < 1:
+        if self.draws < 1 or self.width < 1 or self.layers < 0:
             raise ValueError(
-                f"Amortised got draws={self.draws}; at least one draw of phi is needed"
+                f"Amortised got draws={self.draws}, width={self.width}, layers={self.layers}; "
+                "draws and width must be at least 1, and layers at least 0"
             )
 
     def check(self, density: Density, tasks: Tasks) -> None:
@@ -113,7 +116,7 @@ class Amortised(Phi):
             width=width.mean(0),
             theta=theta,
         )
-        weights = [*self.encoder.start(len(row_mean)), *state]
+        weights = [*self.encoder.start(len(row_mean)), *self.guide.start(density.d_phi), *state]
         return [x.to(dtype).clone() for x in weights]
 
     def noise(
@@ -152,7 +155,11 @@ class Amortised(Phi):
         return bound(q, q.draw(noise[0]), joint, score)
 
     def posterior(
-        self, density: Density, theta: Tensor, parts: Sequence[Tasks], state: Sequence[Tensor]
+        self,
+        density: Density,
+        theta: Tensor,
+        parts: Sequence[Tasks],
+        state: Sequence[Tensor],
     ) -> TaskPosterior:
         """q given the data of all parts together.
 
@@ -164,17 +171,18 @@ class Amortised(Phi):
         """
         units = _State(*state[-len(_State._fields) :])
         weights = state[: -len(_State._fields)]
+        cut = len(weights) - len(self.guide.start(density.d_phi))
         rows = torch.cat([rows_of(part) for part in parts], 1)
         rows = (rows - units.row_mean.detach()) / units.row_sd.detach()
         mask = torch.cat([part.mask for part in parts], 1)
         count = mask.sum(1, keepdim=True).to(rows.dtype)
-        read = [self.encoder(weights, rows, mask), count.log1p()]
+        read = [self.encoder(weights[:cut], rows, mask), count.log1p()]
         if self._sees(density):
             read.append((theta - units.theta.detach()).expand(len(rows), -1))
         numbers = self._head(density)(units.head, torch.cat(read, -1)[:, None])[:, 0]
         anchor = self._anchor(density, theta, parts[0], units)
         centre, width = units.centre.detach(), units.width.detach()
-        return TaskPosterior(self.guide, numbers, count, anchor, centre, width)
+        return TaskPosterior(self.guide, weights[cut:], numbers, count, anchor, centre, width)
 
     def _anchor(self, density: Density, theta: Tensor, tasks: Tasks, units: _State) -> Anchor:
         """The prior given theta in the guide's units; learned where phi is not real."""
@@ -254,4 +262,4 @@ class Amortised(Phi):
     def _head(self, density: Density) -> Net:
         inputs = self.encoder.features + 1 + (density.d_theta if self._sees(density) else 0)
         outputs = self.guide.numbers(density.d_phi)
-        return perceptron(inputs, self.width, self.width, outputs, last_gain=0.1)
+        return perceptron(inputs, *[self.width] * self.layers, outputs, last_gain=0.1)

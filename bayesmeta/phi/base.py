@@ -21,9 +21,12 @@ class Phi(ABC):
     Attributes:
         is_joint: whether phi is left to the theta strategy, which then treats theta and phi as one
             vector; `log_evidence` is not called.
+        has_evidence: whether it estimates log p(D_i | theta), by which theta is inferred; without
+            it infers phi where theta is known.
     """
 
     is_joint: ClassVar[bool] = False
+    has_evidence: ClassVar[bool] = True
 
     @property
     def draws_at_point(self) -> int:
@@ -53,7 +56,6 @@ class Phi(ABC):
         """
         return []
 
-    @abstractmethod
     def log_evidence(
         self,
         density: Density,
@@ -73,7 +75,11 @@ class Phi(ABC):
 
         Returns:
             one value a task, shape (tasks,).
+
+        Raises:
+            TypeError: where the strategy has no evidence.
         """
+        raise TypeError(f"{type(self).__name__} has no log evidence of its own")
 
     @abstractmethod
     def infer(

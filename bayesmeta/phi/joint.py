@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,13 +11,11 @@ from torch import Tensor
 
 from bayesmeta.ascent import find_mode
 from bayesmeta.conditional import Conditional
-from bayesmeta.conditional_draws import draw_phi
 from bayesmeta.density import Density
 from bayesmeta.gauss_newton import choose
 from bayesmeta.phi.base import Phi
+from bayesmeta.phi.hmc import HMC
 from bayesmeta.tasks import Tasks
-
-_LOW_ACCEPTANCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -31,21 +28,7 @@ class Joint(Phi):
     """
 
     is_joint: ClassVar[bool] = True
-
-    def log_evidence(
-        self,
-        density: Density,
-        theta: Tensor,
-        tasks: Tasks,
-        state: Sequence[Tensor] = (),
-        noise: Sequence[Tensor] = (),
-    ) -> Tensor:
-        """Not defined: Joint does not integrate phi out.
-
-        Raises:
-            TypeError: always.
-        """
-        raise TypeError("Joint leaves phi to the theta strategy and has no log evidence of its own")
+    has_evidence: ClassVar[bool] = False
 
     def infer(
         self,
@@ -60,17 +43,8 @@ class Joint(Phi):
         """phi given each draw of theta: drawn, or its maximum after a point estimate."""
         if density.d_phi == 0:
             return theta.new_empty(len(theta), tasks.num_tasks, 0)
+        if not is_point:
+            return HMC().infer(density, theta, tasks, generator, is_point=False)
         curvature = choose(None, density, tasks)
-        conditional = Conditional(density, tasks, jacobian=not is_point, curvature=curvature)
-        if is_point:
-            return find_mode(conditional, theta).phi
-        phi, acceptance = draw_phi(conditional, theta, generator)
-        worst = int(acceptance.argmin())
-        if acceptance[worst] < _LOW_ACCEPTANCE:
-            warnings.warn(
-                f"adapting to task '{tasks.names[worst]}' accepted {acceptance[worst]:.0%} of its "
-                "steps, so its draws of phi may stay near the Laplace approximation; fit it "
-                "together with the other tasks to check",
-                stacklevel=2,
-            )
-        return phi
+        conditional = Conditional(density, tasks, jacobian=False, curvature=curvature)
+        return find_mode(conditional, theta).phi

@@ -57,9 +57,11 @@ class Theta(ABC):
     Attributes:
         is_point: whether the result is a point estimate: one chain of one draw.
         trains: whether it trains step by step, so that there are parameters to validate and store.
+        infers: whether theta is inferred, and not given.
     """
 
     is_point: ClassVar[bool] = False
+    infers: ClassVar[bool] = True
     trains: ClassVar[bool] = False
 
     @abstractmethod

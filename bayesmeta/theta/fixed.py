@@ -34,6 +34,7 @@ class Fixed(Theta):
     values: Mapping[str, Tensor]
 
     is_point: ClassVar[bool] = True
+    infers: ClassVar[bool] = False
 
     def fit(self, density: Density, tasks: Tasks, phi: Phi, run: Run) -> Fit:
         """Theta as it was given, as one chain: of one draw, or of more where phi has more."""

@@ -54,6 +54,7 @@ def test_the_evidence_of_the_ridge_head_is_the_multivariate_normal() -> None:
         torch.testing.assert_close(found[i], expected, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_last_layer_learns_waves() -> None:
     tasks, query = last_layer.tasks(500, 20).to(dtype=torch.float64).split(10)
     new, unseen = last_layer.tasks(50, 30, seed=1).to(dtype=torch.float64).split(10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 import bayesmeta as bm
@@ -43,6 +44,7 @@ def test_one_step_on_the_log_likelihood_is_the_papers_step() -> None:
         assert torch.allclose(post.phi["phi"][0, 0, i].reshape(-1), step, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_training_improves_what_five_steps_reach_on_new_tasks() -> None:
     support, query = sinusoid.tasks(200, 20).split(10)
     new, unseen = sinusoid.tasks(100, 20, seed=1).split(10)

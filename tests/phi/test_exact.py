@@ -120,6 +120,7 @@ def test_draws_of_phi_are_the_posterior(theta: dict[str, Tensor]) -> None:
         assert (torch.cov(draws[:, i].T) - covariance).abs().max() < 0.02 * covariance.max()
 
 
+@pytest.mark.slow
 def test_agrees_with_the_whole_posterior() -> None:
     """On normal means, whose theta and phi are jointly Gaussian, NUTS over mu alone is exact."""
     tasks = normal_means.tasks(num_tasks=6, num_data=4, seed=2)

@@ -97,6 +97,7 @@ def test_nuts_agrees_with_the_closed_form(tasks):
     assert (sd / exact.sd - 1).abs().max() < 0.1
 
 
+@pytest.mark.slow
 def test_nuts_check_catches_a_wrong_prior(tasks):
     exact = normal_means.exact(tasks)
     post = bm.fit(wrong_model, tasks, theta=NUTS, progress=False)
@@ -105,6 +106,7 @@ def test_nuts_check_catches_a_wrong_prior(tasks):
     assert error.max() > 4.5 or (sd / exact.sd - 1).abs().max() > 0.1
 
 
+@pytest.mark.slow
 def test_adapting_to_the_fitted_tasks_gives_their_posterior_back(tasks):
     """p(phi_i | D) = E[p(phi_i | theta, D_i)]: theta has already seen D_i."""
     exact = normal_means.exact(tasks)

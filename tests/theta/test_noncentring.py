@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyro
 import pyro.distributions as dist
+import pytest
 import torch
 
 import bayesmeta as bm
@@ -16,6 +17,7 @@ from bayesmeta.theta.noncentring import noncentre
 TAU_SD = 3.219958415
 
 
+@pytest.mark.slow
 def test_gaussian_noncentres_eight_schools_and_is_less_too_sure_for_it() -> None:
     schools = eight_schools.tasks()
     shares = []

@@ -42,6 +42,7 @@ def test_without_a_compiler_it_works_and_says_so(monkeypatch: pytest.MonkeyPatch
     assert torch.equal(found.theta["mu"], _fit(False).theta["mu"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(why_unavailable() is not None, reason="no C++ compiler is here")
 def test_correlated_effects_compile() -> None:
     """An LKJ prior indexes by a mask, and a multivariate normal calls LAPACK: both must compile."""

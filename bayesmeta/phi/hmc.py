@@ -1,0 +1,95 @@
+"""HMC: phi drawn from p(phi | theta, D_i) itself, for a theta that is known or was inferred."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bayesmeta.conditional import Conditional
+from bayesmeta.conditional_draws import draw_phi
+from bayesmeta.density import Density
+from bayesmeta.gauss_newton import choose
+from bayesmeta.phi.base import Phi
+from bayesmeta.tasks import Tasks
+
+_LOW_ACCEPTANCE = 0.5
+
+
+@dataclass(frozen=True)
+class HMC(Phi):
+    """Hamiltonian Monte Carlo of each task's phi (Duane et al. 1987; Neal 2011).
+
+    A chain for each draw starts at the Laplace approximation, in whose coordinates it moves, so
+    that few transitions are needed; all tasks and draws move together. It infers phi where theta is
+    known, by `posterior.adapt(tasks, phi=bm.HMC())` after any fit, or with theta=bm.Fixed({...}).
+    It has no estimate of log p(D_i | theta), so that theta is not inferred by it.
+
+    Attributes:
+        draws: draws of phi at a point estimate of theta; else there is one for each draw of theta.
+        transitions: of each chain, whose last state is the draw.
+        leapfrogs: steps of a transition.
+        step_size: of a leapfrog, in posterior standard deviations.
+    """
+
+    draws: int = 1000
+    transitions: int = 20
+    leapfrogs: int = 4
+    step_size: float = 0.3
+
+    has_evidence: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if min(self.draws, self.transitions, self.leapfrogs) < 1 or self.step_size <= 0:
+            raise ValueError(
+                f"{self!r}: draws, transitions and leapfrogs must be at least 1, and step_size "
+                "above 0"
+            )
+
+    @property
+    def draws_at_point(self) -> int:
+        """As many as `draws`: phi is a distribution, even at a single theta."""
+        return self.draws
+
+    def check(self, density: Density, tasks: Tasks) -> None:
+        """Refuse a network whose curvature is not known."""
+        choose(None, density, tasks).check(density, tasks)
+
+    def infer(
+        self,
+        density: Density,
+        theta: Tensor,
+        tasks: Tasks,
+        generator: torch.Generator,
+        *,
+        is_point: bool,
+        state: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """The last state of a chain for each draw of theta."""
+        if density.d_phi == 0:
+            return theta.new_empty(len(theta), tasks.num_tasks, 0)
+        curvature = choose(None, density, tasks)
+        conditional = Conditional(density, tasks, jacobian=True, curvature=curvature)
+        phi, acceptance = draw_phi(
+            conditional,
+            theta,
+            generator,
+            transitions=self.transitions,
+            leapfrogs=self.leapfrogs,
+            step_size=self.step_size,
+            is_point=is_point,
+        )
+        worst = int(acceptance.argmin())
+        if acceptance[worst] < _LOW_ACCEPTANCE:
+            warnings.warn(
+                f"adapting to task '{tasks.names[worst]}' accepted {acceptance[worst]:.0%} of its "
+                "steps, so its draws of phi may stay near the Laplace approximation; take "
+                f"phi=bm.HMC(step_size={self.step_size / 3:.2g}, leapfrogs={3 * self.leapfrogs}), "
+                "or fit it together with the other tasks to check",
+                stacklevel=2,
+            )
+        return phi

@@ -1,0 +1,70 @@
+"""HMC: phi at a known theta against quadrature, where it is not Gaussian."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import bayesmeta as bm
+from bayesmeta.models import normal_means
+
+TASKS = bm.Tasks.from_list([[1.0, 1.0, 1.0, 1.0], [0.0, 1.0, 1.0], []]).to(dtype=torch.float64)
+SD = 2.5
+
+
+def model(tasks: bm.Tasks) -> None:
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        phi = pyro.sample("phi", dist.Normal(mu, SD))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.Bernoulli(logits=phi), obs=tasks.y)
+
+
+def moments() -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and sd of phi at mu = 0.4 on a grid, (tasks,)."""
+    grid = torch.linspace(-20, 25, 20_001, dtype=torch.float64)[:, None]
+    ones = torch.where(TASKS.mask, TASKS.y, 0.0).sum(1)
+    log_p = ones * grid - TASKS.sizes * torch.nn.functional.softplus(grid)
+    weights = (log_p - 0.5 * ((grid - 0.4) / SD) ** 2).softmax(0)
+    mean = (weights * grid).sum(0)
+    return mean, (weights * (grid - mean) ** 2).sum(0).sqrt()
+
+
+@pytest.mark.parametrize("phi", [bm.HMC(draws=4000), bm.Laplace(draws=4000)])
+def test_draws_have_the_moments_of_the_posterior(phi: bm.HMC) -> None:
+    theta = bm.Fixed({"mu": torch.tensor(0.4)})
+    draws = bm.fit(model, TASKS, theta=theta, phi=phi, progress=False).phi["phi"][0]
+    mean, sd = moments()
+    error = ((draws.mean(0) - mean) / sd).abs().max()
+    spread = (draws.std(0) / sd - 1).abs().max()
+    if isinstance(phi, bm.HMC):
+        assert error < 0.07 and spread < 0.07
+    else:  # Negative control: the mode's Gaussian has another mean.
+        assert error > 0.1
+
+
+def test_it_infers_no_theta() -> None:
+    with pytest.raises(ValueError, match=r"no log evidence by which theta=bm\.Point"):
+        bm.fit(model, TASKS, theta=bm.Point(), phi=bm.HMC())
+
+
+def test_it_adapts_after_a_point_estimate() -> None:
+    adam = bm.Adam(lr=0.1, steps=100, compile=False)
+    tasks = normal_means.tasks()
+    post = bm.fit(
+        normal_means.model, tasks, theta=bm.Point(adam=adam), phi=bm.Exact(), progress=False
+    )
+    draws = post.adapt(tasks, phi=bm.HMC(4000)).phi["phi"][0]
+    precision = normal_means.TAU**-2 + tasks.sizes * normal_means.SIGMA**-2
+    total = torch.where(tasks.mask, tasks.y, 0.0).sum(1)
+    mean = (post.theta["mu"][0, 0] * normal_means.TAU**-2 + total) / precision
+    assert ((draws.mean(0) - mean) * precision.sqrt()).abs().max() < 4 / 4000**0.5
+    assert (draws.std(0) * precision.sqrt() - 1).abs().max() < 4 / 8000**0.5
+
+
+@pytest.mark.parametrize("wrong", [{"draws": 0}, {"leapfrogs": 0}, {"step_size": 0.0}])
+def test_settings_are_checked(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be at least 1"):
+        bm.HMC(**wrong)
