@@ -104,7 +104,7 @@ def summary(posterior: Posterior, kind: str = "all") -> pd.DataFrame:
         import arviz_stats
 
         return arviz_stats.summary(to_datatree({"posterior": dataset}), kind=kind)
-    with _quiet():
+    with _quiet(az):
         return az.summary(az.InferenceData(posterior=dataset), kind=kind)
 
 
@@ -141,14 +141,17 @@ def _engine() -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    # ArviZ 0.23 logs that one chain has no R-hat, through a logger that has no public name.
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))
+def _quiet(az: Any) -> Iterator[None]:
+    # ArviZ 0.23 logs that one chain has no R-hat. Its logger stands outside of logging's tree, where
+    # logging.disable does not reach it once it has logged anything.
+    def refuse(record: logging.LogRecord) -> bool:
+        return False
+
+    az._log.addFilter(refuse)
     try:
         yield
     finally:
-        logging.disable(before)
+        az._log.removeFilter(refuse)
 
 
 def _columns(draws: np.ndarray) -> xr.Dataset:
