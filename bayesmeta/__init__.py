@@ -23,7 +23,18 @@ from bayesmeta.fit import fit
 from bayesmeta.gap import amortisation_gap
 from bayesmeta.gauss_newton import GaussNewton
 from bayesmeta.guides import Delta, DiagonalNormal, FullNormal
-from bayesmeta.phi import HMC, Amortised, Exact, GradientSteps, Joint, Laplace, Mode, ReptileSteps
+from bayesmeta.phi import (
+    HMC,
+    Amortised,
+    Exact,
+    GradientSteps,
+    Joint,
+    Laplace,
+    Mode,
+    ReptileSteps,
+    SteinParticles,
+    VariationalSteps,
+)
 from bayesmeta.posterior import Posterior
 from bayesmeta.predict import Prediction
 from bayesmeta.presets import (
@@ -100,11 +111,13 @@ __all__ = [
     "ReptileSteps",
     "SetTransformer",
     "SplineFlow",
+    "SteinParticles",
     "Structure",
     "StructureError",
     "Tasks",
     "TasksError",
     "TrainingError",
+    "VariationalSteps",
     "amortisation_gap",
     "fit",
     "prior",

@@ -142,8 +142,8 @@ def _engine() -> Any:
 
 @contextmanager
 def _quiet(az: Any) -> Iterator[None]:
-    # ArviZ 0.23 logs that one chain has no R-hat. Its logger stands outside of logging's tree, where
-    # logging.disable does not reach it once it has logged anything.
+    # ArviZ 0.23 logs that one chain has no R-hat. Its logger stands outside of logging's tree,
+    # where logging.disable does not reach it once it has logged anything.
     def refuse(record: logging.LogRecord) -> bool:
         return False
 

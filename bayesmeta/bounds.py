@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from bayesmeta.guides import TaskPosterior
-
-OfDraws = Callable[[Tensor], Tensor]
+from bayesmeta.particles import OfDraws, log_mean
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,7 @@ class ImportanceWeighted(Bound):
 
     def __call__(self, q: TaskPosterior, phi: Tensor, joint: OfDraws, score: OfDraws) -> Tensor:
         """The log of the mean over draws."""
-        return torch.logsumexp(joint(phi) - q.log_prob(phi), 0) - math.log(len(phi))
+        return log_mean(joint(phi) - q.log_prob(phi))
 
 
 @dataclass(frozen=True)
@@ -85,4 +81,4 @@ class Predictive(Bound):
 
     def __call__(self, q: TaskPosterior, phi: Tensor, joint: OfDraws, score: OfDraws) -> Tensor:
         """The log of the mean over draws."""
-        return torch.logsumexp(score(phi), 0) - math.log(len(phi))
+        return log_mean(score(phi))

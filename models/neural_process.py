@@ -57,6 +57,12 @@ def covariance(x: Tensor, other: Tensor) -> Tensor:
     return torch.exp(-0.5 * ((x - other.mT) / LENGTH).square())
 
 
+def _draw(x: Tensor, noise: Tensor) -> Tensor:
+    """y (tasks, data) of the process, with its observation noise."""
+    k = covariance(x, x) + NOISE**2 * torch.eye(x.shape[1], dtype=x.dtype)
+    return (torch.linalg.cholesky(k) @ noise)[..., 0]
+
+
 def tasks(num_tasks: int = 100, shots: int = 10, queries: int = 50, seed: int = 0) -> Tasks:
     """Functions of unit variance at x uniform in -2..2, with noise; a support with its query.
 
@@ -65,8 +71,8 @@ def tasks(num_tasks: int = 100, shots: int = 10, queries: int = 50, seed: int = 
     rng = np.random.default_rng(seed)
     count = shots + queries
     x = torch.from_numpy(rng.uniform(-2.0, 2.0, (num_tasks, count, 1)))
-    root = torch.linalg.cholesky(covariance(x, x) + NOISE**2 * torch.eye(count))
-    y = (root @ torch.from_numpy(rng.standard_normal((num_tasks, count, 1))))[..., 0]
+    noise = torch.from_numpy(rng.standard_normal((num_tasks, count, 1)))
+    y = torch.cat([_draw(*part) for part in zip(x.split(256), noise.split(256), strict=True)])
     sizes = torch.from_numpy(rng.integers(min(3, shots), shots + 1, (num_tasks, 1)))
     names = range(num_tasks)
     x, y = x.float(), y.float()

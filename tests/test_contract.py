@@ -34,11 +34,14 @@ PARTS = [
     bm.Amortised(bm.SetTransformer(8, slots=2, width=8, blocks=1), bm.FullNormal(), draws=20),
     bm.Amortised(bm.DeepSet(8, width=8), bm.SplineFlow(width=8), draws=20),
 ]
+# What of theta they are fitted with makes no difference to them.
+BY_STEPS = [bm.VariationalSteps(steps=2, draws=20), bm.SteinParticles(steps=2, particles=4)]
 KNOWN = bm.Fixed({"mu": torch.tensor(1.0)})
 PAIRS = [
     *itertools.product(THETAS, PHIS),
     *itertools.product([bm.Point(adam=SHORT), bm.Gaussian(adam=SHORT, draws=50)], PARTS),
-    *((KNOWN, phi) for phi in (*PHIS[1:6], bm.HMC(draws=20))),
+    *itertools.product([THETAS[1], THETAS[5]], BY_STEPS),
+    *((KNOWN, phi) for phi in (*PHIS[1:6], *BY_STEPS, bm.HMC(draws=20))),
 ]
 
 

@@ -21,16 +21,8 @@ ORDER = (
     *("conditional", "ascent", "conditional_draws", "conjugate_gradients", "implicit"),
     *("schedule", "optimiser", "chunking", "stepper", "training"),
     *("convolution", "normalisation", "nets"),
-    *(
-        "perceptron",
-        "encoders",
-        "set_transformer",
-        "guides",
-        "spline_flow",
-        "bounds",
-        "readings",
-        "importance",
-    ),
+    *("perceptron", "encoders", "set_transformer", "guides", "spline_flow"),
+    *("particles", "bounds", "readings", "importance"),
     *("phi", "theta", "predict", "refine", "posterior", "gap", "prior", "arviz", "diagnose"),
     *("fit", "presets", "models"),
 )

@@ -9,6 +9,8 @@ from bayesmeta.phi.joint import Joint
 from bayesmeta.phi.laplace import Laplace
 from bayesmeta.phi.mode import Mode
 from bayesmeta.phi.reptile_steps import ReptileSteps
+from bayesmeta.phi.stein import SteinParticles
+from bayesmeta.phi.variational_steps import VariationalSteps
 
 __all__ = [
     "HMC",
@@ -20,4 +22,6 @@ __all__ = [
     "Mode",
     "Phi",
     "ReptileSteps",
+    "SteinParticles",
+    "VariationalSteps",
 ]

@@ -17,6 +17,7 @@ from bayesmeta.density import Density
 from bayesmeta.encoders import DeepSet, Encoder
 from bayesmeta.guides import Anchor, Delta, FullNormal, Guide, TaskPosterior
 from bayesmeta.nets import Net
+from bayesmeta.particles import joint_of, score_of
 from bayesmeta.perceptron import perceptron
 from bayesmeta.phi.base import Phi
 from bayesmeta.readings import moments, rows_of
@@ -138,19 +139,7 @@ class Amortised(Phi):
         """What the bound makes of draws of q, (tasks,)."""
         bound = self.chosen(tasks)
         parts = parts_of(tasks, with_query=bound.sees_query)
-        # Draws stand side by side as tasks of their own: one run of the model serves all.
-        copies = torch.arange(tasks.num_tasks, device=tasks.device).repeat(bound.particles)
-
-        def joint(phi: Tensor) -> Tensor:
-            many = [part.select(copies) for part in parts]
-            value = log_density(density, theta, phi.flatten(0, 1), many, jacobian=True)
-            return value.unflatten(0, phi.shape[:2])
-
-        def score(phi: Tensor) -> Tensor:
-            query = tasks if tasks.query is None else tasks.query
-            value = density.score(theta, phi.flatten(0, 1), query.select(copies))
-            return value.unflatten(0, phi.shape[:2])
-
+        joint, score = joint_of(density, theta, parts), score_of(density, theta, tasks)
         q = self.posterior(density, theta, parts, state)
         return bound(q, q.draw(noise[0]), joint, score)
 
