@@ -21,7 +21,7 @@ from bayesmeta.nets import Net
 from bayesmeta.perceptron import perceptron
 from bayesmeta.tasks import Tasks
 
-LENGTH, NOISE, LEAST_SD = 0.4, 0.1, 0.01
+LENGTH, NOISE, LEAST_SD = 0.4, 0.1, 0.001
 
 
 def neural_process(
