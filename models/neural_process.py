@@ -82,16 +82,22 @@ def tasks(num_tasks: int = 100, shots: int = 10, queries: int = 50, seed: int = 
     return support.with_query(Tasks.from_arrays(y[:, shots:], {"x": x[:, shots:]}, names=names))
 
 
+def exact_predictive(support: Tasks, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and sd of y at x (tasks, data, 1) by the process itself, (tasks, data)."""
+    assert support.y is not None
+    seen = support.x["x"].double()
+    # A padded row is a point of its own with infinite noise: it tells nothing.
+    noise = torch.where(support.mask, NOISE**2, 1e12)
+    inner = covariance(seen, seen) + torch.diag_embed(noise)
+    cross = covariance(seen, x.double())
+    weights = torch.linalg.solve(inner, cross)
+    variance = 1.0 + NOISE**2 - (weights * cross).sum(1)
+    return (weights * support.y.double()[..., None]).sum(1), variance.sqrt()
+
+
 def exact_log_score(support: Tasks) -> Tensor:
     """log p(y | x, support) of each point of the query by the process itself, (tasks, data)."""
     query = support.query
-    assert query is not None and query.y is not None and support.y is not None
-    x, y, mask = support.x["x"].double(), support.y.double(), support.mask
-    # A padded row is a point of its own with infinite noise: it tells nothing.
-    noise = torch.where(mask, NOISE**2, 1e12)
-    inner = covariance(x, x) + torch.diag_embed(noise)
-    cross = covariance(x, query.x["x"].double())
-    weights = torch.linalg.solve(inner, cross)
-    mean = (weights * y[..., None]).sum(1)
-    variance = 1.0 + NOISE**2 - (weights * cross).sum(1)
-    return dist.Normal(mean, variance.sqrt()).log_prob(query.y.double())
+    assert query is not None and query.y is not None
+    mean, sd = exact_predictive(support, query.x["x"])
+    return dist.Normal(mean, sd).log_prob(query.y.double())

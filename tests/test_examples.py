@@ -12,10 +12,12 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 # What each example writes to --out. An example that is not here fails: add its files.
 FILES = {
+    "amortised_radon.py": {"amortised_radon.png"},
     "eight_schools.py": {"eight_schools.png"},
     "few_tasks.py": {"few_tasks.md"},
     "ladder.py": {"ladder.md"},
     "maml_sinusoids.py": {"maml_sinusoids.png"},
+    "neural_processes.py": {"neural_processes.png"},
     "omniglot.py": {"omniglot_episode.png"},
     "radon.py": {
         "radon.nc",
