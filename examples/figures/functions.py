@@ -41,7 +41,7 @@ def draw_functions(models: Mapping[str, bm.Posterior], path: Path, seed: int = 5
         axes[0, column].set_title(f"{count} points")
         for row, (name, post) in enumerate(models.items()):
             axis = axes[row, column]
-            found = post.adapt(some).predict(inputs, repeats=1 if name == "latent" else 200)
+            found = post.adapt(some).predict(inputs, repeats=40 if name == "latent" else 2000)
             band = [found.quantile(q)[0] for q in (0.05, 0.95)]
             _draw_process(axis, some, grid)
             axis.fill_between(grid, *band, color=NETWORK, alpha=0.22, lw=0, label="90% of y")
