@@ -113,7 +113,8 @@ def fit(
 
 
 def _fingerprint(tasks: Tasks) -> str:
-    return digest(tasks.sample().tensors(), f"{tasks.num_tasks} tasks")
+    given = tasks.sample() if tasks.are_episodes else tasks
+    return digest(given.tensors(), f"{tasks.num_tasks} tasks")
 
 
 def _check_training(

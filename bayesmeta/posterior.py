@@ -26,7 +26,7 @@ from bayesmeta.predict import (
 )
 from bayesmeta.problem import isolated
 from bayesmeta.refine import Refine, check_refinable, refined
-from bayesmeta.structure import Structure, run_checked
+from bayesmeta.structure import Structure, check_all, run_checked
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta.base import Fit, infer_phi, repeated, seeds
 
@@ -188,6 +188,7 @@ class Posterior:
         tasks = tasks.to(dtype=self.tasks.dtype)
         with isolated(seed=0):
             run_checked(self.density.model, tasks.sample())
+        check_all(self.density.model, tasks)
         strategy = phi if phi is not None else self.strategy
         if refine is not None:
             check_refinable(refine, strategy)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import enum
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import torch
 
 from bayesmeta.checks import (
     DATA,
@@ -24,6 +26,7 @@ from bayesmeta.problem import Choice, Model, Plate, Site, SiteNameError, isolate
 from bayesmeta.tasks import Tasks
 
 _TASKS_TO_COMPARE = 256
+_TASKS_AT_ONCE = 1000
 
 
 class Role(enum.Enum):
@@ -160,17 +163,45 @@ def structure(model: Model, tasks: Tasks) -> Structure:
             "the tasks have no y, so no site is observed; give outcomes to fit, and keep "
             "tasks without y for predict"
         )
-    tasks = tasks.sample()
+    some = tasks.sample()
     with isolated(seed=0):
-        sites = run_checked(model, tasks)
-        parents = _find_parents(model, tasks, sites)
+        sites = run_checked(model, some)
+        parents = _find_parents(model, some, sites)
         check_levels(sites, parents.sites)
+    check_all(model, tasks)
+    count = some.num_tasks if tasks.are_episodes else tasks.num_tasks
     return Structure(
         {
-            name: _node(site, parents.sites[name], parents.inputs[name])
+            name: _resized(_node(site, parents.sites[name], parents.inputs[name]), count)
             for name, site in sites.items()
         }
     )
+
+
+def check_all(model: Model, tasks: Tasks) -> None:
+    """Run the model on what `tasks.sample()` leaves out, part by part: is every outcome possible?
+
+    Raises:
+        StructureError: where the model does not fit the tasks.
+    """
+    if tasks.are_episodes or tasks.sample() is tasks:
+        return
+    with isolated(seed=0):
+        for part in torch.arange(tasks.num_tasks).split(_TASKS_AT_ONCE):
+            run_checked(model, tasks.select(part), provenance=False)
+
+
+def _resized(node: Node, num_tasks: int) -> Node:
+    """A node as it is in a plate of so many tasks."""
+    batch, shape = len(node.shape) - node.event_dim, list(node.shape)
+    plates = []
+    for plate in node.plates:
+        if plate.name == TASKS and plate.size != num_tasks:
+            if shape[batch + plate.dim] == plate.size:
+                shape[batch + plate.dim] = num_tasks
+            plate = replace(plate, size=num_tasks)
+        plates.append(plate)
+    return replace(node, plates=tuple(plates), shape=tuple(shape))
 
 
 def _find_parents(model: Model, tasks: Tasks, sites: dict[str, Site]) -> Parents:
@@ -200,12 +231,14 @@ def _check_types(model: Model, tasks: Tasks) -> None:
         ) from error
 
 
-def run_checked(model: Model, tasks: Tasks) -> dict[str, Site]:
-    """Run the model once with provenance, with errors that say what does not fit the tasks."""
+def run_checked(model: Model, tasks: Tasks, *, provenance: bool = True) -> dict[str, Site]:
+    """Run the model once, with errors that say what does not fit the tasks."""
     try:
-        drawn = {name: site.value for name, site in run(model, tasks).items()}
-        # Values are drawn without provenance: torch's Cauchy draws another shape with it.
-        sites = run(model, tasks, lambda name, fn: Choice(drawn[name]), provenance=True)
+        sites = run(model, tasks)
+        if provenance:
+            drawn = {name: site.value for name, site in sites.items()}
+            # Values are drawn without it: torch's Cauchy draws another shape with provenance.
+            sites = run(model, tasks, lambda name, fn: Choice(drawn[name]), provenance=True)
     except SiteNameError as error:
         raise StructureError(str(error)) from error
     except KeyError as error:

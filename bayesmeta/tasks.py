@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 
 _EPISODES_TO_TRY = 8
+# A model is run some twenty times before training starts: on all tasks where they are few.
+_MANY, _SOME_OF_MANY = 2000, 500
 # Some megabytes, which caches like, too; what a network makes of them is several times more.
 _NUMBERS_AT_ONCE = 4_000_000
 
@@ -203,11 +205,18 @@ class Tasks:
             query=None if self.query is None else self.query.select(index),
         )
 
+    @property
+    def are_episodes(self) -> bool:
+        """Whether they are read from a table as they are asked for, and alike by construction."""
+        return isinstance(self.x, Lookup)
+
     def sample(self) -> Tasks:
-        """What to try a model on: all tasks, or a few episodes, which are alike by construction."""
-        if isinstance(self.x, Lookup):
+        """What to try a model on: all tasks, a few episodes, or some of very many."""
+        if self.are_episodes:
             return self.select(torch.arange(min(self.num_tasks, _EPISODES_TO_TRY)))
-        return self
+        if self.num_tasks <= _MANY:
+            return self
+        return self.select(torch.linspace(0, self.num_tasks - 1, _SOME_OF_MANY).long())
 
     def take_rows(self, index: Tensor, mask: Tensor) -> Tasks:
         """The datapoints at positions index (tasks, width) of each task; mask says which count."""

@@ -340,3 +340,23 @@ def test_a_model_that_holds_data_of_all_its_tasks_is_read_on_all_of_them() -> No
 
     read = bm.structure(model, bm.Tasks.from_arrays(torch.zeros(600, 2)))
     assert read.nodes["y"].parents == ("phi",)
+
+
+def binary(tasks):
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        phi = pyro.sample("phi", dist.Normal(mu, 1.0).expand([2]).to_event(1))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.Bernoulli(logits=phi.sum(-1)), obs=tasks.y)
+
+
+def test_of_very_many_tasks_some_are_read_and_all_are_checked() -> None:
+    y = torch.zeros(3001, 2)
+    few, many = (bm.Tasks.from_arrays(y[:n]) for n in (3, 3001))
+    assert len(few.sample()) == 3 and len(many.sample()) < 1000
+    found = bm.structure(binary, many)
+    assert found.nodes["phi"].shape == (3001, 1, 2)
+    assert {plate.size for plate in found.nodes["y"].plates} == {3001, 2}
+    y[-2, 1] = 2.0
+    with pytest.raises(bm.StructureError, match="task '2999'"):
+        bm.structure(binary, bm.Tasks.from_arrays(y))
