@@ -69,7 +69,8 @@ def groups(posterior: Posterior) -> dict[str, xr.Dataset]:
     found = {
         "posterior": values(posterior),
         "sample_stats": _dataset(
-            {n: (_dims(n, s.dim(), _SAMPLE), s.numpy()) for n, s in posterior.stats.items()}, tasks
+            {n: (_dims(n, s.dim(), _SAMPLE), s.cpu().numpy()) for n, s in posterior.stats.items()},
+            tasks,
         ),
         "log_likelihood": _observed(y, posterior.log_likelihood(), tasks, _SAMPLE),
         "posterior_predictive": _observed(y, posterior.predict().draws, tasks, _SAMPLE),
@@ -87,7 +88,9 @@ def groups(posterior: Posterior) -> dict[str, xr.Dataset]:
 def values(posterior: Posterior) -> xr.Dataset:
     """Draws of theta (chain, draw, ...) and phi (chain, draw, tasks, ...), under named dims."""
     nodes, draws = posterior.structure.nodes, {**posterior.theta, **posterior.phi}
-    return _dataset({n: _named(nodes[n], v.numpy()) for n, v in draws.items()}, posterior.tasks)
+    return _dataset(
+        {n: _named(nodes[n], v.cpu().numpy()) for n, v in draws.items()}, posterior.tasks
+    )
 
 
 def summary(posterior: Posterior, kind: str = "all") -> pd.DataFrame:
@@ -165,7 +168,7 @@ def _dataset(variables: dict[str, Variable], tasks: Tasks) -> xr.Dataset:
     if TASKS in sizes:
         coords[TASKS] = np.array(tasks.names)
     if _OBSERVATION in sizes:
-        owner = np.repeat(np.array(tasks.names), tasks.mask.sum(-1).numpy())
+        owner = np.repeat(np.array(tasks.names), tasks.mask.sum(-1).cpu().numpy())
         coords[f"{_OBSERVATION}_task"] = (_OBSERVATION, owner)
     return xr.Dataset(variables, coords, {"inference_library": "bayesmeta"})
 
@@ -199,7 +202,7 @@ def _packed(
     """A value (..., tasks, data, *rest) with its real cells only: (..., observation, *rest)."""
     cells = value.flatten(len(lead), len(lead) + 1)
     real = cells.index_select(len(lead), tasks.mask.flatten().nonzero()[:, 0])
-    return {name: (_dims(name, real.dim(), (*lead, _OBSERVATION)), real.numpy())}
+    return {name: (_dims(name, real.dim(), (*lead, _OBSERVATION)), real.cpu().numpy())}
 
 
 def _observed(name: str, value: Tensor, tasks: Tasks, lead: tuple[str, ...] = ()) -> xr.Dataset:
@@ -212,5 +215,5 @@ def _constant(tasks: Tasks) -> xr.Dataset:
         if column.shape[1] == tasks.num_data:
             variables |= _packed(column, name, tasks)
         else:
-            variables[name] = (_dims(name, column.dim() - 1, (TASKS,)), column[:, 0].numpy())
+            variables[name] = (_dims(name, column.dim() - 1, (TASKS,)), column[:, 0].cpu().numpy())
     return _dataset(variables, tasks)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from bayesmeta.ascent import find_mode
 from bayesmeta.conditional import Conditional
+from bayesmeta.noise import normal, uniform
 
 
 def draw_phi(
@@ -41,13 +42,13 @@ def draw_phi(
         value, gradient = conditional.at(conditional.slope, theta, place(z))
         return value, root.transposed_times(gradient)
 
-    def noise() -> Tensor:
-        return torch.randn(shape, dtype=theta.dtype, generator=generator)
+    def momenta() -> Tensor:
+        return normal(shape, theta.dtype, generator)
 
-    z, accepted = noise(), torch.zeros(shape[:2], dtype=theta.dtype)
+    z, accepted = momenta(), torch.zeros(shape[:2], dtype=theta.dtype)
     value, gradient = slope(z)
     for _ in range(transitions):
-        start = noise()
+        start = momenta()
         momentum, position, new, force = start, z, value, gradient
         for _ in range(leapfrogs):
             momentum = momentum + 0.5 * step_size * force
@@ -56,7 +57,7 @@ def draw_phi(
             momentum = momentum + 0.5 * step_size * force
         gain = new - value + 0.5 * (start.square().sum(-1) - momentum.square().sum(-1))
         rate = torch.nan_to_num(gain, nan=-torch.inf).clamp(max=0).exp()
-        take = torch.rand(rate.shape, dtype=rate.dtype, generator=generator) < rate
+        take = uniform(rate.shape, rate.dtype, generator) < rate
         z = torch.where(take[..., None], position, z)
         value = torch.where(take, new, value)
         gradient = torch.where(take[..., None], force, gradient)

@@ -7,14 +7,17 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from bayesmeta.checkpoint import digest
 from bayesmeta.density import Density
+from bayesmeta.noise import on_device
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.joint import Joint
 from bayesmeta.posterior import Posterior
 from bayesmeta.problem import Model, isolated
 from bayesmeta.run import Run
-from bayesmeta.structure import structure
+from bayesmeta.structure import check_types, structure
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta.base import Theta, seeds
 from bayesmeta.theta.nuts import NUTS
@@ -30,6 +33,7 @@ def fit(
     validation: Tasks | None = None,
     checkpoint: str | Path | None = None,
     seed: int = 0,
+    device: torch.device | str | None = None,
     progress: bool = True,
 ) -> Posterior:
     """Infer theta and phi of a plain Pyro model: p(theta) prod_i p(phi_i | theta) p(D_i | phi_i).
@@ -47,6 +51,8 @@ def fit(
             to the same result as if it had not been. Other data, strategies, seeds, sites or shapes
             are refused; another function of the same sites and shapes is not told from the first.
         seed: the same seed gives the same posterior; the caller's random state is left alone.
+        device: where to compute, as "cuda"; the posterior and its tasks stay there. None takes
+            where the tasks are. Random numbers are the same on every device.
         progress: whether to show a progress bar and notes.
 
     Raises:
@@ -59,6 +65,28 @@ def fit(
     theta, phi = theta if theta is not None else NUTS(), phi if phi is not None else Joint()
     _check_strategies(theta, phi)
     _check_evidence(theta, phi)
+    check_types(model, tasks)
+    where = torch.device(device if device is not None else tasks.device)
+    _check_device(theta, where)
+    query, validation = (t if t is None else t.to(where) for t in (query, validation))
+    with on_device(where):
+        return _fit(
+            model, tasks.to(where), theta, phi, query, validation, checkpoint, seed, progress
+        )
+
+
+def _fit(
+    model: Model,
+    tasks: Tasks,
+    theta: Theta,
+    phi: Phi,
+    query: Tasks | None,
+    validation: Tasks | None,
+    checkpoint: str | Path | None,
+    seed: int,
+    progress: bool,
+) -> Posterior:
+    """`fit` where the tasks are."""
     found = structure(model, tasks)
     names = f"theta=bm.{type(theta).__name__}(), phi=bm.{type(phi).__name__}()"
     found.check_treatable(names, needs_phi=not phi.is_joint)
@@ -140,6 +168,14 @@ def _check_training(
             f"of the tasks and the validation tasks only {with_query} have a query, so that they "
             "would be scored differently; give both or neither: "
             "validation=support.with_query(query)"
+        )
+
+
+def _check_device(theta: Theta, device: torch.device) -> None:
+    if isinstance(theta, NUTS) and device.type != "cpu":
+        raise ValueError(
+            f"theta=bm.NUTS() was given with device='{device}', but it samples on the CPU; "
+            "leave device out, or use bm.Gaussian() or bm.Point()"
         )
 
 

@@ -14,6 +14,7 @@ from torch import distributions as d
 from bayesmeta.checks import StructureError, base_distribution, distribution_name
 from bayesmeta.curvature import Curvature, Hessian
 from bayesmeta.density import Density
+from bayesmeta.noise import normal
 from bayesmeta.precision import DensePrecision, LowRankPrecision, Precision
 from bayesmeta.problem import isolated
 from bayesmeta.tasks import Tasks
@@ -55,7 +56,7 @@ class GaussNewton(Curvature):
         self._check_prior(density, theta, phi, tasks)
 
     def _check_prior(self, density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> None:
-        probe = torch.randn(phi.shape, generator=torch.Generator().manual_seed(0)).to(phi)
+        probe = normal(phi.shape, phi.dtype, torch.Generator().manual_seed(0))
         at = phi.detach().requires_grad_()
         slope = _prior_slope(density, theta, at, tasks, jacobian=True)
         diagonal = -_product(slope, at, torch.ones_like(at))

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayesmeta.noise import uniform
+
 
 def pareto_k(log_weights: Tensor) -> Tensor:
     """The Pareto shape of each task's importance weights (Vehtari et al. 2024).
@@ -21,14 +23,14 @@ def pareto_k(log_weights: Tensor) -> Tensor:
         k of each task, (tasks,); -inf where the weights are all alike, which have no tail.
     """
     alike = (log_weights == log_weights[:1]).all(0)
-    found = torch.full(alike.shape, -torch.inf, dtype=torch.float64)
+    found = torch.full(alike.shape, -torch.inf, dtype=torch.float64, device="cpu")
     if not alike.all():
-        found[~alike] = _pareto_k(log_weights[:, ~alike])
+        found[~alike.cpu()] = _pareto_k(log_weights[:, ~alike])
     return found
 
 
 def _pareto_k(log_weights: Tensor) -> Tensor:
-    by_task = np.ascontiguousarray(log_weights.double().numpy().T)
+    by_task = np.ascontiguousarray(log_weights.double().cpu().numpy().T)
     az = classic()
     if az is None:
         from arviz_stats.base import array_stats
@@ -50,9 +52,9 @@ def pick(log_weights: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         which one, (draws, tasks).
     """
-    uniform = torch.rand(log_weights.shape, generator=generator, dtype=log_weights.dtype)
+    chances = uniform(log_weights.shape, log_weights.dtype, generator)
     # The largest of weights times exponential noise: Gumbel's way to draw from a categorical.
-    return (log_weights - (-uniform.log()).log()).argmax(0)
+    return (log_weights - (-chances.log()).log()).argmax(0)
 
 
 def classic() -> Any:

@@ -45,7 +45,10 @@ class Optimiser:
         for parameter, gradient in zip(self.parameters.rows, gradients[cut:], strict=True):
             parameter.grad = (
                 torch.sparse_coo_tensor(
-                    index[None], gradient, parameter.shape, check_invariants=False
+                    index[None].to(gradient.device),
+                    gradient,
+                    parameter.shape,
+                    check_invariants=False,
                 )
                 if self.sparse
                 else gradient

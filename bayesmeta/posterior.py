@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 from bayesmeta.checks import StructureError
 from bayesmeta.columns import TasksError
 from bayesmeta.density import Density
+from bayesmeta.noise import on_device
 from bayesmeta.ownership import places_among
 from bayesmeta.phi.base import Phi
 from bayesmeta.predict import (
@@ -34,6 +35,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bayesmeta.diagnose import Diagnosis
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _where_the_tasks_are(
+    method: Callable[Concatenate[Posterior, P], R],
+) -> Callable[Concatenate[Posterior, P], R]:
+    """The method, with what it makes on the device of the posterior's tasks."""
+
+    @wraps(method)
+    def there(self: Posterior, *args: P.args, **kwargs: P.kwargs) -> R:
+        with on_device(self.tasks.device):
+            return method(self, *args, **kwargs)
+
+    return there
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,6 +110,7 @@ class Posterior:
         return self.fit.notes
 
     @cached_property
+    @_where_the_tasks_are
     def free_phi(self) -> Tensor:
         """Draws of unconstrained phi, (chain, draw, tasks, d_phi)."""
         if self.fit.phi is not None:
@@ -108,6 +126,7 @@ class Posterior:
         )
 
     @cached_property
+    @_where_the_tasks_are
     def _values(self) -> dict[str, Tensor]:
         slots = self.density.slots
 
@@ -137,6 +156,7 @@ class Posterior:
         return {name: self._values[name] for name in self.structure.phi}
 
     @cached_property
+    @_where_the_tasks_are
     def log_weights(self) -> Tensor | None:
         """log p(phi_i, D_i | theta) - log q(phi_i | theta) at each draw, (chain, draw, tasks).
 
@@ -150,6 +170,7 @@ class Posterior:
         )
         return None if flat is None else flat.reshape(phi.shape[:3])
 
+    @_where_the_tasks_are
     def adapt(
         self,
         tasks: Tasks,
@@ -185,7 +206,7 @@ class Posterior:
                 "adapt got tasks without y, so there is nothing to adapt to; give empty tasks "
                 "(all False in mask) for the prior given theta"
             )
-        tasks = tasks.to(dtype=self.tasks.dtype)
+        tasks = tasks.to(self.tasks.device, self.tasks.dtype)
         with isolated(seed=0):
             run_checked(self.density.model, tasks.sample())
         check_all(self.density.model, tasks)
@@ -235,6 +256,7 @@ class Posterior:
         # A noncentred u means another value under other tasks' columns; a centred one does not.
         return self.density.noncentre((), self.tasks) if self.density.noncentred else self.density
 
+    @_where_the_tasks_are
     def predict(
         self, tasks: Tasks | None = None, *, repeats: int = 1, seed: int | None = None
     ) -> Prediction:
@@ -262,6 +284,7 @@ class Posterior:
         return Prediction(*(hide_padding(joined(o), tasks) for o in zip(*outputs, strict=True)))
 
     @cached_property
+    @_where_the_tasks_are
     def _centred_phi(self) -> Tensor:
         if not self.density.noncentred:
             return self.free_phi
@@ -274,6 +297,7 @@ class Posterior:
         outputs = in_chunks(at_draws, centre, self.fit.theta, self.free_phi, self.tasks)
         return joined([phi for (phi,) in outputs])
 
+    @_where_the_tasks_are
     def log_likelihood(self, tasks: Tasks | None = None) -> Tensor:
         """log p(y_ij | x_ij, phi_i, theta) at each draw, (chain, draw, tasks, data); 0 on padding.
 
@@ -324,7 +348,7 @@ class Posterior:
         if tasks is None:
             return self.tasks, self._centred_phi
         places = places_among(tasks, self.tasks)
-        return tasks.to(dtype=self.tasks.dtype), self._centred_phi[:, :, places]
+        return tasks.to(self.tasks.device, self.tasks.dtype), self._centred_phi[:, :, places]
 
     def __repr__(self) -> str:
         chains, draws = self.fit.theta.shape[:2]

@@ -118,6 +118,8 @@ class _Recorder(Messenger):
             self._record(msg, msg["fn"])
 
     def _pyro_post_param(self, msg: Message) -> None:
+        # A network's own weights lie on the CPU until they are moved to where the data are.
+        msg["value"] = msg["value"].to(torch.get_default_device())
         self._record(msg, _flat_prior(detach_provenance(msg["value"]), msg))
 
     def _record(self, msg: Message, fn: Any) -> None:

@@ -14,6 +14,7 @@ from bayesmeta.curvature import log_density
 from bayesmeta.density import Density
 from bayesmeta.guides import Anchor, Delta
 from bayesmeta.importance import pareto_k, pick
+from bayesmeta.noise import normal
 from bayesmeta.phi.amortised import Amortised
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.hmc import HMC
@@ -141,7 +142,9 @@ def _train(how: Refine, target: _Target, offset: Tensor, generator: torch.Genera
     optimiser = torch.optim.Adam([offset], how.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, how.steps)
     for _ in range(how.steps):
-        which = torch.randint(len(target.theta), (how.particles,), generator=generator)
+        which = torch.randint(
+            len(target.theta), (how.particles,), generator=generator, device="cpu"
+        )
         (gradient,) = target.over(graph, which, offset, generator)
         offset.grad = gradient.mean(0)
         optimiser.step()
@@ -205,7 +208,7 @@ class _Target:
     ) -> tuple[Tensor, ...]:
         """A graph of `weigh`'s inputs at some draws of theta, with noise of its own for each."""
         shape = (len(which), *self.read[1].shape[1:])
-        noise = torch.randn(shape, dtype=self.theta.dtype, generator=generator)
+        noise = normal(shape, self.theta.dtype, generator)
         draws = [self.theta[which], noise, *(x[which] for x in self.read)]
         at_once = max(64, _NUMBERS_AT_ONCE // sum(x.numel() for x in self.data))
         return over_draws(graph, draws, [offset, *self.data], at_once)

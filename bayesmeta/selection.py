@@ -58,15 +58,15 @@ def first_rows(order: Tensor, start: int, sizes: Tensor, width: int) -> tuple[Te
 def shuffled_rows(mask: Tensor, seed: int) -> Tensor:
     """Each task's rows (tasks, data): the real ones first, in random order, then the padding."""
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.rand(mask.shape, generator=generator, dtype=torch.float64).to(mask.device)
-    return torch.argsort(noise + 2.0 * ~mask, dim=1)
+    noise = torch.rand(mask.shape, generator=generator, dtype=torch.float64, device="cpu")
+    return torch.argsort(noise.to(mask.device) + 2.0 * ~mask, dim=1)
 
 
 def epochs(num_tasks: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Endless positions (size,): shuffled epochs, one joined to the next."""
-    order = torch.empty(0, dtype=torch.long)
+    order = torch.empty(0, dtype=torch.long, device="cpu")
     while True:
         if len(order) < size:
-            order = torch.cat([order, torch.randperm(num_tasks, generator=generator)])
+            order = torch.cat([order, torch.randperm(num_tasks, generator=generator, device="cpu")])
         yield order[:size]
         order = order[size:]

@@ -157,7 +157,7 @@ def structure(model: Model, tasks: Tasks) -> Structure:
         StructureError: where the model does not fit the tasks; it names site, plate and remedy.
         TypeError: where model is no function of one argument, or tasks are no Tasks.
     """
-    _check_types(model, tasks)
+    check_types(model, tasks)
     if tasks.y is None:
         raise StructureError(
             "the tasks have no y, so no site is observed; give outcomes to fit, and keep "
@@ -216,7 +216,12 @@ def _find_parents(model: Model, tasks: Tasks, sites: dict[str, Site]) -> Parents
         return find_parents(model, tasks, sites)
 
 
-def _check_types(model: Model, tasks: Tasks) -> None:
+def check_types(model: Model, tasks: Tasks) -> None:
+    """Refuse what is no function of the tasks, and what are no tasks.
+
+    Raises:
+        TypeError: naming what was given.
+    """
     if not isinstance(tasks, Tasks):
         raise TypeError(
             f"tasks is a {type(tasks).__name__}, but bm.Tasks is expected, after the model: make "

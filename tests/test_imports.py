@@ -12,7 +12,8 @@ ROOT = Path(__file__).parent.parent
 
 # Which way data flows. "phi" and "theta" are folders; the zoo comes last and may use them all.
 ORDER = (
-    *("columns", "frames", "selection", "lookup", "tasks", "episodes", "ownership", "buckets"),
+    *("noise", "columns", "frames", "selection", "lookup", "tasks", "episodes"),
+    *("ownership", "buckets"),
     *("run", "interrupt", "checkpoint"),
     *("problem", "checks", "parents", "structure"),
     *("capture", "broadcast", "cache", "native", "sampler"),

@@ -17,6 +17,7 @@ from bayesmeta.density import Density
 from bayesmeta.encoders import DeepSet, Encoder
 from bayesmeta.guides import Anchor, Delta, FullNormal, Guide, TaskPosterior
 from bayesmeta.nets import Net
+from bayesmeta.noise import normal
 from bayesmeta.particles import joint_of, score_of
 from bayesmeta.perceptron import perceptron
 from bayesmeta.phi.base import Phi
@@ -118,7 +119,7 @@ class Amortised(Phi):
             theta=theta,
         )
         weights = [*self.encoder.start(len(row_mean)), *self.guide.start(density.d_phi), *state]
-        return [x.to(dtype).clone() for x in weights]
+        return [x.to(tasks.device, dtype).clone() for x in weights]
 
     def noise(
         self, density: Density, num_tasks: int, dtype: torch.dtype, generator: torch.Generator
@@ -126,7 +127,7 @@ class Amortised(Phi):
         """Standard normal, (particles, tasks, d_phi)."""
         # Both bounds that None may stand for take as many particles.
         shape = ((self.bound or ELBO()).particles, num_tasks, density.d_phi)
-        return [torch.randn(shape, dtype=dtype, generator=generator)]
+        return [normal(shape, dtype, generator)]
 
     def log_evidence(
         self,
@@ -196,7 +197,7 @@ class Amortised(Phi):
         for chunk in tasks.chunks(self.encoder.features * tasks.num_data):
             given = replace(tasks.select(chunk), query=None)
             shape = (len(theta), given.num_tasks, density.d_phi)
-            noise = torch.randn(shape, dtype=theta.dtype, generator=generator)
+            noise = normal(shape, theta.dtype, generator)
             with torch.no_grad():
                 if is_point:
                     phi = self.posterior(density, theta[0], [given], state).draw(noise)

@@ -16,6 +16,7 @@ from bayesmeta.conditional import Conditional
 from bayesmeta.curvature import Curvature, parts_of
 from bayesmeta.density import Density
 from bayesmeta.gauss_newton import MOST_DENSE, choose
+from bayesmeta.noise import normal
 from bayesmeta.phi.base import Phi
 from bayesmeta.tasks import Tasks
 
@@ -111,6 +112,6 @@ class Integrated(Phi):
             conditional = Conditional(density, given, jacobian=True, curvature=curvature)
             mode = find_mode(conditional, points)
             shape = (len(theta), *mode.phi.shape[1:])
-            noise = torch.randn(shape, dtype=theta.dtype, generator=generator)
+            noise = normal(shape, theta.dtype, generator)
             found.append(mode.phi + mode.precision.root().times(noise))
         return torch.cat(found, dim=1)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bayesmeta.capture import capture, over_draws
 from bayesmeta.density import Density
+from bayesmeta.noise import normal
 from bayesmeta.particles import joint_of, log_mean, score_of
 from bayesmeta.phi.base import Phi
 from bayesmeta.tasks import Tasks
@@ -55,7 +56,7 @@ class SteinParticles(Phi):
     ) -> list[Tensor]:
         """Where the particles start."""
         shape = (self.particles, num_tasks, density.d_phi)
-        return [torch.randn(shape, dtype=dtype, generator=generator)]
+        return [normal(shape, dtype, generator)]
 
     def log_evidence(
         self,
@@ -90,7 +91,7 @@ class SteinParticles(Phi):
 
         points = theta[:1] if is_point else theta
         shape = (len(points), self.particles, tasks.num_tasks, density.d_phi)
-        start = torch.randn(shape, dtype=theta.dtype, generator=generator)
+        start = normal(shape, theta.dtype, generator)
         if is_point:
             # Recording a graph takes longer than the steps themselves.
             return climb(theta[0], start[0], *data)[0]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bayesmeta.capture import capture, over_draws
 from bayesmeta.density import Density
+from bayesmeta.noise import normal
 from bayesmeta.particles import joint_of, log_mean, score_of
 from bayesmeta.phi.base import Phi
 from bayesmeta.tasks import Tasks
@@ -56,7 +57,7 @@ class VariationalSteps(Phi):
     ) -> list[Tensor]:
         """Standard normal for the steps, and for the estimate after them."""
         shape = (self.particles, num_tasks, density.d_phi)
-        return [torch.randn(shape, dtype=dtype, generator=generator) for _ in range(2)]
+        return [normal(shape, dtype, generator) for _ in range(2)]
 
     def log_evidence(
         self,
@@ -95,7 +96,7 @@ class VariationalSteps(Phi):
 
         points = theta[:1] if is_point else theta
         shape = (len(points), self.particles, tasks.num_tasks, density.d_phi)
-        inner = torch.randn(shape, dtype=theta.dtype, generator=generator)
+        inner = normal(shape, theta.dtype, generator)
         if is_point:
             # Recording a graph takes longer than the steps themselves.
             mean, sd = climb(theta[0], inner[0], *data)
@@ -103,7 +104,7 @@ class VariationalSteps(Phi):
             graph = capture(climb, [theta[0], inner[0], *data], in_place=False)
             mean, sd = over_draws(graph, [points, inner], data)
         outer = (len(theta), tasks.num_tasks, density.d_phi)
-        return mean + sd * torch.randn(outer, dtype=theta.dtype, generator=generator)
+        return mean + sd * normal(outer, theta.dtype, generator)
 
     def climb(
         self, density: Density, theta: Tensor, tasks: Tasks, noise: Tensor

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bayesmeta.capture import capture, over_draws
 from bayesmeta.density import Density
+from bayesmeta.noise import normal
 from bayesmeta.optimiser import Parameters
 from bayesmeta.phi.base import Phi
 from bayesmeta.problem import at_dtype
@@ -120,10 +121,7 @@ class Gaussian(Theta):
         self, density: Density, strategy: Phi, size: int, tasks: Tasks, generator: torch.Generator
     ) -> Noise:
         shapes = (self.family.noise_theta(density.d_theta),), (size, d_free(density, strategy))
-        theta, phi = (
-            torch.randn(self.particles, *shape, dtype=tasks.dtype, generator=generator)
-            for shape in shapes
-        )
+        theta, phi = (normal((self.particles, *shape), tasks.dtype, generator) for shape in shapes)
         return Noise([theta], [phi, *strategy.noise(density, size, tasks.dtype, generator)])
 
     def _mean(self, shared: Sequence[Tensor], density: Density, tasks: Tasks) -> Tensor:
@@ -175,10 +173,8 @@ class Gaussian(Theta):
     ) -> tuple[Tensor, Tensor, Tensor]:
         generator = torch.Generator().manual_seed(seed)
         wide = self.family.noise_theta(density.d_theta)
-        noise_theta = torch.randn(self.draws, wide, dtype=tasks.dtype, generator=generator)
-        noise_phi = torch.randn(
-            self.draws, tasks.num_tasks, free, dtype=tasks.dtype, generator=generator
-        )
+        noise_theta = normal((self.draws, wide), tasks.dtype, generator)
+        noise_phi = normal((self.draws, tasks.num_tasks, free), tasks.dtype, generator)
         with torch.no_grad():
             theta, phi = torch.func.vmap(
                 lambda a, b: self.family.draw(done.shared, done.rows, a, b)

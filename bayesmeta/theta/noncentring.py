@@ -80,7 +80,9 @@ def _choose(density: Density, tasks: Tasks, seed: int, pilot: Pilot) -> tuple[tu
             "all sites stay centred: no phi site is of a family with a scale for each coordinate "
             "that depends on theta"
         )
-    order = torch.randperm(tasks.num_tasks, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(
+        tasks.num_tasks, generator=torch.Generator().manual_seed(seed), device="cpu"
+    )
     tasks = tasks.select(order[:_PILOT_TASKS].sort().values)
     found = pilot(candidates).fit(density, tasks, Joint(), Run(seed, progress=False))
     assert found.phi is not None  # a joint strategy has it
