@@ -43,4 +43,5 @@ def log_mean(values: Tensor) -> Tensor:
 
 
 def _copies(tasks: Tasks, count: int) -> Tasks:
-    return tasks.select(torch.arange(tasks.num_tasks, device=tasks.device).repeat(count))
+    # On the CPU, where names are looked up by it too.
+    return tasks.select(torch.arange(tasks.num_tasks, device="cpu").repeat(count))

@@ -51,7 +51,7 @@ class Batch:
         return Batch(
             Parameters(self.parameters.shared, [r[start:stop] for r in self.parameters.rows]),
             Noise(self.noise.shared, [n[:, start:stop].contiguous() for n in self.noise.rows]),
-            self.tasks.select(torch.arange(start, stop)),
+            self.tasks.select(torch.arange(start, stop, device="cpu")),
         )
 
 

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 import bayesmeta as bm
+from bayesmeta.density import Density
 from bayesmeta.models import linear_regression, neural_process, sinusoid
 from bayesmeta.noise import normal, on_device
+from bayesmeta.theta.base import level_terms
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
 SHORT = bm.Adam(steps=20, compile=False)
@@ -102,3 +104,28 @@ def test_the_device_of_the_tasks_is_the_default() -> None:
 def test_nuts_is_refused_elsewhere_than_on_the_cpu() -> None:
     with pytest.raises(ValueError, match="samples on the CPU"):
         bm.fit(linear_regression.model, TASKS, device="cuda")
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=name)
+def test_a_step_mixes_no_devices(pair: bm.Pair) -> None:
+    """On torch's device that computes nothing but shapes, and refuses tensors of other devices."""
+    phi = pair["phi"]
+    density = Density(linear_regression.model, bm.structure(linear_regression.model, TASKS), TASKS)
+    state = phi.start(density, TASKS)
+    noise = phi.noise(density, len(TASKS), TASKS.dtype, torch.Generator().manual_seed(0))
+    free = torch.zeros(len(TASKS), density.d_phi, dtype=TASKS.dtype)
+    terms = level_terms(density, phi, TASKS, jacobian=True, n_state=len(state), n_noise=len(noise))
+    given = [density.start(TASKS), free, *state, *noise]
+    there = torch.device("meta")
+    with on_device(there):
+        # A density that is made on a device has these there.
+        density.real_phi = density.real_phi.to(there)
+        inputs = [x.to(there) for x in given]
+        trained = [x.requires_grad_() for x in inputs[: 2 + len(state)]]
+        prior, values = terms(*inputs, *TASKS.to(there).tensors())
+        slopes = torch.autograd.grad(prior + values.sum(), trained, allow_unused=True)
+        assert values.device == there
+        assert all(slope is None or slope.device == there for slope in slopes)
+        # Negative control: data on the CPU are refused.
+        with pytest.raises(RuntimeError, match="device"):
+            terms(*inputs, *TASKS.tensors())

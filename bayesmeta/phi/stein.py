@@ -121,9 +121,8 @@ def stein_direction(z: Tensor, slope: Tensor) -> Tensor:
     count = len(z)
     apart = z[:, None] - z[None]
     square = apart.square().sum(-1)
-    # Of the distances between two particles, not of one to itself.
-    off = ~torch.eye(count, dtype=torch.bool, device=z.device)
-    width = square[off].median(0).values.clamp(min=1e-12) / math.log(count)
+    first, second = torch.triu_indices(count, count, 1, device=z.device)
+    width = square[first, second].median(0).values.clamp(min=1e-12) / math.log(count)
     kernel = (-square / width).exp()[..., None]
     # apart[k, l] = z_k - z_l: what drives k away from l.
     push = 2 * apart / width[..., None] * kernel
