@@ -106,6 +106,18 @@ def ConditionalNeuralProcess(*, batch_size: int | None = None, adam: Adam = Adam
     return _train(phi, batch_size, adam)
 
 
+def VERSA(
+    *, particles: int = 10, draws: int = 100, batch_size: int | None = None, adam: Adam = Adam()
+) -> Pair:
+    """A last layer, amortised (Gordon, Bronskill, Bauer, Nowozin & Turner 2019).
+
+    What makes it VERSA is the model, whose phi is the head: models.last_layer or models.anil. The
+    encoder reads x itself, not the features that the model makes of it as in the paper.
+    """
+    phi = Amortised(guide=DiagonalNormal(), bound=Predictive(particles), draws=draws)
+    return _train(phi, batch_size, adam)
+
+
 def AttentiveNeuralProcess(
     slots: int = 16, slot: int = 16, *, batch_size: int | None = None, adam: Adam = Adam()
 ) -> Pair:

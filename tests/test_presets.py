@@ -22,6 +22,7 @@ PRESETS = {
     bm.ALPaCA: bm.Exact(),
     bm.R2D2: bm.Exact(),
     bm.NeuralProcess: bm.Amortised(guide=bm.DiagonalNormal(), bound=bm.Predictive(8), draws=50),
+    bm.VERSA: bm.Amortised(guide=bm.DiagonalNormal(), bound=bm.Predictive(10), draws=100),
     bm.AttentiveNeuralProcess: bm.Amortised(
         bm.SetTransformer(256, slots=16), bm.Delta(), bm.Predictive(1), draws=1, layers=0
     ),
