@@ -102,7 +102,7 @@ def _fit(
     if validation is not None:
         structure(model, validation)
     _check_training(theta, phi, tasks, validation, checkpoint)
-    if tasks.num_tasks == 1 and found.phi:
+    if tasks.num_tasks == 1 and found.phi and found.theta and theta.infers:
         warnings.warn(
             f"there is a single task ('{tasks.names[0]}'): what theta says of the spread between "
             "tasks rests on its prior alone",

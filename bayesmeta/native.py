@@ -18,11 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from bayesmeta import cache
 from bayesmeta.broadcast import work_before_broadcast
-from bayesmeta.capture import constants
+from bayesmeta.capture import constants, record
 
 _KINDS = {torch.float64: b"d", torch.int64: b"l", torch.bool: b"?"}
 _MAX_INPUTS = 250
@@ -139,7 +138,7 @@ def _pure(graph: GraphModule, q: Tensor, data: Sequence[Tensor]) -> GraphModule:
         value, gradient = graph(*inputs)
         return value.clone(), gradient.clone(memory_format=torch.contiguous_format)
 
-    return make_fx(torch.func.functionalize(outputs, remove="mutations"))(q.detach(), *data)
+    return record(torch.func.functionalize(outputs, remove="mutations"), [q.detach(), *data])
 
 
 def _prepare(graph: GraphModule, count: int) -> tuple[GraphModule, list[int]]:

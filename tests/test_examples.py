@@ -48,6 +48,6 @@ def test_example_runs_and_writes_its_files(path: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     files = filter(Path.is_file, tmp_path.iterdir())
-    written = {file.name for file in files if file.stat().st_size > 1000}
+    written = {file.name for file in files if file.stat().st_size > 500}
     assert written == FILES[path.name]
     assert all(name in done.stdout for name in written), "the script does not say what it wrote"

@@ -53,6 +53,18 @@ def test_a_gpu_gives_the_posterior_of_the_cpu(pair: bm.Pair) -> None:
 
 @gpu
 @pytest.mark.gpu
+def test_a_gpu_trains_a_network_in_mixed_precision() -> None:
+    functions = neural_process.tasks(50, shots=10, queries=10)
+    phi = bm.Amortised(bm.SetTransformer(), mixed_precision=True)
+    theta = bm.Point(batch_size=16, adam=bm.Adam(steps=200, compile=False, patience=0))
+    post = bm.fit(
+        neural_process.model, functions, theta=theta, phi=phi, device="cuda", progress=False
+    )
+    assert post.losses[-50:].mean() < post.losses[:20].mean()
+
+
+@gpu
+@pytest.mark.gpu
 def test_a_gpu_trains_neural_processes_and_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
     functions = neural_process.tasks(50, shots=10, queries=10)
     for preset in (bm.NeuralProcess, bm.ConditionalNeuralProcess):

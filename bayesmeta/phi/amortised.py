@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -58,6 +59,8 @@ class Amortised(Phi):
         layers: hidden layers of the head; 0 makes it linear, for an encoder that did the work.
         sees_theta: whether the head reads theta; None: where theta has at most 32 numbers. The
             guide's prior is given theta in any case.
+        mixed_precision: whether the network multiplies float32 matrices in bfloat16, as a GPU does
+            faster (Micikevicius et al. 2018); model, guide and bound stay in float32.
     """
 
     encoder: Encoder = field(default_factory=DeepSet)
@@ -67,6 +70,7 @@ class Amortised(Phi):
     width: int = 64
     layers: int = 2
     sees_theta: bool | None = None
+    mixed_precision: bool = False
 
     def __post_init__(self) -> None:
         for name, kind, example in (
@@ -166,10 +170,12 @@ class Amortised(Phi):
         rows = (rows - units.row_mean.detach()) / units.row_sd.detach()
         mask = torch.cat([part.mask for part in parts], 1)
         count = mask.sum(1, keepdim=True).to(rows.dtype)
-        read = [self.encoder(weights[:cut], rows, mask), count.log1p()]
-        if self._sees(density):
-            read.append((theta - units.theta.detach()).expand(len(rows), -1))
-        numbers = self._head(density)(units.head, torch.cat(read, -1)[:, None])[:, 0]
+        with self._precision(rows):
+            read = [self.encoder(weights[:cut], rows, mask), count.log1p()]
+            if self._sees(density):
+                read.append((theta - units.theta.detach()).expand(len(rows), -1))
+            numbers = self._head(density)(units.head, torch.cat(read, -1)[:, None])[:, 0]
+        numbers = numbers.to(rows.dtype)
         anchor = self._anchor(density, theta, parts[0], units)
         centre, width = units.centre.detach(), units.width.detach()
         return TaskPosterior(self.guide, weights[cut:], numbers, count, anchor, centre, width)
@@ -245,6 +251,12 @@ class Amortised(Phi):
 
         graph = capture(one, [theta[0], noise[0], *shared])
         return over_draws(graph, [theta, noise], shared)[0]
+
+    def _precision(self, rows: Tensor) -> torch.autocast | nullcontext[None]:
+        # A cache of cast weights would outlive the tracing of a step.
+        if self.mixed_precision:
+            return torch.autocast(rows.device.type, torch.bfloat16, cache_enabled=False)
+        return nullcontext()
 
     def _sees(self, density: Density) -> bool:
         return density.d_theta <= _MOST_THETA if self.sees_theta is None else self.sees_theta

@@ -16,6 +16,7 @@ from bayesmeta.models import (
     eight_schools,
     linear_regression,
     logistic_regression,
+    lynx_hare,
     normal_means,
     radon,
     radon_contextual,
@@ -55,6 +56,12 @@ ZOO = {
         logistic_regression.model,
         logistic_regression.tasks,
         {"mu": (5,), "tau": (5,), "w": (200, 1, 5)},
+    ),
+    "lynx_hare": (
+        lynx_hare.model,
+        lynx_hare.tasks,
+        dict.fromkeys(["alpha", "beta", "gamma", "delta"], (1, 1))
+        | dict.fromkeys(["z0", "sigma"], (1, 1, 2)),
     ),
 }
 Entry = tuple[Callable[[Tasks], None], Callable[[], Tasks], dict[str, tuple[int, ...]]]

@@ -137,10 +137,11 @@ def posterior_of(
     strategy: bm.Amortised, density: Density, tasks: bm.Tasks
 ) -> tuple[Tensor, Tensor]:
     """Two draws of phi and their log density, at weights that are not those of the start."""
-    state = strategy.start(density, LINEAR)
+    reference = LINEAR.to(dtype=tasks.dtype)
+    state = strategy.start(density, reference)
     generator = torch.Generator().manual_seed(3)
     weights = [x + 0.1 * torch.randn(x.shape, generator=generator) for x in state[:-5]]
-    q = strategy.posterior(density, density.start(LINEAR), [tasks], [*weights, *state[-5:]])
+    q = strategy.posterior(density, density.start(reference), [tasks], [*weights, *state[-5:]])
     noise = torch.randn(2, 1, density.d_phi, generator=generator).expand(-1, len(tasks), -1)
     phi = q.draw(noise)
     return phi, q.log_prob(phi)
@@ -177,6 +178,26 @@ def test_a_task_without_data_has_its_prior(strategy: bm.Amortised) -> None:
     error = (draws.mean() - post.theta["mu"][0, 0]) / normal_means.TAU
     assert abs(error) < 4 / 1000**0.5
     assert abs(draws.std() / normal_means.TAU - 1) < 0.1
+
+
+@pytest.mark.parametrize("encoder", [bm.DeepSet(), bm.SetTransformer()], ids=lambda e: str(e)[:7])
+def test_mixed_precision_rounds_the_network_alone(encoder: bm.DeepSet) -> None:
+    """Its numbers have the seven bits of bfloat16; in float64, which it leaves alone, all."""
+    model = linear_regression.model
+    for tasks, least in ((LINEAR, 1e-5), (LINEAR.to(dtype=torch.float64), None)):
+        density = Density(model, bm.structure(model, tasks), tasks)
+        full, mixed = (
+            posterior_of(bm.Amortised(encoder, mixed_precision=on), density, tasks)[0]
+            for on in (False, True)
+        )
+        assert mixed.dtype == full.dtype == tasks.dtype
+        error = ((mixed - full) / full.std()).abs().max()
+        assert error == 0 if least is None else least < error < 0.05
+    adam = bm.Adam(steps=2, compile=False)
+    phi = bm.Amortised(encoder, mixed_precision=True)
+    post = bm.fit(model, LINEAR, theta=bm.Gaussian(adam=adam), phi=phi, progress=False)
+    assert post.losses.isfinite().all()
+    assert post.adapt(LINEAR).phi["w"].isfinite().all()
 
 
 @pytest.mark.parametrize("bound", [bm.ELBO(), bm.ImportanceWeighted(), bm.Predictive()])
