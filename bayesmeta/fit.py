@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from bayesmeta.checkpoint import digest
+from bayesmeta.checks import StructureError
 from bayesmeta.density import Density
 from bayesmeta.noise import on_device
 from bayesmeta.phi.base import Phi
@@ -111,6 +112,7 @@ def _fit(
     with isolated(seed):
         density = Density(model, found, tasks)
         phi.check(density, tasks.sample())
+        _check_unknowns(theta, phi, density, tasks)
         # Noise of the posterior's own: adapt and predict may not repeat that of the fit.
         fit_seed, posterior_seed = seeds(seed, 2)
         run = Run(
@@ -138,6 +140,15 @@ def _fit(
         for note in result.notes:
             print(note, file=sys.stderr)
     return Posterior(result, phi, theta.is_point, posterior_seed)
+
+
+def _check_unknowns(theta: Theta, phi: Phi, density: Density, tasks: Tasks) -> None:
+    if theta.infers and not (density.d_theta or phi.is_joint or phi.start(density, tasks.sample())):
+        raise StructureError(
+            f"the model has no theta, no latent outside the plate 'tasks', and phi=bm.{phi!r} has "
+            f"nothing to train, so that theta=bm.{type(theta).__name__}() has nothing to infer; "
+            "take theta=bm.Fixed({}), or bm.Joint()"
+        )
 
 
 def _fingerprint(tasks: Tasks) -> str:

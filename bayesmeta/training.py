@@ -60,20 +60,23 @@ class Trained:
         validation: (step, loss of the validation tasks) in order.
         best: the shared parameters of the best validation.
         compiled: whether steps are compiled.
+        interrupted: a sentence on where training was stopped, if it was.
     """
 
     losses: list[float] = field(default_factory=list)
     validation: list[tuple[int, float]] = field(default_factory=list)
     best: list[Tensor] = field(default_factory=list)
     compiled: bool = False
+    interrupted: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A sentence on which parameters were kept, where there was a choice."""
+        """Where training was stopped, and which parameters were kept, where there was a choice."""
         if not self.validation:
-            return ()
+            return self.interrupted
         step, loss = min(self.validation, key=lambda pair: pair[1])
         return (
+            *self.interrupted,
             f"the validation tasks' loss was lowest, {loss:.4g}, at step {step} of "
             f"{len(self.losses)}: those parameters were kept",
         )
@@ -200,11 +203,9 @@ class _Training:
     def _say_interrupted(self) -> None:
         where = self.run.checkpoint
         goes_on = f"; the same call goes on from there, by {where}" if where is not None else ""
-        warnings.warn(
-            f"interrupted at step {len(self.reached.losses)} of {self.adam.steps}; what was "
-            f"reached is kept{goes_on}",
-            stacklevel=2,
-        )
+        where_to = f"interrupted at step {len(self.reached.losses)} of {self.adam.steps}"
+        self.reached.interrupted = (where_to,)
+        warnings.warn(f"{where_to}; what was reached is kept{goes_on}", stacklevel=2)
 
     def _save(self) -> None:
         self.saved_at = time.monotonic()

@@ -71,7 +71,8 @@ def test_what_of_theta_the_objective_does_not_see_is_noted():
 
     adam = bm.Adam(steps=3, compile=False)
     maml = bm.fit(model, TASKS, **bm.MAML(adam=adam), progress=False)
-    (note,) = maml.notes
+    note, other = maml.notes
+    assert other.startswith("without a query phi=bm.GradientSteps() is scored by the data")
     assert note.startswith("phi=bm.GradientSteps() does not depend on tau, ")
     exact = bm.fit(model, TASKS, theta=bm.Point(adam=adam), phi=bm.Exact(), progress=False)
     assert not exact.notes
@@ -80,3 +81,21 @@ def test_what_of_theta_the_objective_does_not_see_is_noted():
 def test_counts_are_whole_numbers():
     with pytest.raises(TypeError, match=r"draws=100\.0.*whole numbers"):
         bm.NUTS(draws=1e2)
+
+
+def test_a_model_without_theta_has_nothing_to_train():
+    def model(tasks):
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(0.0, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
+
+    for theta in (bm.Point(), SHORT):
+        with pytest.raises(bm.StructureError, match=r"no theta.*take theta=bm\.Fixed\(\{\}\)"):
+            bm.fit(model, TASKS, theta=theta, phi=bm.Laplace(), progress=False)
+    # Neither is a single task a worry where there is no theta that it would leave open.
+    alone = TASKS[:1]
+    for theta, phi in ((bm.Fixed({}), bm.Exact()), (SHORT, bm.Joint())):
+        assert (
+            bm.fit(model, alone, theta=theta, phi=phi, progress=False).phi["phi"].isfinite().all()
+        )

@@ -23,10 +23,13 @@ class Phi(ABC):
             vector; `log_evidence` is not called.
         has_evidence: whether it estimates log p(D_i | theta), by which theta is inferred; without
             it infers phi where theta is known.
+        averages: whether that estimate averages over phi. A point that was fitted to the data, and
+            is scored by the same data, is rewarded for a prior that holds nothing back.
     """
 
     is_joint: ClassVar[bool] = False
     has_evidence: ClassVar[bool] = True
+    averages: ClassVar[bool] = True
 
     @property
     def draws_at_point(self) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +16,9 @@ from bayesmeta.curvature import log_density
 from bayesmeta.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.tasks import Tasks
+
+_FALL = 1.0
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,9 @@ class GradientSteps(Phi):
 
     Attributes:
         steps: gradient steps.
-        lr: their size, in unconstrained phi per unit of d log p / d phi.
+        lr: their size, in unconstrained phi per unit of d log p / d phi. A rate that was tuned for
+            the mean squared error of n datapoints becomes rate * 2 sigma^2 / n under normal noise
+            of sd sigma, and one for the mean cross-entropy rate / n.
         first_order: whether the outer gradient ignores how the steps depend on theta (FOMAML).
         learn_lr: whether each coordinate of phi has a positive rate of its own, trained with theta
             from lr on (Meta-SGD: Li, Zhou, Chen & Li 2017).
@@ -40,6 +47,8 @@ class GradientSteps(Phi):
     first_order: bool = False
     learn_lr: bool = False
     with_prior: bool = False
+
+    averages: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.lr <= 0:
@@ -87,7 +96,9 @@ class GradientSteps(Phi):
                     steps.climb(density, theta[0], [tasks.select(chunk)], state).detach()
                     for chunk in tasks.chunks(density.d_phi)
                 ]
-            return torch.cat(reached)[None]
+            phi = torch.cat(reached)
+            self._warn_of_falls(density, theta[0], tasks, phi)
+            return phi[None]
         shared = [*state, *tasks.tensors()]
 
         def climb(point: Tensor, *rest: Tensor) -> tuple[Tensor]:
@@ -97,6 +108,24 @@ class GradientSteps(Phi):
                 return (self.climb(density, point, given, rates).detach(),)
 
         return over_draws(capture(climb, [theta[0], *shared]), [theta], shared)[0]
+
+    def _warn_of_falls(self, density: Density, theta: Tensor, tasks: Tasks, phi: Tensor) -> None:
+        """Name the tasks where the steps led far down, or out of all numbers."""
+        with torch.no_grad():
+            start = density.log_likelihood(theta, density.prior_mean(theta, tasks), tasks)
+            rise = density.log_likelihood(theta, phi, tasks) - start
+        # "not >=" so that NaN counts as a fall.
+        fell = (~(rise >= -_FALL * tasks.sizes)).nonzero()[:, 0].tolist()
+        if not fell:
+            return
+        named = ", ".join(f"'{tasks.names[i]}'" for i in fell[:_NAMED])
+        more = f" and {len(fell) - _NAMED} more" if len(fell) > _NAMED else ""
+        warnings.warn(
+            f"{self!r} went down instead of up in {len(fell)} of {len(tasks)} tasks ({named}"
+            f"{more}): log p(D_i | phi_i) fell by more than {_FALL} a datapoint, or is no number, "
+            "and phi of these tasks is of no use; take a smaller lr, or fewer steps",
+            stacklevel=2,
+        )
 
     def climb(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +27,8 @@ class Mode(Phi):
 
     The log evidence is the query's log likelihood there or, without a query, the support's own.
     Its gradient is that of the implicit function theorem (Rajeswaran et al. 2019), so that memory
-    does not grow with the steps. A network with kinks (rectified units) may have its mode on one:
+    does not grow with the steps. Without a query the spread of phi comes out too wide, and what
+    theta says of it is not to be trusted: give one, or take Laplace(). A network with kinks (rectified units) may have its mode on one:
     the search then ends near it, and that gradient is approximate.
 
     Attributes:
@@ -36,6 +38,8 @@ class Mode(Phi):
     """
 
     curvature: Curvature | None = None
+
+    averages: ClassVar[bool] = False
 
     def check(self, density: Density, tasks: Tasks) -> None:
         """Refuse what the curvature cannot treat."""

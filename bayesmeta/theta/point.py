@@ -76,8 +76,23 @@ class Point(Theta):
             state=trained,
             losses=torch.tensor(done.losses),
             validation=torch.tensor(done.validation).reshape(-1, 2),
-            notes=(*_about_unseen(density, phi, tasks, theta, trained), *done.notes),
+            notes=(
+                *_about_unseen(density, phi, tasks, theta, trained),
+                *_about_points(phi, tasks),
+                *done.notes,
+            ),
         )
+
+
+def _about_points(phi: Phi, tasks: Tasks) -> tuple[str, ...]:
+    """A note where phi is fitted to the data that score it."""
+    if phi.averages or tasks.query is not None:
+        return ()
+    return (
+        f"without a query phi=bm.{type(phi).__name__}() is scored by the data that it was fitted "
+        "to, which says little of how phi spreads between tasks: give query=, or take "
+        "phi=bm.Laplace()",
+    )
 
 
 def _about_unseen(

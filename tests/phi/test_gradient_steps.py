@@ -147,3 +147,17 @@ def test_learned_rates_beat_the_fixed_one_and_are_used_to_adapt():
         posts[1].adapt(support, phi=bm.GradientSteps(1, 0.05, learn_lr=True))
     with pytest.raises(ValueError, match="NUTS samples theta and trains nothing"):
         bm.fit(model, support, phi=bm.GradientSteps(1, 0.05, learn_lr=True), progress=False)
+
+
+def test_steps_that_lead_nowhere_are_reported():
+    tasks = normal_means.tasks(num_tasks=4, num_data=5)
+    adam = bm.Adam(steps=1, compile=False)
+    phi = bm.GradientSteps(3, 0.01)
+    post = bm.fit(normal_means.model, tasks, theta=bm.Point(adam=adam), phi=phi, progress=False)
+    assert post.adapt(tasks).phi["phi"].isfinite().all()
+    # Steps of size 1 overshoot where three datapoints or more give a curvature above 2.
+    for steps in (20, 2000):
+        with pytest.warns(
+            UserWarning, match=r"went down instead of up in . of 4 tasks \('.*smaller"
+        ):
+            _ = post.adapt(tasks, phi=bm.GradientSteps(steps, 1.0)).phi
