@@ -28,8 +28,9 @@ class Mode(Phi):
     The log evidence is the query's log likelihood there or, without a query, the support's own.
     Its gradient is that of the implicit function theorem (Rajeswaran et al. 2019), so that memory
     does not grow with the steps. Without a query the spread of phi comes out too wide, and what
-    theta says of it is not to be trusted: give one, or take Laplace(). A network with kinks (rectified units) may have its mode on one:
-    the search then ends near it, and that gradient is approximate.
+    theta says of it is not to be trusted: give one, or take Laplace(). A network with kinks
+    (rectified units) may have its mode on one: the search then ends near it, and that gradient is
+    approximate.
 
     Attributes:
         curvature: of log p(D_i, phi | theta), by which the search goes; None takes the Hessian for
