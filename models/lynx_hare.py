@@ -10,6 +10,7 @@ and what they share is the network that infers them. The source of the data is i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -28,6 +29,7 @@ from bayesmeta.tasks import Tasks
 YEARS, STEPS = 21, 5
 # Simulations from the prior may explode, as no population does: cut at e^12 thousand.
 _LARGEST = 12.0
+_FEWEST, _MOST, _AT_ONCE = math.log(0.1), math.log(1000.0), 2000
 _DATA = Path(__file__).parent / "data"
 REFERENCE = _DATA / "lynx_hare_reference.csv"
 
@@ -127,11 +129,19 @@ def tasks() -> Tasks:
 
 
 def simulated(num_tasks: int = 1000, seed: int = 0) -> Tasks:
-    """Series of the same years from the model, parameters from their prior."""
-    empty = _layout(torch.zeros(num_tasks, 2 * YEARS), range(num_tasks))
+    """Series of the same years from the model, parameters from their prior, if they are plausible.
+
+    Of the prior's series two in five explode or die out; kept are those between 100 animals and a
+    million at all times. What q(phi | D) should be is the same, whichever series it is trained on.
+    """
+    empty = _layout(torch.zeros(_AT_ONCE, 2 * YEARS), range(_AT_ONCE))
+    kept: list[Tensor] = []
     with isolated(seed):
-        trace = pyro.poutine.trace(pyro.poutine.uncondition(model)).get_trace(empty)
-    return _layout(trace.nodes["y"]["value"], range(num_tasks))
+        while sum(map(len, kept)) < num_tasks:
+            trace = pyro.poutine.trace(pyro.poutine.uncondition(model)).get_trace(empty)
+            y = trace.nodes["y"]["value"]
+            kept.append(y[((y > _FEWEST) & (y < _MOST)).all(1)])
+    return _layout(torch.cat(kept)[:num_tasks], range(num_tasks))
 
 
 def _layout(y: Tensor, names: Sequence[object]) -> Tasks:
