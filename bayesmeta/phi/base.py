@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import ClassVar
 
 import torch
@@ -127,3 +128,12 @@ class Phi(ABC):
             (draws, tasks); None where the strategy has no density of its own to judge.
         """
         return None
+
+
+def check_steps(strategy: str, steps: object, lr: object) -> None:
+    """Refuse a count of gradient steps that is no whole number, such as one swapped with lr."""
+    if not isinstance(steps, Integral):
+        raise TypeError(
+            f"{strategy} got steps={steps!r} and lr={lr!r}; steps is a whole number, such as "
+            f"bm.{strategy}(steps=5, lr=0.01)"
+        )

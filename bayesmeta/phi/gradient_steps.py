@@ -12,7 +12,7 @@ from torch import Tensor
 from bayesmeta.capture import capture, over_draws
 from bayesmeta.curvature import log_density
 from bayesmeta.density import Density
-from bayesmeta.phi.base import Phi
+from bayesmeta.phi.base import Phi, check_steps
 from bayesmeta.tasks import Tasks
 
 
@@ -42,6 +42,7 @@ class GradientSteps(Phi):
     with_prior: bool = False
 
     def __post_init__(self) -> None:
+        check_steps("GradientSteps", self.steps, self.lr)
         if self.steps < 0 or self.lr <= 0:
             raise ValueError(
                 f"GradientSteps got steps={self.steps} and lr={self.lr}; steps must be at least 0 "

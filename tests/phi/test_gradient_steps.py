@@ -147,3 +147,13 @@ def test_learned_rates_beat_the_fixed_one_and_are_used_to_adapt():
         posts[1].adapt(support, phi=bm.GradientSteps(1, 0.05, learn_lr=True))
     with pytest.raises(ValueError, match="NUTS samples theta and trains nothing"):
         bm.fit(model, support, phi=bm.GradientSteps(1, 0.05, learn_lr=True), progress=False)
+
+
+@pytest.mark.parametrize(
+    "strategy", [bm.GradientSteps, bm.ReptileSteps, bm.VariationalSteps, bm.SteinParticles]
+)
+def test_steps_that_are_no_whole_number_are_refused(strategy):
+    with pytest.raises(TypeError, match=rf"{strategy.__name__} got steps=0\.01 and lr=5; .*whole"):
+        strategy(0.01, 5)
+    with pytest.raises(TypeError, match=r"steps=1\.5"):
+        strategy(1.5)
