@@ -24,7 +24,14 @@ def write(folder: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any])
     """Replace the checkpoint in the folder by this one.
 
     A reader meets the old file or the new one, never a part: it is written beside and renamed.
+
+    Raises:
+        NotADirectoryError: where the folder is a file.
     """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(
+            f"checkpoint='{folder}' is a file; give a folder, which need not exist yet"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     own = {name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()}
     text = json.dumps(about)
