@@ -34,6 +34,11 @@ class Phi(ABC):
         """How many draws of phi a point estimate of theta gets: 1 where phi is a point too."""
         return 1
 
+    @property
+    def inner_lr(self) -> float | None:
+        """The size of its own gradient steps, where it takes any."""
+        return getattr(self, "lr", None)
+
     def check(self, density: Density, tasks: Tasks) -> None:  # noqa: B027
         """Refuse a model that this strategy cannot treat; it comes before any long computation.
 

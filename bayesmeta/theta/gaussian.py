@@ -81,6 +81,7 @@ class Gaussian(Theta):
             noise=lambda size, random: self._noise(density, phi, size, tasks, random),
             held_out=held_out(density, phi, run, lambda given: self._mean(given, density, tasks)),
             d_phi=density.d_phi,
+            inner_lr=phi.inner_lr,
             title="variational",
         )
         training = replace(run, seed=seed_train)

@@ -66,6 +66,7 @@ class Point(Theta):
             noise=lambda size, random: Noise(rows=phi.noise(density, size, tasks.dtype, random)),
             held_out=held_out(density, phi, run, lambda shared: shared[0]),
             d_phi=density.d_phi,
+            inner_lr=phi.inner_lr,
             title="point",
         )
         done = train(objective, tasks, batch_size=self.batch_size, adam=self.adam, run=run)
