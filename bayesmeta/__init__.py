@@ -12,7 +12,9 @@ function of the tasks, with plates "tasks" (dim=-2) and "data" (dim=-1). Latents
 theta, those inside are phi.
 """
 
+from bayesmeta import nets
 from bayesmeta.bounds import ELBO, ImportanceWeighted, Predictive
+from bayesmeta.capture import CaptureError
 from bayesmeta.checkpoint import CheckpointError
 from bayesmeta.checks import StructureError
 from bayesmeta.columns import TasksError
@@ -80,6 +82,7 @@ __all__ = [
     "Amortised",
     "Attentive",
     "AttentiveNeuralProcess",
+    "CaptureError",
     "CheckpointError",
     "Classes",
     "ConditionalNeuralProcess",
@@ -122,6 +125,11 @@ __all__ = [
     "VariationalSteps",
     "amortisation_gap",
     "fit",
+    "nets",
     "prior",
     "structure",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,14 @@ def write(folder: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any])
     """Replace the checkpoint in the folder by this one.
 
     A reader meets the old file or the new one, never a part: it is written beside and renamed.
+
+    Raises:
+        NotADirectoryError: where the folder is a file.
     """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(
+            f"checkpoint='{folder}' is a file; give a folder, which need not exist yet"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     own = {name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()}
     text = json.dumps(about)
@@ -67,6 +75,29 @@ def digest(tensors: Iterable[Tensor], text: str = "") -> str:
         found.update(f"{x.dtype} {tuple(x.shape)}".encode())
         found.update(x.cpu().contiguous().numpy().tobytes())
     return found.hexdigest()
+
+
+def difference(name: str, old: Any, new: Any) -> str:
+    """How an entry of a run's description differs; of a table of sites, the cells that do."""
+    if not (isinstance(old, str) and isinstance(new, str) and "\n" in old + new):
+        return f"its {name} is {old}, this one's {new}"
+    before, now = _cells(old), _cells(new)
+    found = [f"it has a site {site}, which is not here" for site in before if site not in now]
+    found += [f"it has no site {site}" for site in now if site not in before]
+    found += [
+        f"its {site} has {column} {before[site].get(column)}, here {cell}"
+        for site in now
+        if site in before
+        for column, cell in now[site].items()
+        if cell != before[site].get(column)
+    ]
+    return ", and ".join(found) or "its sites are in another order"
+
+
+def _cells(table: str) -> dict[str, dict[str, str]]:
+    """The cells of a printed table by row and column, which two spaces or more set apart."""
+    head, _, *rows = (re.split(" {2,}", line) for line in table.splitlines())
+    return {row[0]: dict(zip(head[1:], row[1:], strict=False)) for row in rows}
 
 
 def _damaged(path: Path, why: str) -> str:

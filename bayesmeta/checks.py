@@ -164,7 +164,7 @@ def _check_support(site: Site, tasks: Tasks) -> None:
         task, row = at[-2:]
         raise StructureError(
             f"observed site '{site.name}' is {site.value[tuple(at)].tolist()} at task "
-            f"'{tasks.names[task]}', row {row}, outside the support {support} of "
+            f"'{tasks.names[task]}', row {row} of that task, outside the support {support} of "
             f"{distribution_name(site.fn)} ({int(bad.sum())} such cells); recode the outcomes or "
             "choose another likelihood"
         )

@@ -81,10 +81,36 @@ def check_finite(
         task, row = (int(i) for i in bad.nonzero()[0])
         value = column[task, row].flatten()
         culprit = value[~torch.isfinite(value)][0].item()
+        where = "" if of_task else f", row {row} of that task"
         raise TasksError(
-            f"column '{name}' is {culprit} at task '{names[task]}', row {row} "
+            f"column '{name}' is {culprit} at task '{names[task]}'{where} "
             f"({int(bad.sum())} such cells in all); drop these rows, or, in from_arrays, mark them "
             "False in mask"
+        )
+
+
+def check_same_tasks(support: Sequence[str], query: Sequence[str]) -> None:
+    """Raise where support and query are not of the same tasks, naming the first that differs."""
+    if support == query:
+        return
+    at = next(
+        (i for i, (one, other) in enumerate(zip(support, query, strict=False)) if one != other),
+        min(len(support), len(query)),
+    )
+    first, second = (f"'{n[at]}'" if at < len(n) else "no task" for n in (support, query))
+    raise TasksError(
+        f"support has {len(support)} tasks and query has {len(query)}; the first difference is at "
+        f"position {at}, where support has {first} and query has {second}; they must be the same, "
+        "in the same order"
+    )
+
+
+def check_named(x: object) -> None:
+    """Raise where x is no mapping of names to columns."""
+    if x is not None and not isinstance(x, Mapping):
+        raise TasksError(
+            f"a {type(x).__name__} was given as x, but columns have names, by which a model reads "
+            'them; give x={"name": values}'
         )
 
 

@@ -198,9 +198,15 @@ def _worst(labels: list[str], draws: np.ndarray) -> tuple[Extreme, Extreme, Extr
 def _about_mixing(worst: tuple[Extreme, Extreme, Extreme], chains: int, count: int) -> list[str]:
     found, (r, bulk, tail), least = [], worst, _MIN_ESS_A_CHAIN * chains
     if r.value > _MAX_RHAT:
+        what = "the chains disagree; run longer"
+        if chains == 1:
+            what = (
+                "the halves of the single chain disagree, which tells of drift alone, as there is "
+                "no other chain to compare it with; use chains=4 and run longer"
+            )
         found.append(
-            f"R-hat of {r.site} is {r.value:.3f} (should be below {_MAX_RHAT}): the chains "
-            f"disagree; run longer, draws={2 * count}, tune={2 * count}."
+            f"R-hat of {r.site} is {r.value:.3f} (should be below {_MAX_RHAT}): {what}, "
+            f"draws={2 * count}, tune={2 * count}."
         )
     for name, extreme in (("Bulk", bulk), ("Tail", tail)):
         if extreme.value < least:

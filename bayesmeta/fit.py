@@ -39,6 +39,9 @@ def fit(
 ) -> Posterior:
     """Infer theta and phi of a plain Pyro model: p(theta) prod_i p(phi_i | theta) p(D_i | phi_i).
 
+    Ctrl-C ends training, not the call: it warns, and the posterior is that of the best parameters
+    so far by `validation`, or without it of the last ones.
+
     Args:
         model: a Pyro function of the tasks with plates "tasks" (dim=-2) and "data" (dim=-1).
         tasks: the data; with a query, the support.
@@ -48,9 +51,11 @@ def fit(
             then maximises log p(query | tasks, theta) instead of log p(tasks | theta).
         validation: other tasks, scored now and then while theta trains: the parameters with the
             best score are kept. With a query of their own where the tasks have one.
-        checkpoint: a folder for the state of training. A call that was interrupted goes on from it
-            to the same result as if it had not been. Other data, strategies, seeds, sites or shapes
-            are refused; another function of the same sites and shapes is not told from the first.
+        checkpoint: a folder for the state of training, written before the first step, after a step
+            where that was last done over 30 seconds ago, and at the end. A call that was
+            interrupted goes on from it to the same result as if it had not been. Other data,
+            strategies, seeds, sites or shapes are refused; another function of the same sites and
+            shapes is not told from the first.
         seed: the same seed gives the same posterior; the caller's random state is left alone.
         device: where to compute, as "cuda"; the posterior and its tasks stay there. None takes
             where the tasks are. Random numbers are the same on every device.
@@ -60,8 +65,10 @@ def fit(
         StructureError: where model, tasks and strategies do not fit together, before any inference.
         TrainingError: where training meets a loss that is no number.
         CheckpointError: where the checkpoint is damaged, or of another model, data or strategies.
+        CaptureError: where the model branches on a value, or calls `.item()`.
+        NotADirectoryError: where the checkpoint is a file, and no folder.
         ValueError: where a query, validation tasks or a checkpoint are given to strategies that
-            have no use for them.
+            have no use for them, or a device that is not here.
     """
     theta, phi = theta if theta is not None else NUTS(), phi if phi is not None else Joint()
     _check_strategies(theta, phi)
@@ -187,6 +194,11 @@ def _check_device(theta: Theta, device: torch.device) -> None:
         raise ValueError(
             f"theta=bm.NUTS() was given with device='{device}', but it samples on the CPU; "
             "leave device out, or use bm.Gaussian() or bm.Point()"
+        )
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"no CUDA device is here; device='{device}' was given: leave it out to compute on the "
+            "CPU, or see that torch is built for CUDA and nvidia-smi lists a GPU"
         )
 
 

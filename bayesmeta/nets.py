@@ -27,7 +27,9 @@ class Net:
             phi = pyro.sample("phi", dist.Normal(theta, 1.0).to_event(1))
             ... net(phi, tasks.x["x"])
 
-    The module itself is left alone and never trained: its weights are a start.
+    The module itself is left alone and never trained: its weights are a start. They come from
+    torch's own randomness, which `seed=` of fit does not cover: call torch.manual_seed before the
+    module is made, for the same start in every run.
 
     Args:
         module: any module whose output for a datapoint depends on that datapoint, or by
@@ -38,10 +40,16 @@ class Net:
         slices: where each named parameter lies in the flat vector, in the module's order.
 
     Raises:
+        TypeError: for what is no torch module.
         ValueError: for a layer that keeps statistics from one call to the next, or is random.
     """
 
     def __init__(self, module: nn.Module) -> None:
+        if not isinstance(module, nn.Module):
+            raise TypeError(
+                f"Net got module={module!r}; give a torch module, as "
+                "bm.nets.Net(nn.Sequential(nn.Linear(1, 40), nn.Tanh(), nn.Linear(40, 1)))"
+            )
         for name, part in module.named_modules():
             _check(name, part)
         self._start = torch.cat([p.detach().reshape(-1) for p in module.parameters()])
@@ -64,7 +72,8 @@ class Net:
         Args:
             w: (size,), weights that all tasks share; or (tasks, 1, size), a task's own, as a site
                 in the plate "tasks" gives them.
-            x: inputs (tasks, data, ...).
+            x: inputs (tasks, data, ...). Weights are cast to the dtype of floating inputs, as data
+                from numpy are float64; integers, such as tokens, leave them as they are.
 
         Returns:
             (tasks, data, ...), with what the module makes of one datapoint in place of the dots.
@@ -72,6 +81,7 @@ class Net:
         Raises:
             ValueError: where w has another shape.
         """
+        w = w.to(x.dtype) if x.is_floating_point() else w
         if w.dim() == 1 and len(w) == self.size:
             return torch.func.vmap(partial(self._call, self._module, w))(x)
         if w.dim() == 3 and w.shape == (len(x), 1, self.size):

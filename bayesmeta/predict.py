@@ -51,8 +51,14 @@ class Prediction:
         """The q-quantile of the predictive draws, (tasks, data, ...), for q between 0 and 1.
 
         Raises:
-            ValueError: where there is a single draw, as after a point estimate.
+            ValueError: where q is not between 0 and 1, or there is a single draw, as after a point
+                estimate.
         """
+        asked = torch.as_tensor(q)
+        if not ((asked >= 0) & (asked <= 1)).all():
+            raise ValueError(
+                f"quantile got q={q}; it takes probabilities between 0 and 1, such as 0.9"
+            )
         if self.draws.shape[:2].numel() == 1:
             raise ValueError(
                 "a point estimate predicts one draw, which has no quantiles; ask for more outcomes "

@@ -13,7 +13,9 @@ from bayesmeta.columns import (
     TasksError,
     as_column,
     check_finite,
+    check_named,
     check_names,
+    check_same_tasks,
     check_shapes,
     common_dtype,
     fill_padding,
@@ -78,9 +80,10 @@ class Tasks:
         which belongs to its task. y=None is for prediction.
 
         Raises:
-            TasksError: for a shape that does not fit, NaN or inf in a real cell, a dtype that is
-                no number, zero tasks, or names that clash.
+            TasksError: for columns without names, a shape that does not fit, NaN or inf in a real
+                cell, a dtype that is no number, zero tasks, or names that clash.
         """
+        check_named(x)
         columns = {name: as_column(name, values) for name, values in (x or {}).items()}
         outcome = None if y is None else as_column("y", y)
         num_tasks, num_data = plate_sizes(outcome, columns, mask)
@@ -123,6 +126,7 @@ class Tasks:
         """
         if len(y) == 0:
             raise TasksError("no tasks were given; at least one is needed")
+        check_named(x)
         outcomes = [as_column("y", values) for values in y]
         if any(values.dim() == 0 for values in outcomes):
             raise TasksError("from_list takes one array a task as y, but a single number was given")
@@ -285,11 +289,7 @@ class Tasks:
         Raises:
             TasksError: where query has other tasks.
         """
-        if query.names != self.names:
-            raise TasksError(
-                f"support has tasks {list(self.names[:4])} ..., but query has "
-                f"{list(query.names[:4])} ...; they must be the same, in the same order"
-            )
+        check_same_tasks(self.names, query.names)
         return replace(self, query=query)
 
     def without_y(self) -> Tasks:

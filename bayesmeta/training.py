@@ -40,6 +40,7 @@ class Objective:
         noise: the random numbers of one step for so many tasks.
         held_out: the loss of tasks that are not trained on, by the shared parameters.
         d_phi: numbers a task beside its data, by which memory is reckoned.
+        inner_lr: the rate of the gradient steps inside the loss, if there are any.
         title: what the progress bar says.
     """
 
@@ -48,6 +49,7 @@ class Objective:
     noise: Callable[[int, torch.Generator], Noise] = lambda size, generator: Noise()
     held_out: Callable[[Sequence[Tensor]], float] | None = None
     d_phi: int = 0
+    inner_lr: float | None = None
     title: str = "training"
 
 
@@ -158,7 +160,7 @@ class _Training:
         began = time.perf_counter()
         value, gradients = stepper(batch)
         losses.append(float(value))
-        _check(losses, self.adam)
+        _check(losses, self.adam, self.objective.inner_lr)
         self.optimiser.step(gradients, index, self.schedule.rate(losses))
         self.spent += time.perf_counter() - began
 
@@ -232,10 +234,10 @@ class _Training:
         tensors, about = found
         for name, value in self._about.items():
             if about["run"].get(name) != value:
+                how = checkpoint.difference(name, about["run"].get(name), value)
                 raise CheckpointError(
-                    f"the checkpoint in {self.run.checkpoint} is of another run: its {name} is "
-                    f"{about['run'].get(name)}, this one's {value}; give another folder, or delete "
-                    "it to start anew"
+                    f"the checkpoint in {self.run.checkpoint} is of another run: {how}; give "
+                    "another folder, or delete it to start anew"
                 )
         self.optimiser.restore(tensors)
         self.schedule.decay_from = about["state"]["decay_from"]
@@ -255,10 +257,11 @@ class _Training:
         return {**self.run.about, "parameters": shapes}
 
 
-def _check(losses: list[float], adam: Adam) -> None:
+def _check(losses: list[float], adam: Adam, inner_lr: float | None) -> None:
     if not math.isfinite(losses[-1]):
         before = f"the loss before was {losses[-2]:.6g}" if len(losses) > 1 else "it is the first"
+        inner = "" if inner_lr is None else f", a smaller lr in phi= (it is {inner_lr})"
         raise TrainingError(
             f"the loss is {losses[-1]} at step {len(losses)} ({before}); try a smaller lr (it is "
-            f"{adam.lr}), tighter priors, inputs scaled to unit variance, or float64 data"
+            f"{adam.lr}){inner}, tighter priors, inputs scaled to unit variance, or float64 data"
         )

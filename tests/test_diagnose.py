@@ -111,6 +111,8 @@ def test_a_single_chain_that_drifts_is_found(sampled: bm.Posterior, generation: 
     assert altered(sampled, first).max_rhat is not None
     found = altered(sampled, drift)
     assert found.max_rhat is not None and found.max_rhat.site == "mu" and not found.ok
+    assert "halves of the single chain disagree" in str(found) and "use chains=4" in str(found)
+    assert "the chains disagree" not in str(found)
 
 
 def test_slow_mixing_is_told_by_its_effective_sample_size(sampled: bm.Posterior) -> None:

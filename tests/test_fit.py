@@ -99,3 +99,22 @@ def test_a_model_without_theta_has_nothing_to_train():
         assert (
             bm.fit(model, alone, theta=theta, phi=phi, progress=False).phi["phi"].isfinite().all()
         )
+
+
+def test_a_device_that_is_not_here_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"no CUDA device is here; device='cuda'"):
+        bm.fit(normal_means.model, TASKS, theta=SHORT, device="cuda")
+
+
+def test_a_model_that_branches_on_a_value_is_refused_by_a_public_error():
+    def model(tasks):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(mu, 1.0))
+            scale = 2.0 if phi.sum() > 1e6 else 1.0
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi, scale), obs=tasks.y)
+
+    with pytest.raises(bm.CaptureError, match=r"torch\.where"):
+        bm.fit(model, TASKS, theta=SHORT, progress=False)

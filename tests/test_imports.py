@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import bayesmeta as bm
+
 ROOT = Path(__file__).parent.parent
 
 # Which way data flows. "phi" and "theta" are folders; the zoo comes last and may use them all.
@@ -121,3 +123,8 @@ def test_a_module_without_a_place_is_found(tmp_path: Path) -> None:
     (tmp_path / "bayesmeta").mkdir()
     (tmp_path / "bayesmeta" / "helpers.py").write_text("")
     assert "no place in ORDER" in violations(tmp_path)[0]
+
+
+def test_only_public_names_are_listed() -> None:
+    assert dir(bm) == sorted(bm.__all__)
+    assert all(hasattr(bm, name) for name in dir(bm))

@@ -171,3 +171,20 @@ def test_a_wrong_shape_says_what_is_expected():
     net = nets.Net(mlp())
     with pytest.raises(ValueError, match=rf"must be \({net.size},\), or \(4, 1, {net.size}\)"):
         net(torch.zeros(4, net.size, dtype=F64), torch.zeros(4, 5, 3, dtype=F64))
+
+
+def test_weights_take_the_dtype_of_floating_inputs():
+    torch.manual_seed(3)
+    net, x = nets.Net(mlp().float()), torch.randn(2, 5, 3, dtype=F64)
+    for w in (net.weights(), net.weights().expand(2, 1, -1), net.weights().expand(1, 1, -1)):
+        given = x[: len(w)] if w.dim() == 3 else x
+        assert torch.equal(net(w, given), net(w.double(), given))
+        assert net(w, given).dtype == F64 and net(w.double(), given.float()).dtype == torch.float32
+    table = nets.Net(nn.Embedding(4, 2))
+    assert table(table.weights(), torch.zeros(2, 5, dtype=torch.int64)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("given", [[nn.Linear(1, 1)], nn.Linear])
+def test_what_is_no_module_is_refused(given):
+    with pytest.raises(TypeError, match=r"give a torch module, as .*nn\.Sequential\("):
+        nets.Net(given)

@@ -177,6 +177,8 @@ def test_a_point_estimate_predicts_with_the_models_own_spread():
     assert torch.allclose(prediction.sd, torch.tensor(normal_means.SIGMA).to(prediction.sd))
     with pytest.raises(ValueError, match="repeats=1000"):
         prediction.quantile(0.9)
+    with pytest.raises(ValueError, match=r"q=90; it takes probabilities between 0 and 1"):
+        point.predict(repeats=2).quantile(90)
     many = point.predict(repeats=4000)
     z = (many.quantile(0.9) - many.mean) / many.sd
     assert many.draws.shape[:2] == (1, 4000) and (z - 1.2816).abs().max() < 0.12

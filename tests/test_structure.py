@@ -155,7 +155,7 @@ REFUSED = {
     "bernoulli 2": (
         two_levels(lambda e, t: dist.Bernoulli(logits=e)),
         bm.Tasks.from_arrays(torch.tensor([[0.0, 1.0], [2.0, 1.0]]), names=["a", "b"]),
-        ["'y' is 2.0 at task 'b', row 0", "Bernoulli", "recode"],
+        ["'y' is 2.0 at task 'b', row 0 of that task", "Bernoulli", "recode"],
     ),
     "negative poisson": (
         two_levels(lambda e, t: dist.Poisson(e.exp())),

@@ -208,6 +208,22 @@ def test_inputs_are_not_changed() -> None:
     assert tasks.y.tolist() == [[1.0, 1.0], [2.0, 3.0]]
 
 
+@pytest.mark.parametrize(
+    ("which", "words"),
+    [
+        (
+            slice(5),
+            r"has 6 tasks and query has 5; .* 5, where .* '5' and query has no task",
+        ),
+        ([0, 1, 2, 3, 5], r"position 4, where support has '4' and query has '5'; they must be"),
+    ],
+)
+def test_a_query_of_other_tasks_names_the_first_that_differs(which: Any, words: str) -> None:
+    tasks = bm.Tasks.from_arrays(np.ones((6, 2)))
+    with pytest.raises(bm.TasksError, match=words):
+        tasks.with_query(tasks[which])
+
+
 FRAME = pd.DataFrame({"t": ["a", "a", "b"], "y": [1.0, 2.0, 3.0], "u": [1.0, 2.0, 3.0]})
 GOOD = np.ones((3, 2))
 BAD: dict[str, tuple[Any, str]] = {
@@ -221,11 +237,11 @@ BAD: dict[str, tuple[Any, str]] = {
     ),
     "nan in a trailing cell": (
         lambda: bm.Tasks.from_arrays(GOOD, {"w": np.full((3, 2, 2), NAN)}),
-        r"'w' is nan at task '0', row 0 \(6 such",
+        r"'w' is nan at task '0', row 0 of that task \(6 such",
     ),
     "nan of a task": (
         lambda: bm.Tasks.from_arrays(GOOD, {"u": [[1.0], [NAN], [2.0]]}),
-        r"'u' is nan at task '1'",
+        r"'u' is nan at task '1' \(",
     ),
     "nan in a list": (
         lambda: bm.Tasks.from_list([[1.0], [2.0, -INF]], names=["a", "b"]),
@@ -233,7 +249,15 @@ BAD: dict[str, tuple[Any, str]] = {
     ),
     "nan in a frame": (
         lambda: bm.Tasks.from_frame(FRAME.assign(y=[1.0, NAN, 3.0]), "t", "y"),
-        r"'y' is nan at task 'a', row 1",
+        r"'y' is nan at task 'a', row 1 of that task \(",
+    ),
+    "x without a name": (
+        lambda: bm.Tasks.from_arrays(GOOD, torch.ones(3, 2)),
+        r"a Tensor was given as x.*give x=\{\"name\": values\}",
+    ),
+    "x without a name in a list": (
+        lambda: bm.Tasks.from_list([[1.0]], [[2.0]]),
+        r"a list was given as x.*give x=\{\"name\": values\}",
     ),
     "strings": (lambda: bm.Tasks.from_arrays([["a", "b"]]), r"'y' has dtype <U1.*factorize"),
     "strings in a frame": (

@@ -71,8 +71,8 @@ def interrupt_at(monkeypatch, step):
     """Send this process Ctrl-C in the middle of a step, between its loss and its update."""
     check = training._check
 
-    def stop(losses, adam):
-        check(losses, adam)
+    def stop(losses, *rates):
+        check(losses, *rates)
         if len(losses) == step:
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -125,7 +125,7 @@ def test_a_resumed_run_without_the_averages_of_adam_would_differ(tmp_path, monke
 def test_a_folder_that_cannot_be_written_is_found_before_the_first_step(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     steps = []
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(NotADirectoryError, match=r"checkpoint='.*file' is a file; give a folder"):
         run(
             bm.Adam(steps=20, compile=False),
             noise=lambda *_: steps.append(1) or Noise(),
@@ -149,6 +149,18 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     run(adam, checkpoint=tmp_path, about={"seed": 1})
     with pytest.raises(bm.CheckpointError, match="its seed is 1, this one's 2"):
         run(adam, checkpoint=tmp_path, about={"seed": 2})
+
+
+def test_a_checkpoint_of_other_data_says_which_site_differs(tmp_path):
+    def train_on(num_data):
+        tasks = normal_means.tasks(num_tasks=6, num_data=num_data, ragged=False)
+        theta = bm.Point(adam=bm.Adam(steps=2, compile=False))
+        pair = {"theta": theta, "phi": bm.Exact(), "progress": False}
+        bm.fit(normal_means.model, tasks, checkpoint=tmp_path, **pair)
+
+    train_on(3)
+    with pytest.raises(bm.CheckpointError, match=r"run: its y has shape \(6, 3\), here \(6, 4\); "):
+        train_on(4)
 
 
 def test_compiled_steps_give_the_same_losses_and_are_compiled_again_when_resumed(
@@ -244,3 +256,10 @@ def test_a_diverging_fit_names_the_step():
 
     with pytest.raises((bm.TrainingError, bm.StructureError), match=r"step|NaN"):
         bm.fit(bad, TASKS, theta=bm.Point(), progress=False)
+
+
+@pytest.mark.parametrize("theta", [bm.Point(), bm.Gaussian(noncentred=())])
+def test_a_diverging_fit_names_the_lr_of_phi(theta):
+    phi = bm.GradientSteps(3, 1e200)
+    with pytest.raises(bm.TrainingError, match=r"0\.02\), a smaller lr in phi= \(it is 1e\+200"):
+        bm.fit(normal_means.model, TASKS, theta=theta, phi=phi, progress=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import ClassVar
 
 import torch
@@ -35,6 +36,11 @@ class Phi(ABC):
     def draws_at_point(self) -> int:
         """How many draws of phi a point estimate of theta gets: 1 where phi is a point too."""
         return 1
+
+    @property
+    def inner_lr(self) -> float | None:
+        """The size of its own gradient steps, where it takes any."""
+        return getattr(self, "lr", None)
 
     def check(self, density: Density, tasks: Tasks) -> None:  # noqa: B027
         """Refuse a model that this strategy cannot treat; it comes before any long computation.
@@ -130,3 +136,12 @@ class Phi(ABC):
             (draws, tasks); None where the strategy has no density of its own to judge.
         """
         return None
+
+
+def check_steps(strategy: str, steps: object, lr: object) -> None:
+    """Refuse a count of gradient steps that is no whole number, such as one swapped with lr."""
+    if not isinstance(steps, Integral):
+        raise TypeError(
+            f"{strategy} got steps={steps!r} and lr={lr!r}; steps is a whole number, such as "
+            f"bm.{strategy}(steps=5, lr=0.01)"
+        )

@@ -53,16 +53,25 @@ class Exact(Integrated):
             change = torch.maximum(_distance(first, second), _distance(probe, back))
             if not (change < _TOLERANCE).all():
                 worst = int(change.nan_to_num(torch.inf).argmax())
+                bends = torch.cat([first, second], -1)[worst]
                 raise StructureError(
-                    f"phi=bm.Exact() needs phi to be Gaussian given theta and the data, but the "
-                    f"curvature of log p(D_i, phi_i | theta) changes by {change[worst]:.1%} from "
-                    f"one phi to another at task '{given.names[worst]}'; use phi=bm.Joint(), or "
-                    "make the phi sites and the outcome normal, with a mean linear in phi"
+                    "phi=bm.Exact() needs phi to be Gaussian given theta and the data, but the "
+                    "curvature of log p(D_i, phi_i | theta) "
+                    f"{_fault(change[worst], bends)} at task '{given.names[worst]}'; use "
+                    "phi=bm.Laplace() or phi=bm.Joint(), or make the phi sites and the outcome "
+                    "normal, with a mean linear in phi"
                 )
 
     def point(self, density: Density, theta: Tensor, tasks: Tasks, *, with_query: bool) -> Tensor:
         """Any point will do; the prior mean is near."""
         return density.prior_mean(theta, tasks).detach()
+
+
+def _fault(change: Tensor, bends: Tensor) -> str:
+    """What is wrong with the curvature, by its change and its products with a vector."""
+    if change.isfinite():
+        return f"changes by {change:.1%} from one phi to another"
+    return "is not positive definite" if bends.isfinite().all() else "is not finite"
 
 
 def _distance(one: Tensor, other: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from bayesmeta.capture import capture, over_draws
 from bayesmeta.curvature import log_density
 from bayesmeta.density import Density
-from bayesmeta.phi.base import Phi
+from bayesmeta.phi.base import Phi, check_steps
 from bayesmeta.tasks import Tasks
 
 _FALL = 1.0
@@ -51,6 +51,7 @@ class GradientSteps(Phi):
     averages: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_steps("GradientSteps", self.steps, self.lr)
         if self.steps < 0 or self.lr <= 0:
             raise ValueError(
                 f"GradientSteps got steps={self.steps} and lr={self.lr}; steps must be at least 0 "

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bayesmeta.curvature import parts_of
 from bayesmeta.density import Density
-from bayesmeta.phi.base import Phi
+from bayesmeta.phi.base import Phi, check_steps
 from bayesmeta.phi.gradient_steps import GradientSteps
 from bayesmeta.tasks import Tasks
 
@@ -35,7 +35,8 @@ class ReptileSteps(Phi):
     lr: float = 0.01
 
     def __post_init__(self) -> None:
-        # Which checks the hyperparameters.
+        check_steps("ReptileSteps", self.steps, self.lr)
+        # Which checks the other hyperparameters.
         _ = self._steps
 
     @property

@@ -13,7 +13,7 @@ from bayesmeta.capture import capture, over_draws
 from bayesmeta.density import Density
 from bayesmeta.noise import normal
 from bayesmeta.particles import joint_of, log_mean, score_of
-from bayesmeta.phi.base import Phi
+from bayesmeta.phi.base import Phi, check_steps
 from bayesmeta.tasks import Tasks
 
 
@@ -41,6 +41,7 @@ class SteinParticles(Phi):
     first_order: bool = False
 
     def __post_init__(self) -> None:
+        check_steps("SteinParticles", self.steps, self.lr)
         if self.steps < 0 or self.lr <= 0 or self.particles < 2:
             raise ValueError(
                 f"{self!r}: steps must be at least 0, particles at least 2, and lr positive"

@@ -12,7 +12,7 @@ from bayesmeta.capture import capture, over_draws
 from bayesmeta.density import Density
 from bayesmeta.noise import normal
 from bayesmeta.particles import joint_of, log_mean, score_of
-from bayesmeta.phi.base import Phi
+from bayesmeta.phi.base import Phi, check_steps
 from bayesmeta.tasks import Tasks
 
 
@@ -41,6 +41,7 @@ class VariationalSteps(Phi):
     first_order: bool = False
 
     def __post_init__(self) -> None:
+        check_steps("VariationalSteps", self.steps, self.lr)
         if self.steps < 0 or self.lr <= 0 or min(self.particles, self.draws) < 1:
             raise ValueError(
                 f"{self!r}: steps must be at least 0, particles and draws at least 1, and lr "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from bayesmeta.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.run import Run
+from bayesmeta.schedule import Adam
 from bayesmeta.tasks import Tasks
 
 
@@ -92,6 +94,17 @@ def level_terms(
         return levels.theta, phi.log_evidence(density, theta, given, state, noise)
 
     return terms
+
+
+def check_training(strategy: str, batch_size: object, adam: object) -> None:
+    """Refuse settings of training that are of another kind or size."""
+    if batch_size is not None and not (isinstance(batch_size, Integral) and int(batch_size) >= 1):
+        raise ValueError(
+            f"{strategy} got batch_size={batch_size!r}; give a whole number of tasks, at least 1, "
+            "or None for all"
+        )
+    if not isinstance(adam, Adam):
+        raise TypeError(f"{strategy} got adam={adam!r}; give bm.Adam(...), as bm.Adam(lr=0.01)")
 
 
 def d_free(density: Density, phi: Phi) -> int:

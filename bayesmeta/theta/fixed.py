@@ -36,6 +36,13 @@ class Fixed(Theta):
     is_point: ClassVar[bool] = True
     infers: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, Mapping):
+            raise TypeError(
+                f"Fixed got a {type(self.values).__name__}; give {{name: value}}, as "
+                "bm.Fixed({n: d[0, 0] for n, d in post.theta.items()})"
+            )
+
     def fit(self, density: Density, tasks: Tasks, phi: Phi, run: Run) -> Fit:
         """Theta as it was given, as one chain: of one draw, or of more where phi has more."""
         if phi.is_joint:

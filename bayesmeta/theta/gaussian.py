@@ -19,7 +19,7 @@ from bayesmeta.run import Run
 from bayesmeta.schedule import Adam
 from bayesmeta.stepper import Loss, Noise
 from bayesmeta.tasks import Tasks
-from bayesmeta.theta.base import Fit, Theta, d_free, held_out, level_terms, seeds
+from bayesmeta.theta.base import Fit, Theta, check_training, d_free, held_out, level_terms, seeds
 from bayesmeta.theta.families import Family, FullRank, MeanField
 from bayesmeta.theta.noncentring import check_names, noncentre
 from bayesmeta.training import Objective, train
@@ -60,6 +60,7 @@ class Gaussian(Theta):
                 f"Gaussian got family={self.family!r}; give bm.MeanField(), bm.FullRank() or "
                 "bm.LowRank(rank)"
             )
+        check_training("Gaussian", self.batch_size, self.adam)
         check_names(self.noncentred)
 
     def fit(self, density: Density, tasks: Tasks, phi: Phi, run: Run) -> Fit:
@@ -80,6 +81,7 @@ class Gaussian(Theta):
             noise=lambda size, random: self._noise(density, phi, size, tasks, random),
             held_out=held_out(density, phi, run, lambda given: self._mean(given, density, tasks)),
             d_phi=density.d_phi,
+            inner_lr=phi.inner_lr,
             title="variational",
         )
         training = replace(run, seed=seed_train)

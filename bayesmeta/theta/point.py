@@ -15,7 +15,7 @@ from bayesmeta.run import Run
 from bayesmeta.schedule import Adam
 from bayesmeta.stepper import Noise
 from bayesmeta.tasks import Tasks
-from bayesmeta.theta.base import Fit, Theta, d_free, held_out, level_terms, repeated
+from bayesmeta.theta.base import Fit, Theta, check_training, d_free, held_out, level_terms, repeated
 from bayesmeta.training import Objective, train
 
 _TASKS_TO_ASK = 8
@@ -38,6 +38,9 @@ class Point(Theta):
 
     is_point: ClassVar[bool] = True
     trains: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_training("Point", self.batch_size, self.adam)
 
     def fit(self, density: Density, tasks: Tasks, phi: Phi, run: Run) -> Fit:
         """The maximum, as one chain: of one draw, or of more where phi is a distribution."""
@@ -63,6 +66,7 @@ class Point(Theta):
             noise=lambda size, random: Noise(rows=phi.noise(density, size, tasks.dtype, random)),
             held_out=held_out(density, phi, run, lambda shared: shared[0]),
             d_phi=density.d_phi,
+            inner_lr=phi.inner_lr,
             title="point",
         )
         done = train(objective, tasks, batch_size=self.batch_size, adam=self.adam, run=run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pyro
 import pyro.distributions as dist
@@ -151,6 +152,30 @@ def test_refuses_where_there_is_no_closed_form() -> None:
     tasks = logistic_regression.tasks()
     with pytest.raises(bm.StructureError, match=r"curvature .* changes by .* at task"):
         bm.fit(logistic_regression.model, tasks, theta=bm.Point(), phi=bm.Exact(), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("mean", "fault"),
+    [
+        (lambda phi: (5.0 * phi).sin(), "is not positive definite"),
+        # The distance of phi from itself has no second derivative.
+        (lambda phi: phi + (phi - phi.detach()).square().sqrt(), "is not finite"),
+    ],
+)
+def test_a_change_that_is_no_number_is_told_in_words(
+    mean: Callable[[Tensor], Tensor], fault: str
+) -> None:
+    def model(tasks: bm.Tasks) -> None:
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(mu, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(mean(phi), 0.1), obs=tasks.y)
+
+    tasks = normal_means.tasks(num_tasks=3, num_data=2)
+    density = Density(model, bm.structure(model, tasks), tasks)
+    with pytest.raises(bm.StructureError, match=rf"{fault} at task .*bm\.Laplace\(\)"):
+        bm.Exact().check(density, tasks)
 
 
 def test_accepts_linear_regression() -> None:

@@ -67,3 +67,9 @@ def test_what_it_cannot_infer_or_train_is_refused() -> None:
     ):
         with pytest.raises(bm.StructureError, match=complaint):
             bm.fit(normal_means.model, tasks, theta=theta, phi=phi)
+
+
+def test_a_posterior_is_no_theta() -> None:
+    post = bm.prior(normal_means.model, normal_means.tasks(), draws=2)
+    with pytest.raises(TypeError, match=r"got a Posterior; give \{name: value\}, as bm\.Fixed"):
+        bm.Fixed(post)  # type: ignore[arg-type]
