@@ -13,7 +13,7 @@ theta, those inside are phi.
 """
 
 from bayesmeta import nets
-from bayesmeta.bounds import ELBO, ImportanceWeighted, Predictive
+from bayesmeta.bounds import ELBO, ImportanceWeighted, Predictive, Simulated
 from bayesmeta.capture import CaptureError
 from bayesmeta.checkpoint import CheckpointError
 from bayesmeta.checks import StructureError
@@ -115,6 +115,7 @@ __all__ = [
     "Reptile",
     "ReptileSteps",
     "SetTransformer",
+    "Simulated",
     "SplineFlow",
     "SteinParticles",
     "Structure",

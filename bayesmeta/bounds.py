@@ -19,16 +19,18 @@ class Bound(ABC):
     Attributes:
         particles: draws of phi for each task and step.
         sees_query: whether D_i, and so what q is given, is support and query together.
+        knows_phi: whether it judges q by the phi that the data were simulated from.
     """
 
     particles: int = 8
 
     sees_query: ClassVar[bool] = True
+    knows_phi: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.particles < 1:
+        if not isinstance(self.particles, int) or self.particles < 1:
             raise ValueError(
-                f"{type(self).__name__} got particles={self.particles}; give 1 or more"
+                f"{type(self).__name__} got particles={self.particles!r}; give 1 or more"
             )
 
     @abstractmethod
@@ -37,7 +39,7 @@ class Bound(ABC):
 
         Args:
             q: the posterior of phi.
-            phi: draws of it, (particles, tasks, d_phi).
+            phi: draws of it, (particles, tasks, d_phi); or the one that is known.
             joint: of phi, log p(D_i, phi_k | theta), (particles, tasks).
             score: of phi, log p(query_i | phi_k, theta), or of D_i itself without a query.
         """
@@ -51,6 +53,9 @@ class ELBO(Bound):
 
     Its gradient leaves out the score of q, whose mean is zero, so that it has no noise where q is
     the posterior (Roeder, Wu & Duvenaud 2017).
+
+    Attributes:
+        particles: draws of phi for each task and step.
     """
 
     def __call__(self, q: TaskPosterior, phi: Tensor, joint: OfDraws, score: OfDraws) -> Tensor:
@@ -63,6 +68,9 @@ class ImportanceWeighted(Bound):
     """The log of the mean importance weight, a tighter bound (Burda, Grosse & Salakhutdinov 2016).
 
     log 1/K sum_k p(D_i, phi_k | theta) / q(phi_k | D_i)
+
+    Attributes:
+        particles: draws of phi for each task and step.
     """
 
     def __call__(self, q: TaskPosterior, phi: Tensor, joint: OfDraws, score: OfDraws) -> Tensor:
@@ -75,6 +83,9 @@ class Predictive(Bound):
     """The query's log likelihood by the support's posterior (Gordon et al. 2019).
 
     log 1/K sum_k p(query_i | phi_k, theta),   phi_k ~ q(phi | support_i)
+
+    Attributes:
+        particles: draws of phi for each task and step.
     """
 
     sees_query: ClassVar[bool] = False
@@ -82,3 +93,24 @@ class Predictive(Bound):
     def __call__(self, q: TaskPosterior, phi: Tensor, joint: OfDraws, score: OfDraws) -> Tensor:
         """The log of the mean over draws."""
         return log_mean(score(phi))
+
+
+@dataclass(frozen=True)
+class Simulated(Bound):
+    """The log density of the phi that simulated data were drawn from (Papamakarios & Murray 2016).
+
+        log q(phi_i | D_i),   phi_i ~ p(phi),   D_i ~ p(D | phi_i)
+
+    Its mean is highest where q is the posterior. The model's density is not asked for, so that q
+    finds every mode of a likelihood that gradients would not lead to; in turn it learns nothing
+    from data that are real. The truth is read from the columns of x that have the names of phi's
+    sites, (tasks, 1, ...); the network does not see them. For models without theta.
+    """
+
+    particles: int = 1
+
+    knows_phi: ClassVar[bool] = True
+
+    def __call__(self, q: TaskPosterior, phi: Tensor, joint: OfDraws, score: OfDraws) -> Tensor:
+        """The log density of what is known."""
+        return q.log_prob(phi)[0]

@@ -15,6 +15,8 @@ from torch.distributions import Distribution
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from bayesmeta.checks import StructureError
+
 Outputs = tuple[Tensor, ...]
 
 
@@ -45,6 +47,8 @@ def capture(
             graph = record(torch.func.functionalize(graph), own)
             _expand_copies(graph)
             _finish(graph)
+    except StructureError:
+        raise
     except (RuntimeError, ValueError) as error:
         raise CaptureError(
             f"the model cannot be captured as one graph ({type(error).__name__}: {error}); a model "

@@ -124,8 +124,8 @@ def _about_k(k: Mapping[str, float], is_joint: bool) -> list[str]:
         "train longer, take a richer family (bm.FullRank()), noncentre, or sample with "
         "theta=bm.NUTS()"
         if is_joint
-        else "train longer or on more tasks, take a wider encoder, or adapt these tasks with "
-        "phi=bm.Laplace()"
+        else "adapt(tasks, refine=bm.Refine()) improves on it task by task and runs again what "
+        "stays above; or train longer, or on more tasks"
     )
     return [
         f"Pareto k is above {_MAX_K} in {len(bad)} of {len(k)} tasks: {named}{more}. There q is "

@@ -12,7 +12,7 @@ from bayesmeta.importance import pareto_k
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.hmc import HMC
 from bayesmeta.posterior import Posterior
-from bayesmeta.refine import Refine
+from bayesmeta.refine import Refine, check_refinable
 from bayesmeta.tasks import Tasks
 
 _REFINE = Refine(candidates=1, rerun=None)
@@ -42,13 +42,14 @@ def amortisation_gap(
             sd_ratio: to the exact sd, geometric mean over them;
             elbo: in nats, the mean over theta; for "exact" log p(D_i | theta) by importance
                 weights, where theta is a point, and else NaN;
-            pareto_k: of the importance weights.
+            pareto_k: of the importance weights; minus infinity for "exact", which has none.
 
         `table.groupby("way").mean()` sums up.
 
     Raises:
         TypeError: where phi is not amortised, or has no density.
     """
+    check_refinable(refine, posterior.strategy)
     ways = {
         "network": posterior.adapt(tasks, refine=Refine(steps=0, candidates=1, rerun=None)),
         "refined": posterior.adapt(tasks, refine=refine),

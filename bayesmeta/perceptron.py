@@ -11,10 +11,15 @@ from torch import nn
 from bayesmeta.nets import Net
 from bayesmeta.problem import isolated
 
+# So that signals keep their size from layer to layer (He et al. 2015). torch's own start shrinks
+# what a dataset says by more than half a layer: neural processes then stay on a plateau, where
+# they predict the mean of all functions; so they do with smooth units instead of ReLU.
+_RELU_GAIN = 2**0.5
+
 
 @cache
 def perceptron(*sizes: int, last_gain: float = 1.0, seed: int = 0) -> Net:
-    """Linear layers between the sizes, with SiLU (Hendrycks & Gimpel 2016) between them.
+    """Linear layers between the sizes, with ReLU between them.
 
     Args:
         sizes: inputs, hidden widths, outputs.
@@ -23,7 +28,10 @@ def perceptron(*sizes: int, last_gain: float = 1.0, seed: int = 0) -> Net:
     """
     with isolated(seed), torch.no_grad():
         linear = [nn.Linear(inputs, outputs) for inputs, outputs in pairwise(sizes)]
+        for place, layer in enumerate(linear):
+            gain = 1.0 if place == 0 else _RELU_GAIN
+            layer.weight.normal_(0.0, gain / layer.in_features**0.5)
         for start in linear[-1].parameters():
             start.mul_(last_gain)
-        layers = [layer for hidden in linear[:-1] for layer in (hidden, nn.SiLU())]
+        layers = [layer for hidden in linear[:-1] for layer in (hidden, nn.ReLU())]
         return Net(nn.Sequential(*layers, linear[-1]))

@@ -221,6 +221,7 @@ class Posterior:
                 f"posterior was fitted with phi={self.strategy!r}; give it to bm.fit"
             )
         strategy.check(self._centred, tasks.sample())
+        strategy.check_new(self._centred, self.tasks, tasks)
         theta = repeated(self.fit.theta, strategy) if self.is_point else self.fit.theta
         fit = replace(
             self.fit,

@@ -53,6 +53,8 @@ class Refine:
     rerun: Phi | None = field(default_factory=HMC)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.rerun, Phi | None):
+            raise TypeError(f"Refine got rerun={self.rerun!r}; give a strategy, as bm.HMC()")
         if self.steps < 0 or self.lr <= 0 or min(self.particles, self.candidates) < 1:
             raise ValueError(
                 f"{self!r}: steps must be at least 0, particles and candidates at least 1, and lr "
@@ -70,8 +72,8 @@ def check_refinable(how: Refine, strategy: Phi) -> None:
         raise TypeError(f"refine={how!r} was given; give bm.Refine()")
     if not isinstance(strategy, Amortised) or isinstance(strategy.guide, Delta):
         raise TypeError(
-            f"refine= improves on the q of an amortised phi, but phi={strategy!r} has none; leave "
-            "it out, or adapt with another strategy, such as phi=bm.HMC()"
+            f"what is refined is the q of an amortised phi, but phi={strategy!r} has none; adapt "
+            "without refine=, as with phi=bm.HMC()"
         )
 
 

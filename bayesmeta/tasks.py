@@ -290,7 +290,8 @@ class Tasks:
             TasksError: where query has other tasks.
         """
         check_same_tasks(self.names, query.names)
-        return replace(self, query=query)
+        # Whoever says so knows that these are the same tasks, where names are mere positions.
+        return replace(self, query=replace(query, names=self.names, origin=self.origin))
 
     def without_y(self) -> Tasks:
         """The inputs alone: a model given these predicts."""

@@ -11,7 +11,7 @@ and what they share is the network that infers them. The source of the data is i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,6 +26,7 @@ from torch import Tensor
 from bayesmeta.problem import isolated
 from bayesmeta.tasks import Tasks
 
+SITES = ("alpha", "beta", "gamma", "delta", "z0", "sigma")
 YEARS, STEPS = 21, 5
 # Simulations from the prior may explode, as no population does: cut at e^12 thousand.
 _LARGEST = 12.0
@@ -133,20 +134,24 @@ def simulated(num_tasks: int = 1000, seed: int = 0) -> Tasks:
 
     Of the prior's series two in five explode or die out; kept are those between 100 animals and a
     million at all times. What q(phi | D) should be is the same, whichever series it is trained on.
+    The columns named as SITES hold what each was simulated from, for bm.Simulated().
     """
     empty = _layout(torch.zeros(_AT_ONCE, 2 * YEARS), range(_AT_ONCE))
-    kept: list[Tensor] = []
+    kept: dict[str, list[Tensor]] = {name: [] for name in ("y", *SITES)}
     with isolated(seed):
-        while sum(map(len, kept)) < num_tasks:
+        while sum(map(len, kept["y"])) < num_tasks:
             trace = pyro.poutine.trace(pyro.poutine.uncondition(model)).get_trace(empty)
             y = trace.nodes["y"]["value"]
-            kept.append(y[((y > _FEWEST) & (y < _MOST)).all(1)])
-    return _layout(torch.cat(kept)[:num_tasks], range(num_tasks))
+            plausible = ((y > _FEWEST) & (y < _MOST)).all(1)
+            for name, found in kept.items():
+                found.append(trace.nodes[name]["value"][plausible])
+    columns = {name: torch.cat(found)[:num_tasks] for name, found in kept.items()}
+    return _layout(columns.pop("y"), range(num_tasks), columns)
 
 
-def _layout(y: Tensor, names: Sequence[object]) -> Tasks:
+def _layout(y: Tensor, names: Sequence[object], truth: Mapping[str, Tensor] | None = None) -> Tasks:
     """Tasks of y (tasks, 2 * YEARS): the hares of all years, then the lynx."""
     shape = (len(y), 2, YEARS)
     year = torch.arange(YEARS).expand(shape).flatten(1)
     lynx = torch.arange(2)[:, None].expand(shape).flatten(1)
-    return Tasks.from_arrays(y, {"year": year, "lynx": lynx}, names=names)
+    return Tasks.from_arrays(y, {"year": year, "lynx": lynx, **(truth or {})}, names=names)

@@ -345,3 +345,10 @@ def test_from_frame_says_what_it_takes() -> None:
         bm.Tasks.from_frame(frame, task="school", y="y", x="age")
     with pytest.raises(bm.TasksError, match=r"a dict was given as frame, .* from_arrays"):
         bm.Tasks.from_frame({"y": [1.0]}, task="school", y="y")  # type: ignore[arg-type]
+
+
+def test_a_query_is_of_the_same_tasks_once_that_was_said():
+    y = torch.ones(3, 2)
+    support, query = bm.Tasks.from_arrays(y), bm.Tasks.from_arrays(2 * y)
+    both = support.with_query(query)
+    assert both.query.names == both.names and both.query.origin is both.origin

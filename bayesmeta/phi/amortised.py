@@ -24,6 +24,7 @@ from bayesmeta.perceptron import perceptron
 from bayesmeta.phi.base import Phi
 from bayesmeta.readings import moments, rows_of
 from bayesmeta.tasks import Tasks
+from bayesmeta.truth import truth_of
 
 _MOST_THETA = 32
 
@@ -46,9 +47,10 @@ class Amortised(Phi):
 
         q(phi_i | D_i, theta) = guide(head(encoder({(x_ij, y_ij)}_j), n_i, theta))
 
-    All columns of x and y are read, standardised, with the tasks' mask: order and padding change
-    nothing. Adapting to a task is one pass of the network. The log evidence is what `bound` makes
-    of draws of q, by which theta and the network are trained together.
+    All columns of x, in alphabetical order, and y are read, standardised, with the tasks' mask:
+    order and padding change nothing. Adapting to a task is one pass of the network. The log
+    evidence is what `bound` makes of draws of q, by which theta and the network are trained
+    together. A network learns best with a smaller rate than theta alone: bm.Adam(lr=3e-3) or less.
 
     Attributes:
         encoder: of a dataset to a vector.
@@ -80,12 +82,29 @@ class Amortised(Phi):
         ):
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(
-                    f"Amortised got {name}={getattr(self, name)!r}; give an object, as {example}"
+                    f"Amortised got {name}={getattr(self, name)!r}; that is no {name}: give "
+                    f"{name}={example}"
                 )
         if self.draws < 1 or self.width < 1 or self.layers < 0:
             raise ValueError(
                 f"Amortised got draws={self.draws}, width={self.width}, layers={self.layers}; "
                 "draws and width must be at least 1, and layers at least 0"
+            )
+
+    @property
+    def averages(self) -> bool:
+        """As the bound does: `Predictive` without a query scores q by the data that q read."""
+        return not isinstance(self.bound, Predictive)
+
+    def check_new(self, density: Density, seen: Tasks, new: Tasks) -> None:
+        """Refuse other columns than the network has learned to read."""
+        phi = density.structure.phi
+        wanted, given = (sorted(set(tasks.x).difference(phi)) for tasks in (seen, new))
+        if wanted != given:
+            raise StructureError(
+                f"the new tasks have the columns {', '.join(given) or '(none)'}, but the network "
+                f"was trained on {', '.join(wanted) or '(none)'}, all of which it reads; give "
+                "these, or adapt with another strategy, such as phi=bm.HMC()"
             )
 
     def check(self, density: Density, tasks: Tasks) -> None:
@@ -108,7 +127,7 @@ class Amortised(Phi):
     def start(self, density: Density, tasks: Tasks) -> list[Tensor]:
         """The network's weights, and the units of its inputs and outputs."""
         some, dtype = tasks.sample(), tasks.dtype
-        row_mean, row_sd = moments(parts_of(some, with_query=True))
+        row_mean, row_sd = moments(parts_of(some, with_query=True), density.structure.phi)
         with torch.no_grad():
             theta = density.start(tasks)
             centre = density.prior_mean(theta, some)
@@ -146,7 +165,8 @@ class Amortised(Phi):
         parts = parts_of(tasks, with_query=bound.sees_query)
         joint, score = joint_of(density, theta, parts), score_of(density, theta, tasks)
         q = self.posterior(density, theta, parts, state)
-        return bound(q, q.draw(noise[0]), joint, score)
+        phi = truth_of(density, tasks)[None] if bound.knows_phi else q.draw(noise[0])
+        return bound(q, phi, joint, score)
 
     def posterior(
         self,
@@ -166,7 +186,7 @@ class Amortised(Phi):
         units = _State(*state[-len(_State._fields) :])
         weights = state[: -len(_State._fields)]
         cut = len(weights) - len(self.guide.start(density.d_phi))
-        rows = torch.cat([rows_of(part) for part in parts], 1)
+        rows = torch.cat([rows_of(part, density.structure.phi) for part in parts], 1)
         rows = (rows - units.row_mean.detach()) / units.row_sd.detach()
         mask = torch.cat([part.mask for part in parts], 1)
         count = mask.sum(1, keepdim=True).to(rows.dtype)
@@ -264,4 +284,4 @@ class Amortised(Phi):
     def _head(self, density: Density) -> Net:
         inputs = self.encoder.features + 1 + (density.d_theta if self._sees(density) else 0)
         outputs = self.guide.numbers(density.d_phi)
-        return perceptron(inputs, *[self.width] * self.layers, outputs, last_gain=0.1)
+        return perceptron(inputs, *[self.width] * self.layers, outputs, last_gain=0.01)

@@ -24,13 +24,10 @@ class Phi(ABC):
             vector; `log_evidence` is not called.
         has_evidence: whether it estimates log p(D_i | theta), by which theta is inferred; without
             it infers phi where theta is known.
-        averages: whether that estimate averages over phi. A point that was fitted to the data, and
-            is scored by the same data, is rewarded for a prior that holds nothing back.
     """
 
     is_joint: ClassVar[bool] = False
     has_evidence: ClassVar[bool] = True
-    averages: ClassVar[bool] = True
 
     @property
     def draws_at_point(self) -> int:
@@ -41,6 +38,21 @@ class Phi(ABC):
     def inner_lr(self) -> float | None:
         """The size of its own gradient steps, where it takes any."""
         return getattr(self, "lr", None)
+
+    @property
+    def averages(self) -> bool:
+        """Whether the estimate without a query averages over phi, as the log evidence does.
+
+        A phi that is fitted to data, and scored by them, rewards a prior that holds nothing back.
+        """
+        return True
+
+    def check_new(self, density: Density, seen: Tasks, new: Tasks) -> None:  # noqa: B027
+        """Refuse new tasks that are not laid out like those that were seen in training.
+
+        Raises:
+            StructureError: naming the columns.
+        """
 
     def check(self, density: Density, tasks: Tasks) -> None:  # noqa: B027
         """Refuse a model that this strategy cannot treat; it comes before any long computation.

@@ -6,7 +6,6 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -48,8 +47,6 @@ class GradientSteps(Phi):
     learn_lr: bool = False
     with_prior: bool = False
 
-    averages: ClassVar[bool] = False
-
     def __post_init__(self) -> None:
         check_steps("GradientSteps", self.steps, self.lr)
         if self.steps < 0 or self.lr <= 0:
@@ -57,6 +54,11 @@ class GradientSteps(Phi):
                 f"GradientSteps got steps={self.steps} and lr={self.lr}; steps must be at least 0 "
                 "and lr positive"
             )
+
+    @property
+    def averages(self) -> bool:
+        """It does not: phi is a point."""
+        return False
 
     def start(self, density: Density, tasks: Tasks) -> list[Tensor]:
         """The logarithm of each coordinate's rate (d_phi,), where rates are learned."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,7 +39,10 @@ class Mode(Phi):
 
     curvature: Curvature | None = None
 
-    averages: ClassVar[bool] = False
+    @property
+    def averages(self) -> bool:
+        """It does not: phi is a point."""
+        return False
 
     def check(self, density: Density, tasks: Tasks) -> None:
         """Refuse what the curvature cannot treat."""

@@ -253,9 +253,68 @@ def test_units_are_not_trained() -> None:
     [
         ({"encoder": "deep set"}, "encoder='deep set'"),
         ({"guide": bm.FullRank()}, "guide=FullRank"),
-        ({"bound": bm.ELBO}, "give an object, as bm.ELBO"),
+        ({"bound": bm.ELBO}, r"is no bound: give bound=bm\.ELBO\(\)"),
     ],
 )
 def test_parts_that_are_no_parts_are_refused(wrong: dict[str, object], complaint: str) -> None:
     with pytest.raises(TypeError, match=complaint):
         bm.Amortised(**wrong)
+
+
+def simulated(num_tasks: int, seed: int) -> bm.Tasks:
+    """Tasks of `known`, with the phi that they were drawn from."""
+    generator = torch.Generator().manual_seed(seed)
+    phi = MU + TAU * torch.randn(num_tasks, 1, generator=generator)
+    y = phi + SIGMA * torch.randn(num_tasks, MOST, generator=generator)
+    sizes = torch.randint(1, MOST + 1, (num_tasks, 1), generator=generator)
+    return bm.Tasks.from_arrays(y, {"phi": phi}, mask=torch.arange(MOST) < sizes)
+
+
+@pytest.mark.slow
+def test_a_network_learns_from_simulated_truth() -> None:
+    """Real tasks have none, and are inferred as exactly as by the ELBO."""
+    adam = bm.Adam(lr=3e-3, steps=3000, patience=0, compile=False)
+    phi = bm.Amortised(bound=bm.Simulated(), draws=4000)
+    theta = bm.Point(batch_size=100, adam=adam)
+    post = bm.fit(known, simulated(20_000, 0), theta=theta, phi=phi, progress=False)
+    means, sds = errors(post.adapt(draw_tasks(1000, 1)))
+    assert means.square().mean().sqrt() < 0.1 and sds.square().mean().sqrt() < 0.08
+
+
+def test_truth_that_is_missing_or_has_no_fixed_prior_is_refused() -> None:
+    phi = bm.Amortised(bound=bm.Simulated())
+    theta = bm.Point(adam=bm.Adam(steps=2, compile=False))
+    with pytest.raises(bm.StructureError, match=r"truth is in no column of x: phi; give each"):
+        bm.fit(known, draw_tasks(3, 0), theta=theta, phi=phi, progress=False)
+    tasks = normal_means.tasks(num_tasks=6)
+    told = bm.Tasks.from_arrays(tasks.y, {"phi": torch.zeros(6, 1)}, tasks.mask)
+    with pytest.raises(bm.StructureError, match=r"the model has theta \(mu\)"):
+        bm.fit(normal_means.model, told, theta=theta, phi=phi, progress=False)
+
+
+def test_columns_are_told_by_their_names() -> None:
+    def model(tasks: bm.Tasks) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(MU, TAU))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                mean = phi * tasks.x["a"] + tasks.x["b"]
+                pyro.sample("y", dist.Normal(mean, SIGMA), obs=tasks.y)
+
+    y = torch.arange(6.0).reshape(3, 2)
+    columns = {"a": y.sqrt(), "b": y.sin()}
+    theta = bm.Point(adam=bm.Adam(steps=2, compile=False))
+    given = bm.Tasks.from_arrays(y, columns)
+    post = bm.fit(model, given, theta=theta, phi=bm.Amortised(draws=5), progress=False)
+    turned = bm.Tasks.from_arrays(y, {"b": columns["b"], "a": columns["a"]})
+    assert torch.equal(post.adapt(turned).phi["phi"], post.adapt(given).phi["phi"])
+    more = bm.Tasks.from_arrays(y, {**columns, "c": y})
+    with pytest.raises(bm.StructureError, match=r"columns a, b, c, but .* trained on a, b, all"):
+        post.adapt(more)
+    assert post.adapt(more, phi=bm.Laplace(draws=5)).phi["phi"].isfinite().all()
+
+
+def test_a_predictive_bound_without_a_query_is_noted() -> None:
+    theta = bm.Point(adam=bm.Adam(steps=2, compile=False))
+    phi = bm.Amortised(bound=bm.Predictive(1))
+    post = bm.fit(known, draw_tasks(3, 0), theta=theta, phi=phi, progress=False)
+    assert any("without a query phi=bm.Amortised() is scored by" in note for note in post.notes)
