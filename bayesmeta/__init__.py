@@ -19,7 +19,7 @@ from bayesmeta.checkpoint import CheckpointError
 from bayesmeta.checks import StructureError
 from bayesmeta.columns import TasksError
 from bayesmeta.curvature import Hessian
-from bayesmeta.encoders import Attentive, DeepSet
+from bayesmeta.encoders import Attentive, DeepSet, Encoder
 from bayesmeta.episodes import Classes
 from bayesmeta.fit import fit
 from bayesmeta.gap import amortisation_gap
@@ -89,6 +89,7 @@ __all__ = [
     "DeepSet",
     "Delta",
     "DiagonalNormal",
+    "Encoder",
     "Exact",
     "Fixed",
     "FullNormal",

@@ -11,11 +11,6 @@ from torch import nn
 from bayesmeta.nets import Net
 from bayesmeta.problem import isolated
 
-# So that signals keep their size from layer to layer (He et al. 2015). torch's own start shrinks
-# what a dataset says by more than half a layer: neural processes then stay on a plateau, where
-# they predict the mean of all functions; so they do with smooth units instead of ReLU.
-_RELU_GAIN = 2**0.5
-
 
 @cache
 def perceptron(*sizes: int, last_gain: float = 1.0, seed: int = 0) -> Net:
@@ -27,11 +22,21 @@ def perceptron(*sizes: int, last_gain: float = 1.0, seed: int = 0) -> Net:
         seed: of the start.
     """
     with isolated(seed), torch.no_grad():
-        linear = [nn.Linear(inputs, outputs) for inputs, outputs in pairwise(sizes)]
-        for place, layer in enumerate(linear):
-            gain = 1.0 if place == 0 else _RELU_GAIN
-            layer.weight.normal_(0.0, gain / layer.in_features**0.5)
+        linear = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in pairwise(sizes))
+        keep_size(linear)
         for start in linear[-1].parameters():
             start.mul_(last_gain)
         layers = [layer for hidden in linear[:-1] for layer in (hidden, nn.ReLU())]
         return Net(nn.Sequential(*layers, linear[-1]))
+
+
+def keep_size(module: nn.Module) -> None:
+    """Start linear layers so that signals keep their size through ReLU (He et al. 2015).
+
+    torch's own start shrinks what a dataset says by more than half a layer: neural processes then
+    stay on a plateau, where they predict the mean of all functions. So they do with smooth units.
+    """
+    with torch.no_grad():
+        for part in module.modules():
+            if isinstance(part, nn.Linear):
+                part.weight.normal_(0.0, (2.0 / part.in_features) ** 0.5)

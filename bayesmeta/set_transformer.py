@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bayesmeta.encoders import Encoder
 from bayesmeta.nets import Net
+from bayesmeta.perceptron import keep_size
 from bayesmeta.problem import isolated
 
 # A floor instead of -inf: a task without datapoints has weights all the same, of nothing.
@@ -60,7 +61,7 @@ class Attention(nn.Module):
         self.norm_to, self.norm_from, self.norm = (nn.LayerNorm(width) for _ in range(3))
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
         self.net = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)
+            nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width)
         )
 
     def forward(self, to: Tensor, source: Tensor, bias: Tensor) -> Tensor:
@@ -80,7 +81,7 @@ class _SetTransformer(nn.Module):
     def __init__(self, hyper: SetTransformer, inputs: int) -> None:
         super().__init__()
         width, heads = hyper.width, hyper.heads
-        self.embed = nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
+        self.embed = nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(Attention(width, heads) for _ in range(hyper.blocks))
         self.queries = nn.Parameter(torch.randn(hyper.slots, width))
         self.pool = Attention(width, heads)
@@ -99,4 +100,6 @@ class _SetTransformer(nn.Module):
 @cache
 def _net(hyper: SetTransformer, inputs: int) -> Net:
     with isolated(seed=0):
-        return Net(_SetTransformer(hyper, inputs))
+        module = _SetTransformer(hyper, inputs)
+        keep_size(module)
+        return Net(module)

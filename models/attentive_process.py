@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bayesmeta.models.neural_process import exact_log_score, functions, tasks
 from bayesmeta.nets import Net
+from bayesmeta.perceptron import keep_size
 from bayesmeta.problem import isolated
 from bayesmeta.set_transformer import Attention
 from bayesmeta.tasks import Tasks
@@ -29,7 +30,7 @@ class Decoder(nn.Module):
     def __init__(self, inputs: int, slots: int, slot: int, width: int, layers: int) -> None:
         super().__init__()
         self.inputs, self.slots = inputs, slots
-        self.embed = nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width))
+        self.embed = nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width))
         self.lift = nn.Linear(slot, width)
         self.places = nn.Parameter(torch.randn(slots, width))
         self.layers = nn.ModuleList(Attention(width, 4) for _ in range(layers))
@@ -56,7 +57,9 @@ def attentive_process(
 ) -> Callable[[Tasks], None]:
     """The model for x["x"] of shape (tasks, data, inputs) and y of shape (tasks, data)."""
     with isolated(seed):
-        decode = Net(Decoder(inputs, slots, slot, width, layers))
+        decoder = Decoder(inputs, slots, slot, width, layers)
+        keep_size(decoder)
+    decode = Net(decoder)
     return functions(decode, slots * slot)
 
 
