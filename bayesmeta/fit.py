@@ -12,6 +12,7 @@ import torch
 from bayesmeta.checkpoint import digest
 from bayesmeta.checks import StructureError
 from bayesmeta.density import Density
+from bayesmeta.encoders import Encoder
 from bayesmeta.noise import on_device
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.joint import Joint
@@ -222,6 +223,8 @@ def _check_strategies(theta: object, phi: object) -> None:
         remedy = f"give a strategy, such as {example}"
         if isinstance(given, dict):
             remedy = "a preset is a pair: unpack it, bm.fit(model, tasks, **bm.MAML())"
+        if isinstance(given, Encoder):
+            remedy = f"an encoder is a part of a strategy: phi=bm.Amortised({given!r})"
         if isinstance(given, type):
             remedy = f"{given.__name__} is a class: call it, bm.{given.__name__}()"
         elif isinstance(given, Theta | Phi):

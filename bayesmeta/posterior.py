@@ -55,7 +55,9 @@ def _where_the_tasks_are(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Posterior:
-    """p(theta, phi | D) as draws; a point estimate is one chain of one draw.
+    """p(theta, phi | D) as draws.
+
+    A point estimate is one chain, of one draw, or of equal draws where phi has several.
 
     Attributes:
         fit: what the theta strategy found, on the unconstrained scale.

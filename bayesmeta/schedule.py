@@ -35,6 +35,8 @@ class Adam:
     validations: int = 20
 
     def __post_init__(self) -> None:
+        if not isinstance(self.steps, int):
+            raise TypeError(f"Adam got steps={self.steps!r}; give a whole number")
         if self.lr <= 0 or self.steps < 1 or not 0 <= self.decay <= 1:
             raise ValueError(
                 f"Adam got lr={self.lr}, steps={self.steps}, decay={self.decay}; lr must be "

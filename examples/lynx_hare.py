@@ -9,7 +9,7 @@ The network learns from what each series was simulated from (`bm.Simulated`): a 
 has a mode for each wrong phase, at which a bound that climbs it, the ELBO, ends. And a series has
 an order: the encoder below, which is all it takes to bring one's own, reads its years side by side.
 
-`python examples/lynx_hare.py` trains for some minutes on one core.
+`python examples/lynx_hare.py` trains for two to three minutes on one core.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ SHORT = bm.Gaussian(adam=bm.Adam(steps=5, compile=False), draws=5)
         (bm.NUTS, bm.Joint(), r"NUTS is a class: call it, bm\.NUTS\(\)"),
         ("nuts", bm.Joint(), r"theta='nuts': give a strategy, such as theta=bm\.NUTS\(\)"),
         (bm.MAML(), bm.Joint(), r"a preset is a pair: unpack it, .*\*\*bm\.MAML\(\)"),
+        (bm.Point(), bm.DeepSet(), r"part of a strategy: phi=bm\.Amortised\(DeepSet\("),
         (bm.Point(), "joint", r"phi='joint': give a strategy, such as phi=bm\.Joint\(\)"),
     ],
 )

@@ -25,7 +25,7 @@ ORDER = (
     *("schedule", "optimiser", "chunking", "stepper", "training"),
     *("convolution", "normalisation", "nets"),
     *("perceptron", "encoders", "set_transformer", "guides", "spline_flow"),
-    *("particles", "bounds", "readings", "importance"),
+    *("particles", "bounds", "truth", "readings", "importance"),
     *("phi", "theta", "predict", "refine", "posterior", "gap", "prior", "arviz", "diagnose"),
     *("fit", "presets", "models"),
 )

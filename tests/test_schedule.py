@@ -21,3 +21,8 @@ def test_bad_settings_are_refused(bad):
     (name,) = bad
     with pytest.raises(ValueError, match=f"{name}={bad[name]}"):
         bm.Adam(**bad)
+
+
+def test_steps_are_a_whole_number():
+    with pytest.raises(TypeError, match=r"steps=1000\.0; give a whole number"):
+        bm.Adam(steps=1e3)

@@ -50,10 +50,10 @@ def _draw_series(axis: Axes, post: bm.Posterior) -> None:
         axis.plot(table["year"], middle[part], color=colour, lw=1.6)
         axis.plot(table["year"], table[name], "o", color=colour, ms=4, label=name)
     axis.set_xticks(range(1900, 1921, 5))
-    axis.set_ylim(0, 170)
+    axis.set_ylim(0, 115)
     axis.set_ylabel("pelts, thousands")
     axis.set_title("what was seen, and 90% of what the model predicts", fontsize=10)
-    axis.legend(frameon=False)
+    axis.legend(frameon=False, loc="upper center")
     axis.spines[["top", "right"]].set_visible(False)
 
 
@@ -76,7 +76,8 @@ def _draw_parameters(
             axis.plot(middle, place + offset, "o", ms=4, color=COLOURS[name])
     axis.set_yticks(range(len(labels)), labels)
     axis.invert_yaxis()
+    axis.set_xlim(-6.5, 3.5)
     axis.set_xlabel("sds from the reference mean")
     axis.set_title("posteriors, 90% intervals", fontsize=10)
-    axis.legend(frameon=False, fontsize=8, loc="lower right")
+    axis.legend(frameon=False, fontsize=8, loc="upper left")
     axis.spines[["top", "right"]].set_visible(False)
