@@ -261,7 +261,9 @@ def _check(losses: list[float], adam: Adam, inner_lr: float | None) -> None:
     if not math.isfinite(losses[-1]):
         before = f"the loss before was {losses[-2]:.6g}" if len(losses) > 1 else "it is the first"
         inner = "" if inner_lr is None else f", a smaller lr in phi= (it is {inner_lr})"
+        first = "look for outcomes that the model cannot give, as a count above its total, or "
         raise TrainingError(
-            f"the loss is {losses[-1]} at step {len(losses)} ({before}); try a smaller lr (it is "
-            f"{adam.lr}){inner}, tighter priors, inputs scaled to unit variance, or float64 data"
+            f"the loss is {losses[-1]} at step {len(losses)} ({before}); "
+            f"{first if len(losses) == 1 else ''}try a smaller lr (it is {adam.lr}){inner}, tighter "
+            "priors, inputs scaled to unit variance, or float64 data"
         )
