@@ -41,7 +41,8 @@ class Optimiser:
         """One step at this rate; gradients are of the shared, then of the rows at index."""
         cut = len(self.parameters.shared)
         for parameter, gradient in zip(self.parameters.shared, gradients[:cut], strict=True):
-            parameter.grad = gradient
+            # The fused step reads memory as it lies, and a broadcast gradient has one number of it.
+            parameter.grad = gradient.contiguous()
         for parameter, gradient in zip(self.parameters.rows, gradients[cut:], strict=True):
             parameter.grad = (
                 torch.sparse_coo_tensor(

@@ -264,6 +264,6 @@ def _check(losses: list[float], adam: Adam, inner_lr: float | None) -> None:
         first = "look for outcomes that the model cannot give, as a count above its total, or "
         raise TrainingError(
             f"the loss is {losses[-1]} at step {len(losses)} ({before}); "
-            f"{first if len(losses) == 1 else ''}try a smaller lr (it is {adam.lr}){inner}, tighter "
-            "priors, inputs scaled to unit variance, or float64 data"
+            f"{first if len(losses) == 1 else ''}try a smaller lr (it is {adam.lr}){inner}, "
+            "tighter priors, inputs scaled to unit variance, or float64 data"
         )
