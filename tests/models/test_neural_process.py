@@ -46,3 +46,36 @@ def test_training_comes_nearer_to_the_exact_predictive(preset) -> None:
         post = bm.fit(neural_process.model, train, **pair, progress=False)
         scores.append(post.adapt(UNSEEN).log_score(UNSEEN.query).mean())
     assert scores[0] + 0.15 < scores[1] < exact
+
+
+def damped_waves(num_tasks: int, seed: int) -> bm.Tasks:
+    """3 to 15 points of a damped wave each, and 25 others as query."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(low: float, high: float, width: int = 1) -> torch.Tensor:
+        return low + (high - low) * torch.rand(num_tasks, width, generator=generator)
+
+    height, decay, rate, phase = uniform(0.5, 2), uniform(0.1, 1), uniform(2, 5), uniform(0, 6.28)
+    x = uniform(0, 3, 40)
+    y = height * (-decay * x).exp() * (rate * x + phase).sin()
+    y += 0.05 * torch.randn(y.shape, generator=generator)
+    mask = torch.arange(15) < torch.randint(3, 16, (num_tasks, 1), generator=generator)
+    support = bm.Tasks.from_arrays(y[:, :15].float(), {"x": x[:, :15, None].float()}, mask)
+    return support.with_query(
+        bm.Tasks.from_arrays(y[:, 15:].float(), {"x": x[:, 15:, None].float()})
+    )
+
+
+@pytest.mark.slow
+def test_training_leaves_the_plateau_where_all_functions_have_one_mean() -> None:
+    train, unseen = damped_waves(4000, seed=0), damped_waves(200, seed=1)
+    errors = []
+    for steps in (50, 1500):
+        adam = bm.Adam(lr=1e-3, steps=steps, patience=0, compile=False)
+        pair = bm.ConditionalNeuralProcess(batch_size=32, adam=adam)
+        model = neural_process.neural_process(latent=64, hidden=64)
+        post = bm.fit(model, train, **pair, progress=False)
+        mean = post.adapt(unseen).predict(unseen.query).mean
+        errors.append((mean - unseen.query.y).square().mean().sqrt() / unseen.query.y.std())
+    # After fifty steps it is still there: the negative control.
+    assert errors[1] < 0.85 and errors[0] > 0.95
