@@ -11,6 +11,7 @@ import pytest
 README = Path(__file__).parent.parent / "README.md"
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore:.*ArviZ is undergoing:FutureWarning")
 def test_the_readme_runs(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
