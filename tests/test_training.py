@@ -189,6 +189,8 @@ def maml(chunk_size=None, steps=20, validations=20, **options):
     return bm.fit(sinusoid.model, SUPPORT, query=QUERY, progress=False, **pair, **options)
 
 
+# At the start of training a step may be too long for a steep wave; both ways it is the same step.
+@pytest.mark.filterwarnings("ignore:GradientSteps.* went down")
 @pytest.mark.parametrize("chunk_size", [1, 6, 7])
 def test_chunks_of_tasks_give_the_result_of_all_at_once(chunk_size):
     whole, chunked = maml(), maml(chunk_size)

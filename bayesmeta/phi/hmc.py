@@ -25,9 +25,10 @@ class HMC(Phi):
     """Hamiltonian Monte Carlo of each task's phi (Duane et al. 1987; Neal 2011).
 
     A chain for each draw starts at the Laplace approximation, in whose coordinates it moves, so
-    that few transitions are needed; all tasks and draws move together. It infers phi where theta is
-    known, by `posterior.adapt(tasks, phi=bm.HMC())` after any fit, or with theta=bm.Fixed({...}).
-    It has no estimate of log p(D_i | theta), so that theta is not inferred by it.
+    that few transitions are needed; all tasks and draws move together, around that one mode. It
+    infers phi where theta is known, by `posterior.adapt(tasks, phi=bm.HMC())` after any fit, or
+    with theta=bm.Fixed({...}). It has no estimate of log p(D_i | theta), so that theta is not
+    inferred by it.
 
     Attributes:
         draws: draws of phi at a point estimate of theta; else there is one for each draw of theta.
