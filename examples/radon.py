@@ -41,7 +41,7 @@ Model = Callable[[bm.Tasks], None]
 NEW_COUNTY = "Olmsted"
 SHOTS = (0, 1, 3, 10)
 # One house may be odd, so each number of shots is tried on this many random choices of houses.
-REPEATS = 20
+REPEATS = 10
 FOLDS = 3
 
 
