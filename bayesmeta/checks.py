@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from bayesmeta.tasks import Tasks
 TASKS, DATA = "tasks", "data"
 RESERVED = frozenset({TASKS, DATA, "chain", "draw", "observation"})
 _DIMS = {TASKS: -2, DATA: -1}
+_NAMED = 5
 HOW = (
     'with pyro.plate("tasks", tasks.num_tasks, dim=-2): ... '
     'with pyro.plate("data", tasks.num_data, dim=-1): ...'
@@ -168,6 +169,12 @@ def _check_support(site: Site, tasks: Tasks) -> None:
             f"{distribution_name(site.fn)} ({int(bad.sum())} such cells); recode the outcomes or "
             "choose another likelihood"
         )
+
+
+def first_few(items: Sequence[str]) -> str:
+    """The first five of them in a sentence, and how many more there are."""
+    more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
+    return ", ".join(items[:_NAMED]) + more
 
 
 def check_value(name: str, value: Tensor, fn: Any) -> None:

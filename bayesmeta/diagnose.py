@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from bayesmeta.arviz import ess, flattened, rhat, values
+from bayesmeta.checks import first_few
 from bayesmeta.importance import pareto_k
 from bayesmeta.location_scale import is_location_scale
 from bayesmeta.posterior import Posterior
@@ -20,7 +21,6 @@ _MIN_EBFMI = 0.3
 _MAX_K = 0.7
 _MIN_DRAWS = 8
 _FALL_A_TASK = 0.01
-_NAMED = 5
 
 
 class Extreme(NamedTuple):
@@ -118,8 +118,7 @@ def _about_k(k: Mapping[str, float], is_joint: bool) -> list[str]:
     bad = sorted((name for name in k if not k[name] <= _MAX_K), key=lambda name: -k[name])
     if not bad:
         return []
-    named = ", ".join(f"{name} ({k[name]:.2f})" for name in bad[:_NAMED])
-    more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    named = first_few([f"{name} ({k[name]:.2f})" for name in bad])
     remedy = (
         "train longer, take a richer family (bm.FullRank()), noncentre, or sample with "
         "theta=bm.NUTS()"
@@ -128,7 +127,7 @@ def _about_k(k: Mapping[str, float], is_joint: bool) -> list[str]:
         "stays above; or train longer, or on more tasks"
     )
     return [
-        f"Pareto k is above {_MAX_K} in {len(bad)} of {len(k)} tasks: {named}{more}. There q is "
+        f"Pareto k is above {_MAX_K} in {len(bad)} of {len(k)} tasks: {named}. There q is "
         f"far from the posterior: {remedy}."
     ]
 

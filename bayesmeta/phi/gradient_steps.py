@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from bayesmeta.capture import capture, over_draws
+from bayesmeta.checks import first_few
 from bayesmeta.curvature import log_density
 from bayesmeta.density import Density
 from bayesmeta.phi.base import Phi, check_steps
 from bayesmeta.tasks import Tasks
 
+# Nats a datapoint.
 _FALL = 1.0
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -94,14 +95,15 @@ class GradientSteps(Phi):
         if len(theta) == 1:
             # Recording a graph takes longer than the steps themselves.
             steps = replace(self, first_order=True)
-            with torch.enable_grad():
-                reached = [
-                    steps.climb(density, theta[0], [tasks.select(chunk)], state).detach()
-                    for chunk in tasks.chunks(density.d_phi)
-                ]
-            phi = torch.cat(reached)
-            self._warn_of_falls(density, theta[0], tasks, phi)
-            return phi[None]
+            reached, rise = [], []
+            for chunk in tasks.chunks(density.d_phi):
+                part = tasks.select(chunk)
+                with torch.enable_grad():
+                    phi = steps.climb(density, theta[0], [part], state).detach()
+                reached.append(phi)
+                rise.append(_rise(density, theta[0], part, phi))
+            self._warn_of_falls(torch.cat(rise), tasks)
+            return torch.cat(reached)[None]
         shared = [*state, *tasks.tensors()]
 
         def climb(point: Tensor, *rest: Tensor) -> tuple[Tensor]:
@@ -112,20 +114,16 @@ class GradientSteps(Phi):
 
         return over_draws(capture(climb, [theta[0], *shared]), [theta], shared)[0]
 
-    def _warn_of_falls(self, density: Density, theta: Tensor, tasks: Tasks, phi: Tensor) -> None:
-        """Name the tasks where the steps led far down, or out of all numbers."""
-        with torch.no_grad():
-            start = density.log_likelihood(theta, density.prior_mean(theta, tasks), tasks)
-            rise = density.log_likelihood(theta, phi, tasks) - start
+    def _warn_of_falls(self, rise: Tensor, tasks: Tasks) -> None:
+        """Name the tasks where log p(D_i | phi_i) fell far, or is no number; rise is (tasks,)."""
         # "not >=" so that NaN counts as a fall.
         fell = (~(rise >= -_FALL * tasks.sizes)).nonzero()[:, 0].tolist()
         if not fell:
             return
-        named = ", ".join(f"'{tasks.names[i]}'" for i in fell[:_NAMED])
-        more = f" and {len(fell) - _NAMED} more" if len(fell) > _NAMED else ""
+        named = first_few([f"'{tasks.names[i]}'" for i in fell])
         warnings.warn(
-            f"{self!r} went down instead of up in {len(fell)} of {len(tasks)} tasks ({named}"
-            f"{more}): log p(D_i | phi_i) fell by more than {_FALL} a datapoint, or is no number, "
+            f"{self!r} went down instead of up in {len(fell)} of {len(tasks)} tasks ({named}): "
+            f"log p(D_i | phi_i) fell by more than {_FALL} a datapoint, or is no number, "
             "and phi of these tasks is of no use; take a smaller lr, or fewer steps",
             stacklevel=2,
         )
@@ -156,3 +154,11 @@ class GradientSteps(Phi):
             )
             phi = phi + rate * gradient
         return phi
+
+
+def _rise(density: Density, theta: Tensor, tasks: Tasks, phi: Tensor) -> Tensor:
+    """By how much log p(D_i | phi_i) is above where the steps started, (tasks,)."""
+    with torch.no_grad():
+        start = density.prior_mean(theta, tasks)
+        before, after = (density.log_likelihood(theta, at, tasks) for at in (start, phi))
+    return after - before
