@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from numbers import Integral
 from typing import ClassVar
 
 from torch import Tensor
@@ -28,7 +29,7 @@ class Bound(ABC):
     knows_phi: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.particles, int) or self.particles < 1:
+        if not isinstance(self.particles, Integral) or self.particles < 1:
             raise ValueError(
                 f"{type(self).__name__} got particles={self.particles!r}; give 1 or more"
             )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -78,10 +77,10 @@ def digest(tensors: Iterable[Tensor], text: str = "") -> str:
 
 
 def difference(name: str, old: Any, new: Any) -> str:
-    """How an entry of a run's description differs; of a table of sites, the cells that do."""
-    if not (isinstance(old, str) and isinstance(new, str) and "\n" in old + new):
+    """How an entry of a run's description differs; of the rows of its sites, what they say."""
+    if not isinstance(new, list):
         return f"its {name} is {old}, this one's {new}"
-    before, now = _cells(old), _cells(new)
+    before, now = ({row["site"]: row for row in rows} for rows in (old, new))
     found = [f"it has a site {site}, which is not here" for site in before if site not in now]
     found += [f"it has no site {site}" for site in now if site not in before]
     found += [
@@ -92,12 +91,6 @@ def difference(name: str, old: Any, new: Any) -> str:
         if cell != before[site].get(column)
     ]
     return ", and ".join(found) or "its sites are in another order"
-
-
-def _cells(table: str) -> dict[str, dict[str, str]]:
-    """The cells of a printed table by row and column, which two spaces or more set apart."""
-    head, _, *rows = (re.split(" {2,}", line) for line in table.splitlines())
-    return {row[0]: dict(zip(head[1:], row[1:], strict=False)) for row in rows}
 
 
 def _damaged(path: Path, why: str) -> str:

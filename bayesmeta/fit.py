@@ -132,7 +132,7 @@ def _fit(
                 "theta": repr(theta),
                 "phi": repr(phi),
                 "seed": seed,
-                "model": str(found),
+                "model": found.rows(),
                 "data": _fingerprint(tasks),
                 "validation": None if validation is None else _fingerprint(validation),
             },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 
@@ -35,7 +36,7 @@ class Adam:
     validations: int = 20
 
     def __post_init__(self) -> None:
-        if not isinstance(self.steps, int):
+        if not isinstance(self.steps, Integral):
             raise TypeError(f"Adam got steps={self.steps!r}; give a whole number")
         if self.lr <= 0 or self.steps < 1 or not 0 <= self.decay <= 1:
             raise ValueError(

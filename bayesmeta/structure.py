@@ -122,26 +122,27 @@ class Structure:
                 "one; put what differs between tasks inside it, or use phi=bm.Joint()"
             )
 
+    def rows(self) -> list[dict[str, str]]:
+        """The sites in words, one a row: site, role, plates, shape, distribution and parents."""
+        return [
+            {
+                "site": n.name,
+                "role": n.role.value,
+                "plates": ", ".join(p.name for p in n.plates) or "-",
+                "shape": str(n.shape).replace(",)", ")"),
+                "distribution": n.distribution,
+                "parents": ", ".join([*n.parents, *(f"x.{column}" for column in n.inputs)]) or "-",
+            }
+            for n in self.nodes.values()
+        ]
+
     def __str__(self) -> str:
-        rows = [("site", "role", "plates", "shape", "distribution", "parents")]
-        for n in self.nodes.values():
-            reads = [*n.parents, *(f"x.{column}" for column in n.inputs)]
-            plates = ", ".join(p.name for p in n.plates)
-            shape = str(n.shape).replace(",)", ")")
-            rows.append(
-                (
-                    n.name,
-                    n.role.value,
-                    plates or "-",
-                    shape,
-                    n.distribution,
-                    ", ".join(reads) or "-",
-                )
-            )
-        widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
+        rows = self.rows()
+        head = list(rows[0])
+        widths = [max(len(column), *(len(row[column]) for row in rows)) for column in head]
         lines = [
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-            for row in rows
+            "  ".join(cell.ljust(w) for cell, w in zip(cells, widths, strict=True)).rstrip()
+            for cells in (head, *(row.values() for row in rows))
         ]
         return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 

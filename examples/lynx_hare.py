@@ -7,7 +7,8 @@ Pareto k tells; `refine` mends what is not, and the reference draws of posterior
 
 The network learns from what each series was simulated from (`bm.Simulated`): a likelihood of cycles
 has a mode for each wrong phase, at which a bound that climbs it, the ELBO, ends. And a series has
-an order: the encoder below, which is all it takes to bring one's own, reads its years side by side.
+an order: the encoder `lynx_hare.Series`, which is all it takes to bring one's own, reads its years
+side by side.
 
 `python examples/lynx_hare.py` trains for two to three minutes on one core.
 """
@@ -16,39 +17,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import torch
 from figures.lynx_hare import draw_lynx_hare
-from torch import Tensor
 
 import bayesmeta as bm
 from bayesmeta.models import lynx_hare
-from bayesmeta.nets import Net
-from bayesmeta.perceptron import perceptron
-
-
-@dataclass(frozen=True)
-class Series(bm.Encoder):
-    """A network of all datapoints side by side, for tasks that are laid out alike."""
-
-    cells: int = 2 * lynx_hare.YEARS
-    width: int = 256
-
-    def start(self, inputs: int) -> list[Tensor]:
-        """The network's weights."""
-        return [self._net(inputs).weights()]
-
-    def __call__(self, weights: Sequence[Tensor], rows: Tensor, mask: Tensor) -> Tensor:
-        """Of rows (tasks, cells, inputs), with 0 where there is no datapoint, (tasks, features)."""
-        given = torch.where(mask[..., None], rows, 0.0).flatten(1)
-        return self._net(rows.shape[-1])(weights[0], given[:, None])[:, 0]
-
-    def _net(self, inputs: int) -> Net:
-        return perceptron(self.cells * inputs, self.width, self.width, self.features)
 
 
 def compare(post: bm.Posterior, reference: pd.DataFrame) -> pd.DataFrame:
@@ -71,7 +47,7 @@ def main() -> None:
 
     simulated = lynx_hare.simulated(200 if args.smoke else 100_000)
     adam = bm.Adam(lr=1e-3, steps=3 if args.smoke else 8000, patience=0, compile=False)
-    phi = bm.Amortised(Series(128), bound=bm.Simulated(), width=256)
+    phi = bm.Amortised(lynx_hare.Series(128), bound=bm.Simulated(), width=256)
     began = time.perf_counter()
     theta = bm.Point(batch_size=128, adam=adam)
     held_out = lynx_hare.simulated(1000, seed=1)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,6 +24,9 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
+from bayesmeta.encoders import Encoder
+from bayesmeta.nets import Net
+from bayesmeta.perceptron import perceptron
 from bayesmeta.problem import isolated
 from bayesmeta.tasks import Tasks
 
@@ -115,6 +119,25 @@ def model(tasks: Tasks) -> None:
         spread = sigma[:, 0].gather(1, lynx)
         with pyro.plate("data", tasks.num_data, dim=-1):
             pyro.sample("y", dist.Normal(z[year, task, lynx], spread), obs=tasks.y)
+
+
+@dataclass(frozen=True)
+class Series(Encoder):
+    """A network of all datapoints side by side, which sees their order, as `DeepSet` does not."""
+
+    width: int = 256
+
+    def start(self, inputs: int) -> list[Tensor]:
+        """The network's weights."""
+        return [self._net(inputs).weights()]
+
+    def __call__(self, weights: Sequence[Tensor], rows: Tensor, mask: Tensor) -> Tensor:
+        """Of rows (tasks, 2 * YEARS, inputs), with 0 where there is no datapoint."""
+        given = torch.where(mask[..., None], rows, 0.0).flatten(1)
+        return self._net(rows.shape[-1])(weights[0], given[:, None])[:, 0]
+
+    def _net(self, inputs: int) -> Net:
+        return perceptron(2 * YEARS * inputs, self.width, self.width, self.features)
 
 
 def frame() -> pd.DataFrame:

@@ -52,22 +52,29 @@ def test_half_a_file_is_found(tmp_path):
         checkpoint.read(tmp_path)
 
 
-def table(*rows):
-    head = "site  role   shape    parents"
-    return "\n".join([head, "-" * len(head), *rows])
+def row(site, role, shape, parents):
+    return {"site": site, "role": role, "shape": shape, "parents": parents}
 
 
-OLD = table("mu    theta  ()       -", "phi   phi    (6, 1)   mu", "y     data   (6, 11)  phi")
+MU, PHI, Y = (
+    row("mu", "theta", "()", "-"),
+    row("phi", "phi", "(6, 1)", "mu"),
+    row("y", "data", "(6, 11)", "phi"),
+)
+OLD = [MU, PHI, Y]
 
 
 @pytest.mark.parametrize(
     ("new", "words"),
     [
-        (OLD.replace("11", "12"), "its y has shape (6, 11), here (6, 12)"),
-        (OLD.replace("mu  ", "nu  "), "it has a site mu, which is not here, and it has no site nu"),
-        (table(*reversed(OLD.splitlines()[2:])), "its sites are in another order"),
+        ([MU, PHI, Y | {"shape": "(6, 12)"}], "its y has shape (6, 11), here (6, 12)"),
+        (
+            [MU | {"site": "nu"}, PHI, Y],
+            "it has a site mu, which is not here, and it has no site nu",
+        ),
+        ([Y, PHI, MU], "its sites are in another order"),
     ],
 )
-def test_of_two_tables_only_what_differs_is_said(new, words):
+def test_of_two_models_only_what_differs_is_said(new, words):
     assert checkpoint.difference("model", OLD, new) == words
     assert checkpoint.difference("seed", 1, 2) == "its seed is 1, this one's 2"

@@ -93,8 +93,8 @@ class Amortised(Phi):
 
     @property
     def averages(self) -> bool:
-        """As the bound does: `Predictive` without a query scores q by the data that q read."""
-        return not isinstance(self.bound, Predictive)
+        """As the bound does: without a query, `Predictive` scores q by the data that q read."""
+        return self.bound is None or self.bound.sees_query
 
     def check_new(self, density: Density, seen: Tasks, new: Tasks) -> None:
         """Refuse other columns than the network has learned to read."""

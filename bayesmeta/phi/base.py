@@ -150,10 +150,14 @@ class Phi(ABC):
         return None
 
 
-def check_steps(strategy: str, steps: object, lr: object) -> None:
-    """Refuse a count of gradient steps that is no whole number, such as one swapped with lr."""
+def check_steps(strategy: str, steps: int, lr: float) -> None:
+    """Refuse a count of gradient steps that is none, such as one swapped with lr, or a bad lr."""
     if not isinstance(steps, Integral):
         raise TypeError(
             f"{strategy} got steps={steps!r} and lr={lr!r}; steps is a whole number, such as "
             f"bm.{strategy}(steps=5, lr=0.01)"
+        )
+    if steps < 0 or lr <= 0:
+        raise ValueError(
+            f"{strategy} got steps={steps} and lr={lr}; steps must be at least 0 and lr positive"
         )

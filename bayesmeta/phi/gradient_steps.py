@@ -50,11 +50,6 @@ class GradientSteps(Phi):
 
     def __post_init__(self) -> None:
         check_steps("GradientSteps", self.steps, self.lr)
-        if self.steps < 0 or self.lr <= 0:
-            raise ValueError(
-                f"GradientSteps got steps={self.steps} and lr={self.lr}; steps must be at least 0 "
-                "and lr positive"
-            )
 
     @property
     def averages(self) -> bool:

@@ -36,8 +36,6 @@ class ReptileSteps(Phi):
 
     def __post_init__(self) -> None:
         check_steps("ReptileSteps", self.steps, self.lr)
-        # Which checks the other hyperparameters.
-        _ = self._steps
 
     @property
     def _steps(self) -> GradientSteps:

@@ -42,10 +42,8 @@ class SteinParticles(Phi):
 
     def __post_init__(self) -> None:
         check_steps("SteinParticles", self.steps, self.lr)
-        if self.steps < 0 or self.lr <= 0 or self.particles < 2:
-            raise ValueError(
-                f"{self!r}: steps must be at least 0, particles at least 2, and lr positive"
-            )
+        if self.particles < 2:
+            raise ValueError(f"{self!r}: give particles at least 2")
 
     @property
     def draws_at_point(self) -> int:

@@ -42,11 +42,8 @@ class VariationalSteps(Phi):
 
     def __post_init__(self) -> None:
         check_steps("VariationalSteps", self.steps, self.lr)
-        if self.steps < 0 or self.lr <= 0 or min(self.particles, self.draws) < 1:
-            raise ValueError(
-                f"{self!r}: steps must be at least 0, particles and draws at least 1, and lr "
-                "positive"
-            )
+        if min(self.particles, self.draws) < 1:
+            raise ValueError(f"{self!r}: particles and draws must be at least 1")
 
     @property
     def draws_at_point(self) -> int:

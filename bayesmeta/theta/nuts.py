@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ class NUTS(Theta):
 
     def __post_init__(self) -> None:
         counts = self.chains, self.tune, self.draws, self.max_depth
-        if not all(isinstance(count, int) for count in counts):
+        if not all(isinstance(count, Integral) for count in counts):
             raise TypeError(
                 f"NUTS got chains={self.chains!r}, tune={self.tune!r}, draws={self.draws!r}, "
                 f"max_depth={self.max_depth!r}; these are whole numbers, such as draws=1000"

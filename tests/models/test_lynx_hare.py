@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from scipy.integrate import solve_ivp
-from torch import Tensor
 
 import bayesmeta as bm
 from bayesmeta.models import lynx_hare
-from bayesmeta.nets import Net
-from bayesmeta.perceptron import perceptron
 
 
 def test_trajectories_solve_the_equations() -> None:
@@ -55,26 +49,12 @@ def test_real_and_simulated_series_have_one_layout() -> None:
     assert not torch.equal(lynx_hare.simulated(3, seed=1).y, simulated.y)
 
 
-@dataclass(frozen=True)
-class Series(bm.Encoder):
-    """A network of all datapoints side by side."""
-
-    def start(self, inputs: int) -> list[Tensor]:
-        return [self._net(inputs).weights()]
-
-    def __call__(self, weights: Sequence[Tensor], rows: Tensor, mask: Tensor) -> Tensor:
-        return self._net(rows.shape[-1])(weights[0], rows.flatten(1)[:, None])[:, 0]
-
-    def _net(self, inputs: int) -> Net:
-        return perceptron(2 * lynx_hare.YEARS * inputs, 256, 256, self.features)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_posterior_is_that_of_posteriordb() -> None:
     """By a network that has learned from simulations, refined; without it, far off."""
     adam = bm.Adam(lr=1e-3, steps=4000, patience=0, compile=False)
-    phi = bm.Amortised(Series(128), bound=bm.Simulated(), width=256)
+    phi = bm.Amortised(lynx_hare.Series(128), bound=bm.Simulated(), width=256)
     theta = bm.Point(batch_size=128, adam=adam)
     simulated = lynx_hare.simulated(50_000).to(dtype=torch.float32)
     trained = bm.fit(lynx_hare.model, simulated, theta=theta, phi=phi, progress=False)
