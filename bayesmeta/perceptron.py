@@ -34,7 +34,7 @@ def keep_size(module: nn.Module) -> None:
     """Start linear layers so that signals keep their size through ReLU (He et al. 2015).
 
     torch's own start shrinks what a dataset says by more than half a layer: neural processes then
-    stay on a plateau, where they predict the mean of all functions. So they do with smooth units.
+    stay for long on a plateau, where they predict the mean of all functions.
     """
     with torch.no_grad():
         for part in module.modules():
