@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -65,13 +65,24 @@ def check_levels(sites: Mapping[str, Site], parents: Mapping[str, tuple[str, ...
     for name, site in sites.items():
         if TASKS in plate_names(site) or site.is_deterministic:
             continue
-        for parent in parents[name]:
+        for parent in _drawn_parents(name, sites, parents):
             if TASKS in plate_names(sites[parent]):
                 raise StructureError(
                     f"site '{name}' is outside the plate '{TASKS}', but reads '{parent}' inside "
                     "it; tasks must be independent given theta. Move it into the plate, or make it "
                     "pyro.deterministic if it only reports"
                 )
+
+
+def _drawn_parents(
+    name: str, sites: Mapping[str, Site], parents: Mapping[str, tuple[str, ...]]
+) -> Iterator[str]:
+    """The parents of a site, those of a deterministic parent in its place."""
+    for parent in parents[name]:
+        if sites[parent].is_deterministic:
+            yield from _drawn_parents(parent, sites, parents)
+        else:
+            yield parent
 
 
 def is_factor(site: Site) -> bool:

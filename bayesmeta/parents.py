@@ -30,8 +30,9 @@ class _Replay:
         self.values = {
             s.name: s.value for s in sites.values() if not s.is_observed and not s.is_deterministic
         }
-        plain = self._run({}, tasks)
+        plain = self._run({}, tasks, {})
         self.base = _shown(plain)
+        self.computed = {s.name: s.value for s in plain.values() if s.is_deterministic}
         # Of the run without provenance, with which some distributions draw another shape.
         self.fns = {name: plain[name].fn for name in self.values}
         # A deterministic site shows its value, whose dimensions need not be the plates'.
@@ -40,17 +41,31 @@ class _Replay:
         }
 
     def __call__(
-        self, changed: Mapping[str, Tensor] | None = None, tasks: Tasks | None = None
+        self,
+        changed: Mapping[str, Tensor] | None = None,
+        tasks: Tasks | None = None,
+        *,
+        hold: bool = False,
     ) -> dict[str, Tensor]:
-        """What each site shows when some values, or the tasks, are changed."""
-        return _shown(self._run(changed or {}, tasks if tasks is not None else self.tasks))
+        """What each site shows when some values, or the tasks, are changed.
 
-    def _run(self, changed: Mapping[str, Tensor], tasks: Tasks) -> dict[str, Site]:
-        held = {**self.values, **changed}
+        With `hold`, what stands behind a deterministic site goes on with the value it had.
+        """
+        computed = self.computed if hold else {}
+        tasks = self.tasks if tasks is None else tasks
+        return _shown(self._run(changed or {}, tasks, computed))
+
+    def _run(
+        self, changed: Mapping[str, Tensor], tasks: Tasks, computed: Mapping[str, Tensor]
+    ) -> dict[str, Site]:
+        values = {**self.values, **changed}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return run(
-                self.model, tasks, lambda name, fn: Choice(held[name]) if name in held else None
+                self.model,
+                tasks,
+                lambda name, fn: Choice(values[name]) if name in values else None,
+                held=computed,
             )
 
     def moved(self, shown: Mapping[str, Tensor], but: str = "") -> list[str]:
@@ -73,7 +88,9 @@ def find_parents(model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> Paren
 
     A site's parent is a site whose value its density reads (provenance), or whose change moves its
     density while every other site is held (perturbation). Provenance alone loses edges through
-    torch.vmap and networks; perturbation alone loses edges at a point where they are flat.
+    torch.vmap and networks; perturbation alone loses edges at a point where they are flat. A
+    deterministic site stands between what it reads and what reads it, if the model goes on with
+    what `pyro.deterministic` returns.
 
     Raises:
         StructureError: where a change of one task's phi moves another task's density.
@@ -82,7 +99,7 @@ def find_parents(model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> Paren
     children: dict[str, set[str]] = {}
     for name in replay.values:
         other = _other_value(sites[name].is_param, replay.fns[name], replay.values[name])
-        children[name] = set(replay.moved(replay({name: other}), but=name))
+        children[name] = set(replay.moved(replay({name: other}, hold=True), but=name))
         if TASKS in plate_names(sites[name]):
             axis = other.dim() - 2 - len(sites[name].fn.event_shape)
             changed = _first_task_only(replay.values[name], other, axis)
@@ -90,7 +107,8 @@ def find_parents(model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> Paren
     inputs = {}
     for column, values in tasks.x.items():
         other = _other_column(values)
-        inputs[column] = set(replay.moved(replay(tasks=_with_column(tasks, column, other))))
+        shown = replay(tasks=_with_column(tasks, column, other), hold=True)
+        inputs[column] = set(replay.moved(shown))
         changed = _first_task_only(values, other, 0)
         shown = replay(tasks=_with_column(tasks, column, changed))
         _check_own_task_only(replay, f"tasks.x['{column}']", shown)

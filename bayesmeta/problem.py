@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pyro
@@ -88,13 +89,20 @@ class FlatPrior(dist.ImproperUniform):
 class _Recorder(Messenger):
     """Chooses the value of each latent site, and records every site with its log density."""
 
-    def __init__(self, choose: Chooser | None, provenance: bool) -> None:
+    def __init__(
+        self, choose: Chooser | None, provenance: bool, held: Mapping[str, Tensor]
+    ) -> None:
         super().__init__()
         self.choose = choose
+        self.held = held
         self.provenance = provenance
         self.sites: dict[str, Site] = {}
 
     def _pyro_sample(self, msg: Message) -> None:
+        if _is_deterministic(msg) and msg["name"] in self.held:
+            # What follows reads the held value; recorded is the one it has.
+            msg["infer"] = {**(msg["infer"] or {}), "_computed": msg["value"]}
+            msg["value"] = self.held[str(msg["name"])]
         if self.choose is None or msg["is_observed"] or _is_subsample(msg):
             return
         self._choose(msg, msg["fn"])
@@ -126,8 +134,10 @@ class _Recorder(Messenger):
         name = str(msg["name"])
         if name in self.sites and not (msg["type"] == "param" and self.sites[name].is_param):
             raise SiteNameError(f"two statements are named '{name}'; give each its own name")
-        value, origin, choice = msg["value"], frozenset[str](), (msg["infer"] or {}).get("_choice")
-        is_deterministic = bool((msg["infer"] or {}).get("_deterministic"))
+        infer = msg["infer"] or {}
+        value, origin = infer.get("_computed", msg["value"]), frozenset[str]()
+        choice = infer.get("_choice")
+        is_deterministic = _is_deterministic(msg)
         log_prob = choice.log_prob if choice is not None else None
         if log_prob is None:
             log_prob = torch.zeros(()) if is_deterministic else _log_prob(msg, fn)
@@ -135,8 +145,7 @@ class _Recorder(Messenger):
             # What the density reads, less the site's own value.
             origin = get_provenance(value if is_deterministic else log_prob) - {name}
             log_prob, value = detach_provenance(log_prob), detach_provenance(value)
-            if not msg["is_observed"]:
-                msg["value"] = track_provenance(value, frozenset({name}))
+            msg["value"] = track_provenance(value, frozenset({name}))
         self.sites[name] = Site(
             name=name,
             fn=fn,
@@ -160,6 +169,10 @@ class _SubsampleGuard(Messenger):
     def _pyro_post_sample(self, msg: Message) -> None:
         if _is_subsample(msg) and len(msg["value"]) != msg["fn"].size:
             self.plates.append(str(msg["name"]))
+
+
+def _is_deterministic(msg: Message) -> bool:
+    return bool((msg["infer"] or {}).get("_deterministic"))
 
 
 def _is_subsample(msg: Message) -> bool:
@@ -217,7 +230,12 @@ def _modules_read_params() -> Iterator[None]:
 
 
 def run(
-    model: Model, tasks: Tasks, choose: Chooser | None = None, *, provenance: bool = False
+    model: Model,
+    tasks: Tasks,
+    choose: Chooser | None = None,
+    *,
+    provenance: bool = False,
+    held: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Site]:
     """Run the model once and return its sites in order.
 
@@ -227,11 +245,12 @@ def run(
         choose: gives the value of a latent site or parameter from its name and distribution, or
             None to draw it (from the current random state).
         provenance: whether to follow, value by value, which sites each density reads.
+        held: what the model goes on with after a deterministic site, by its name.
 
     Raises:
         SiteNameError: where two sample statements share a name.
     """
-    recorder, guard = _Recorder(choose, provenance), _SubsampleGuard()
+    recorder, guard = _Recorder(choose, provenance, held), _SubsampleGuard()
     store, modules = pyro.get_param_store().scope(), _modules_read_params()
     with at_dtype(tasks.dtype), pyro.validation_enabled(False), store, modules, guard, recorder:
         model(tasks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyro
 import pyro.distributions as dist
+import pytest
 import torch
 
 import bayesmeta as bm
@@ -86,3 +87,48 @@ def test_a_chain_is_not_closed() -> None:
         "effect": ("middle",),
         "y": ("effect",),
     }
+
+
+def test_a_deterministic_site_stands_between_where_the_model_goes_on_with_it() -> None:
+    def model(tasks: bm.Tasks, used: bool) -> None:
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            phi = mu + z
+            shown = pyro.deterministic("phi", phi)
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                mean = (shown if used else phi) + tasks.x["a"]
+                pyro.sample("y", dist.Normal(mean, 1.0), obs=tasks.y)
+
+    for used, parents in ((True, ("phi",)), (False, ("mu", "z"))):
+        nodes = bm.structure(lambda tasks, used=used: model(tasks, used), TASKS).nodes
+        assert nodes["phi"].parents == ("mu", "z")
+        assert nodes["y"].parents == parents
+        assert nodes["y"].inputs == ("a",)
+
+
+def test_tasks_tied_through_a_deterministic_site_are_refused() -> None:
+    def model(tasks: bm.Tasks) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        total = pyro.deterministic("total", z.sum())
+        pyro.sample("tie", dist.Normal(total, 1.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):  # noqa: SIM117
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(z, 1.0), obs=tasks.y)
+
+    with pytest.raises(bm.StructureError, match=r"'tie'.*reads 'z'"):
+        bm.structure(model, TASKS)
+
+
+def test_an_outcome_is_a_parent_of_what_reads_it() -> None:
+    def model(tasks: bm.Tasks) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                first = pyro.sample("first", dist.Normal(z, 1.0), obs=tasks.y)
+                pyro.sample("second", dist.Normal(first, 1.0), obs=tasks.x["a"])
+
+    nodes = bm.structure(model, TASKS).nodes
+    assert nodes["first"].parents == ("z",)
+    assert nodes["second"].parents == ("first",)
