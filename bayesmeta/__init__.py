@@ -24,6 +24,7 @@ from bayesmeta.episodes import Classes
 from bayesmeta.fit import fit
 from bayesmeta.gap import amortisation_gap
 from bayesmeta.gauss_newton import GaussNewton
+from bayesmeta.graph import Graph, graph
 from bayesmeta.guides import Delta, DiagonalNormal, FullNormal
 from bayesmeta.phi import (
     HMC,
@@ -97,6 +98,7 @@ __all__ = [
     "GaussNewton",
     "Gaussian",
     "GradientSteps",
+    "Graph",
     "Hessian",
     "ImportanceWeighted",
     "Joint",
@@ -127,6 +129,7 @@ __all__ = [
     "VariationalSteps",
     "amortisation_gap",
     "fit",
+    "graph",
     "nets",
     "prior",
     "structure",

@@ -38,6 +38,7 @@ class Role(enum.Enum):
     DATA = "data"
     FACTOR = "factor"
     DETERMINISTIC = "deterministic"
+    INPUT = "input"
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,27 @@ def structure(model: Model, tasks: Tasks) -> Structure:
     )
 
 
+def read(model: Model, tasks: Tasks) -> Structure:
+    """As `structure`; but a model without the plate "tasks" is read as it stands.
+
+    Raises:
+        StructureError, TypeError: as `structure`.
+    """
+    check_types(model, tasks)
+    some = tasks.sample()
+    with isolated(seed=0):
+        try:
+            sites = _followed(model, some)
+        except Exception:  # whatever is wrong, `structure` says in words
+            return structure(model, tasks)
+        if any(TASKS in plate_names(site) for site in sites.values()):
+            return structure(model, tasks)
+        parents = find_parents(model, some, sites)
+    return Structure(
+        {n: _node(site, parents.sites[n], parents.inputs[n]) for n, site in sites.items()}
+    )
+
+
 def check_all(model: Model, tasks: Tasks) -> None:
     """Run the model on what `tasks.sample()` leaves out, part by part: is every outcome possible?
 
@@ -240,11 +262,7 @@ def check_types(model: Model, tasks: Tasks) -> None:
 def run_checked(model: Model, tasks: Tasks, *, provenance: bool = True) -> dict[str, Site]:
     """Run the model once, with errors that say what does not fit the tasks."""
     try:
-        sites = run(model, tasks)
-        if provenance:
-            drawn = {name: site.value for name, site in sites.items()}
-            # Values are drawn without it: torch's Cauchy draws another shape with provenance.
-            sites = run(model, tasks, lambda name, fn: Choice(drawn[name]), provenance=True)
+        sites = _followed(model, tasks) if provenance else run(model, tasks)
     except SiteNameError as error:
         raise StructureError(str(error)) from error
     except KeyError as error:
@@ -263,6 +281,12 @@ def run_checked(model: Model, tasks: Tasks, *, provenance: bool = True) -> dict[
     check_sites(sites, tasks)
     check_finite_density(sites, tasks)
     return sites
+
+
+def _followed(model: Model, tasks: Tasks) -> dict[str, Site]:
+    """A run with provenance. Values are drawn without: torch's Cauchy has another shape with it."""
+    drawn = {name: site.value for name, site in run(model, tasks).items()}
+    return run(model, tasks, lambda name, fn: Choice(drawn[name]), provenance=True)
 
 
 def _role(site: Site) -> Role:

@@ -18,6 +18,7 @@ ORDER = (
     *("ownership", "buckets"),
     *("run", "interrupt", "checkpoint"),
     *("problem", "checks", "parents", "structure"),
+    *("latex", "paths", "vertices", "graph"),
     *("capture", "broadcast", "cache", "native", "sampler"),
     *("slots", "location_scale", "density"),
     *("nodes", "elimination", "precision", "curvature", "gauss_newton"),

@@ -1,0 +1,93 @@
+"""d-separation on an acyclic graph: which paths carry dependence, and what blocks the others."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, pairwise
+
+import networkx as nx
+
+Path = tuple[str, ...]
+_NOR = ", nor is anything below it"
+
+
+class Separation:
+    """Given some nodes, who is independent of whom (Pearl 1988).
+
+    A path is active where every inner node lets dependence through: a collider (-> v <-) where it
+    or a descendant is given, any other node where it is not. Two nodes without an active path are
+    independent in every distribution that has the graph. That a path exists says nothing.
+
+    Attributes:
+        dag: a directed acyclic graph.
+        given: the nodes that are known.
+    """
+
+    def __init__(self, dag: nx.DiGraph, given: Iterable[str]) -> None:
+        self.dag, self.given = dag, frozenset(given)
+        self._opens = self.given.union(*(nx.ancestors(dag, node) for node in self.given))
+
+    def active_path(self, a: str, b: str) -> Path | None:
+        """A shortest active path from a to b; None where they are independent, or one is known."""
+        if {a, b} & self.given or nx.is_d_separator(self.dag, a, b, set(self.given)):
+            return None
+        # An active path has colliders above what is given alone, so it stays above a, b or given.
+        near = self._opens | {a, b} | nx.ancestors(self.dag, a) | nx.ancestors(self.dag, b)
+        paths: deque[Path] = deque([(a,)])
+        while paths:
+            path = paths.popleft()
+            for node in self._neighbours(path[-1]):
+                if node not in near or node in path:
+                    continue
+                if len(path) > 1 and self.blocks(path[-2], path[-1], node):
+                    continue
+                if node == b:
+                    return (*path, node)
+                paths.append((*path, node))
+        raise AssertionError(f"{a} and {b} are d-connected without an active path")
+
+    def blocks(self, before: str, node: str, after: str) -> bool:
+        """Whether the inner node of a path lets nothing through."""
+        if self.is_collider(before, node, after):
+            return node not in self._opens
+        return node in self.given
+
+    def is_collider(self, before: str, node: str, after: str) -> bool:
+        """Whether both arrows of a path point at the node."""
+        return self.dag.has_edge(before, node) and self.dag.has_edge(after, node)
+
+    def paths(self, a: str, b: str, most: int) -> list[Path]:
+        """The shortest paths from a to b, active or not, whichever way their arrows point."""
+        skeleton = self.dag.to_undirected(as_view=True)
+        if not nx.has_path(skeleton, a, b):
+            return []
+        return [tuple(path) for path in islice(nx.shortest_simple_paths(skeleton, a, b), most)]
+
+    def drawn(self, path: Sequence[str]) -> str:
+        """A path with its arrows: "a <- b -> c"."""
+        steps = [path[0]]
+        for before, after in pairwise(path):
+            steps.append("->" if self.dag.has_edge(before, after) else "<-")
+            steps.append(after)
+        return " ".join(steps)
+
+    def reasons(self, path: Sequence[str], *, blocking: bool) -> Iterator[str]:
+        """Of each inner node that blocks the path, or lets through, why."""
+        for before, node, after in zip(path, path[1:], path[2:], strict=False):
+            if self.blocks(before, node, after) is blocking:
+                yield self._reason(before, node, after)
+
+    def _reason(self, before: str, node: str, after: str) -> str:
+        known = "given" if node in self.given else "not given"
+        if not self.is_collider(before, node, after):
+            forks = self.dag.has_edge(node, before) and self.dag.has_edge(node, after)
+            return f"{node}, {'a common cause' if forks else 'in between'}, is {known}"
+        below = sorted(nx.descendants(self.dag, node) & self.given)
+        if node in self.given or not below:
+            return f"{node}, a common effect, is {known}{'' if node in self.given else _NOR}"
+        return f"{node}, a common effect, has {below[0]} below it, which is given"
+
+    def _neighbours(self, node: str) -> Iterator[str]:
+        yield from self.dag.predecessors(node)
+        yield from self.dag.successors(node)
