@@ -141,18 +141,34 @@ def _rows(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> Iterato
             if not parameter.requires_grad:
                 continue
             values = _by_cell(parameter, site.fn, tasks)
-            each = torch.eye(values.shape[1], dtype=values.dtype, device=values.device)
-            (slopes,) = torch.autograd.grad(
-                values,
-                phi,
-                each[:, None].expand(-1, len(values), -1),
-                create_graph=True,
-                allow_unused=True,
-                is_grads_batched=True,
-            )
+            slopes = _slopes(values, phi)
             if slopes is not None:
                 weights = _by_cell(weight.expand(parameter.shape), site.fn, tasks)
                 yield weights[..., None] * slopes.movedim(0, 1)
+
+
+def _slopes(values: Tensor, phi: Tensor) -> Tensor | None:
+    """Derivatives of values (tasks, cells) in phi, (cells, tasks, d_phi); None without any."""
+    each = torch.eye(values.shape[1], dtype=values.dtype, device=values.device)
+    each = each[:, None].expand(-1, len(values), -1)
+
+    def derive(weights: Tensor, *, batched: bool) -> Tensor | None:
+        (found,) = torch.autograd.grad(
+            values,
+            phi,
+            weights,
+            create_graph=True,
+            allow_unused=True,
+            is_grads_batched=batched,
+        )
+        return found
+
+    try:
+        return derive(each, batched=True)
+    except RuntimeError:
+        # torch's own group normalisation, for one, has no batched second derivative.
+        rows = [derive(one, batched=False) for one in each]
+        return torch.stack([row for row in rows if row is not None])
 
 
 def _predictors(fn: Any) -> Iterator[tuple[Tensor, Tensor]]:

@@ -10,6 +10,7 @@ from itertools import product
 import networkx as nx
 
 from bayesmeta.checks import DATA, TASKS
+from bayesmeta.factorisation import factorisation
 from bayesmeta.paths import Separation
 from bayesmeta.problem import Model
 from bayesmeta.structure import Role
@@ -26,10 +27,11 @@ class Graph:
 
     Attributes:
         nodes: by name, inputs first, then sites in the model's order.
-        tasks: the data that it was read with.
+        model, tasks: what it was read from.
     """
 
     nodes: Mapping[str, Vertex]
+    model: Model = field(repr=False)
     tasks: Tasks = field(repr=False)
 
     @property
@@ -48,6 +50,16 @@ class Graph:
             + (f"   [{', '.join(v.plates)}]" if v.plates else "")
             for v in self.nodes.values()
         )
+
+    def factorisation(self) -> str:
+        r"""The joint density in LaTeX: p(\theta) \prod_{i} p(\phi_{i} \mid \theta) \prod_{j} ..."""
+        return factorisation(self.nodes)
+
+    def roles(self) -> str:
+        """Of each site, in words: can it be minibatched, marginalised, amortised, and why not?"""
+        from bayesmeta.roles import roles
+
+        return roles(self)
 
     def unroll(self, tasks: int = 3, data: int = 2) -> nx.DiGraph:
         """The net without plates: "mu", "phi[0]" for each task, "y[0,1]" for each datapoint.
@@ -229,4 +241,4 @@ def graph(model: Model, tasks: Tasks, query: Tasks | None = None) -> Graph:
         TasksError: where query has other tasks.
     """
     tasks = tasks if query is None else tasks.with_query(query)
-    return Graph(vertices(model, tasks), tasks)
+    return Graph(vertices(model, tasks), model, tasks)

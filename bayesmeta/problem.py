@@ -172,7 +172,11 @@ class _SubsampleGuard(Messenger):
 
 
 def _is_deterministic(msg: Message) -> bool:
-    return bool((msg["infer"] or {}).get("_deterministic"))
+    """Whether it is `pyro.deterministic`, or what `poutine.reparam` leaves of a site."""
+    fn = msg["fn"]
+    is_masked = isinstance(fn, dist.MaskedDistribution) and fn._mask is False
+    by_reparam = msg["is_observed"] and is_masked and isinstance(fn.base_dist, dist.Delta)
+    return by_reparam or bool((msg["infer"] or {}).get("_deterministic"))
 
 
 def _is_subsample(msg: Message) -> bool:

@@ -26,6 +26,7 @@ class Vertex:
         parents: the nodes that its density reads.
         is_observed: whether its value is known in training.
         is_predicted: whether it is known in training and not of a new task: a query's outcome.
+        is_parameter: whether it is a `pyro.param`, theta without a prior.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Vertex:
     parents: tuple[str, ...]
     is_observed: bool = False
     is_predicted: bool = False
+    is_parameter: bool = False
 
 
 def vertices(model: Model, tasks: Tasks) -> dict[str, Vertex]:
@@ -49,9 +51,10 @@ def vertices(model: Model, tasks: Tasks) -> dict[str, Vertex]:
         if any(c in n.inputs for n in nodes.values())
     ]
     for node in nodes.values():
-        parents = (*node.parents, *(column[c] for c in node.inputs))
+        parents = (*(column[c] for c in node.inputs), *node.parents)
         is_observed = node.role in (Role.DATA, Role.FACTOR)
-        found.append(Vertex(node.name, node.role, _plates(node), parents, is_observed))
+        vertex = Vertex(node.name, node.role, _plates(node), parents, is_observed)
+        found.append(replace(vertex, is_parameter=node.distribution == "flat"))
     if tasks.query is not None:
         found = [half for v in found for half in _halves(v, {u.name: u for u in found})]
     return {v.name: v for v in found}

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 import bayesmeta as bm
 from bayesmeta.curvature import slope
 from bayesmeta.density import Density
-from bayesmeta.gauss_newton import choose
+from bayesmeta.gauss_newton import _slopes, choose
 from bayesmeta.nets import Net
 from bayesmeta.problem import Model, isolated
-from tests.cases import drop
+from tests.cases import NETWORKS, drop
 
 with isolated(seed=0):
     NET = Net(nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 3)))
@@ -229,3 +229,16 @@ def test_where_the_prior_is_not_concave_phi_is_nan_and_no_point_on_the_way() -> 
     astray = found.isnan().any(-1)
     assert astray.any()
     assert (gradient[~astray].abs() < 1e-3).all()
+
+
+def test_group_normalisation_has_slopes_though_torch_does_not_batch_them() -> None:
+    model, tasks, _ = NETWORKS["classifier"]
+    density = Density(model, bm.structure(model, tasks), tasks)
+    theta, phi = at(density, tasks)
+    phi.requires_grad_()
+    (logits,) = (fn.fn.logits for fn in density.outcomes(theta, phi, tasks).values())
+    values = logits.flatten(1)
+    found = _slopes(values, phi)
+    for cell in range(values.shape[1]):
+        (expected,) = torch.autograd.grad(values[:, cell].sum(), phi, retain_graph=True)
+        torch.testing.assert_close(found[cell], expected, rtol=1e-9, atol=1e-12)

@@ -18,7 +18,7 @@ ORDER = (
     *("ownership", "buckets"),
     *("run", "interrupt", "checkpoint"),
     *("problem", "checks", "parents", "structure"),
-    *("latex", "paths", "vertices", "graph"),
+    *("latex", "paths", "vertices", "factorisation", "graph"),
     *("capture", "broadcast", "cache", "native", "sampler"),
     *("slots", "location_scale", "density"),
     *("nodes", "elimination", "precision", "curvature", "gauss_newton"),
@@ -27,11 +27,22 @@ ORDER = (
     *("convolution", "normalisation", "nets"),
     *("perceptron", "encoders", "set_transformer", "guides", "spline_flow"),
     *("particles", "bounds", "truth", "readings", "importance"),
-    *("phi", "theta", "predict", "refine", "posterior", "gap", "prior", "arviz", "diagnose"),
+    *(
+        "phi",
+        "roles",
+        "theta",
+        "predict",
+        "refine",
+        "posterior",
+        "gap",
+        "prior",
+        "arviz",
+        "diagnose",
+    ),
     *("fit", "presets", "models"),
 )
-# Methods of Posterior that only forward to a function of a Posterior, imported when called.
-FORWARDS = {("posterior", "arviz"), ("posterior", "diagnose")}
+# Methods that only forward to a function of their object, imported when called.
+FORWARDS = {("posterior", "arviz"), ("posterior", "diagnose"), ("graph", "roles")}
 
 
 def sources(root: Path) -> Iterator[tuple[str, Path]]:

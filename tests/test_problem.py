@@ -6,6 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.reparam import LocScaleReparam
 
 import bayesmeta as bm
 from bayesmeta.density import Density
@@ -88,3 +89,15 @@ def test_same_seed_same_posterior() -> None:
         for s in (1, 1)
     ]
     assert torch.equal(*fits)
+
+
+def test_a_model_that_pyro_reparameterises_is_fitted() -> None:
+    tasks = normal_means.tasks(4, 3, ragged=False)
+    config = {"phi": LocScaleReparam(0.0)}
+    model = pyro.poutine.reparam(normal_means.model, config=config)
+    theta = bm.NUTS(chains=1, tune=300, draws=2000, compile=False)
+    post = bm.fit(model, tasks, theta=theta, phi=bm.Joint(), progress=False)
+    exact = normal_means.exact(tasks)
+    assert abs(post.theta["mu"].mean() - exact.mean[0]) < 0.15 * exact.sd[0]
+    shown = post.theta["mu"][..., None] + normal_means.TAU * post.phi["phi_decentered"]
+    assert ((shown.mean((0, 1)) - exact.mean[1:]).abs() < 0.15 * exact.sd[1:]).all()

@@ -56,7 +56,7 @@ class HalfBlind(bm.DeepSet):
 
 def trained(encoder: bm.DeepSet) -> bm.Posterior:
     """Of 1,000 unseen tasks, by a network trained on 5,000 others."""
-    adam = bm.Adam(lr=3e-3, steps=1500, patience=0, compile=False)
+    adam = bm.Adam(lr=3e-3, steps=3000, patience=0, compile=False)
     phi = bm.Amortised(encoder, draws=4000)
     theta = bm.Point(batch_size=100, adam=adam)
     post = bm.fit(known, draw_tasks(5000, 0), theta=theta, phi=phi, progress=False)
