@@ -6,10 +6,12 @@ import base64
 import html
 import inspect
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.mathtext import math_to_image
 
 from bayesmeta.lecture.section import Number, Section
 
@@ -20,7 +22,8 @@ body { margin: 0; color: var(--ink); background: #fff;
        font: 1.06rem/1.6 Charter, "Bitstream Charter", Georgia, "DejaVu Serif", serif; }
 main, header, nav { max-width: 46rem; margin: 0 auto; padding: 0 1.2rem; }
 header { padding-top: 3rem; }
-h1, h2, nav, table, summary, .time { font-family: system-ui, "DejaVu Sans", sans-serif; }
+h1, h2, nav, figcaption, table, summary, .time {
+  font-family: system-ui, "DejaVu Sans", sans-serif; }
 h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .5rem; }
 h2 { font-size: 1.35rem; margin: 3.2rem 0 .6rem; line-height: 1.3; }
 p { margin: .8rem 0; }
@@ -28,7 +31,8 @@ nav ol { padding-left: 1.4rem; font-size: .95rem; columns: 2; column-gap: 2rem; 
 nav li { break-inside: avoid; margin: .15rem 0; }
 a { color: var(--accent); }
 figure { margin: 1.4rem 0; }
-figure img { width: 100%; height: auto; display: block; }
+figure img { max-width: 100%; height: auto; display: block; margin: 0 auto; }
+figcaption { text-align: center; color: var(--soft); font-size: .88rem; margin-top: .3rem; }
 .wide { width: min(96vw, 62rem); margin-left: 50%; transform: translateX(-50%); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; margin: 1.2rem 0; }
@@ -89,7 +93,6 @@ def page(title: str, introduction: str, parts: Sequence[Built]) -> str:
 
 def _section(part: Built) -> str:
     section = part.section
-    figures = "".join(_figure(stem, figure) for stem, figure in section.figures.items())
     code = "".join(
         f"<details><summary>{html.escape(_where(source))}</summary>"
         f"<pre><code>{html.escape(inspect.getsource(source))}</code></pre></details>"
@@ -98,24 +101,48 @@ def _section(part: Built) -> str:
     return f"""<section id="{part.name}">
 <h2>{html.escape(section.title)}</h2>
 {_paragraphs(section.text)}
-{figures}{_table(section.numbers)}
+{_figures(section.figures)}{_table(section.numbers)}
 {code}<p class="time">Computed in {part.seconds:.0f} s.</p>
 </section>
 """
 
 
 def _paragraphs(text: str) -> str:
-    parts = (" ".join(part.split()) for part in text.strip().split("\n\n"))
-    return "".join(f"<p>{html.escape(part)}</p>" for part in parts)
+    """Paragraphs, apart by empty lines; what stands between dollars is mathematics."""
+    found = []
+    for paragraph in text.strip().split("\n\n"):
+        parts = " ".join(paragraph.split()).split("$")
+        words = (_mathematics(p) if k % 2 else html.escape(p) for k, p in enumerate(parts))
+        found.append(f"<p>{''.join(words)}</p>")
+    return "".join(found)
 
 
-def _figure(stem: str, figure: Figure) -> str:
+def _mathematics(latex: str) -> str:
+    data = io.BytesIO()
+    with rc_context({"mathtext.fontset": "cm", "font.size": 13.5}):
+        depth = math_to_image(f"${latex.strip()}$", data, format="svg", dpi=72)
+    source = base64.b64encode(data.getvalue()).decode()
+    style = f"vertical-align: {-depth:.0f}px; max-width: 100%"
+    alt = html.escape(latex.strip())
+    return f'<img alt="{alt}" style="{style}" src="data:image/svg+xml;base64,{source}">'
+
+
+def _figures(figures: Mapping[str, Figure]) -> str:
+    return "".join(
+        _figure(stem.replace("_", " "), figure, has_caption=len(figures) > 1)
+        for stem, figure in figures.items()
+    )
+
+
+def _figure(name: str, figure: Figure, *, has_caption: bool) -> str:
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=160)
     source = base64.b64encode(data.getvalue()).decode()
     wide = ' class="wide"' if figure.get_figwidth() > 8 else ""
-    name = html.escape(stem.replace("_", " "))
-    return f'<figure{wide}><img alt="{name}" src="data:image/png;base64,{source}"></figure>'
+    size = f"width: {figure.get_figwidth() * 96:.0f}px"
+    caption = f"<figcaption>{html.escape(name)}</figcaption>" if has_caption else ""
+    image = f'<img alt="{html.escape(name)}" style="{size}" src="data:image/png;base64,{source}">'
+    return f"<figure{wide}>{image}{caption}</figure>"
 
 
 def _table(numbers: Sequence[Number]) -> str:
