@@ -110,7 +110,7 @@ def draw_episode() -> Figure:
 
 
 def _show(axes: Axes, image: Tensor) -> None:
-    axes.imshow(1 - image, cmap="gray", vmin=0, vmax=1)
+    axes.imshow((1 - image).numpy(), cmap="gray", vmin=0, vmax=1)
     axes.set_xticks([])
     axes.set_yticks([])
 
