@@ -39,12 +39,13 @@ ORDER = (
         "prior",
         "arviz",
         "diagnose",
+        "saving",
     ),
     *("fit", "presets", "models"),
 )
 # Methods that only forward to a function of their object, imported when called.
 FORWARDS = {
-    *(("posterior", later) for later in ("arviz", "diagnose")),
+    *(("posterior", later) for later in ("arviz", "diagnose", "saving")),
     *(("graph", later) for later in ("draw", "roles", "tikz")),
 }
 
