@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import networkx as nx
-from matplotlib.figure import Figure
 
 from bayesmeta.checks import DATA, TASKS
 from bayesmeta.factorisation import factorisation
@@ -18,6 +18,9 @@ from bayesmeta.problem import Model
 from bayesmeta.structure import Role
 from bayesmeta.tasks import Tasks
 from bayesmeta.vertices import Vertex, vertices
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _COUNTED = (TASKS, DATA)
 _MOST_PATHS = 8

@@ -150,4 +150,5 @@ def _decoded(given: Any, folder: str | Path) -> Any:
 
 
 def _subclasses(kind: type) -> list[type]:
-    return [kind, *(below for sub in kind.__subclasses__() for below in _subclasses(sub))]
+    subclasses: list[type] = kind.__subclasses__()
+    return [kind, *(below for sub in subclasses for below in _subclasses(sub))]
