@@ -36,6 +36,8 @@ ORDER = (
         "posterior",
         "gap",
         "prior",
+        "neighbours",
+        "information",
         "arviz",
         "diagnose",
     ),
