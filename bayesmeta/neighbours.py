@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +12,18 @@ from scipy.special import digamma
 
 Array = NDArray[np.float64]
 
-_MOST_REPEATED = 0.1
+_MOST_REPEATED = 0.5
+_FEWEST_PARTS, _MOST_PARTS, _PART = 5, 20, 100
 
 
 class RepeatedError(ValueError):
     """Points that repeat or lie in fewer dimensions than they have numbers, so have no density."""
 
 
-def entropy_terms(points: Array, k: int) -> Array:
-    """One term a point, (n,), whose mean estimates the entropy of points (n, d), in nats.
+def entropy_of(points: Array, k: int) -> float:
+    """The entropy of points (n, d) in nats.
 
-        h_i = psi(n) - psi(k) + log c_d + d log r_i
+        H = psi(n) - psi(k) + log c_d + d mean_i log r_i
 
     for r_i the distance to the k-th neighbour and c_d the volume of the unit ball (Kozachenko &
     Leonenko 1987; Kraskov, Stoegbauer & Grassberger 2004, equation 20). The points are first made
@@ -37,16 +39,16 @@ def entropy_terms(points: Array, k: int) -> Array:
     radius = cKDTree(white).query(white, k + 1)[0][:, k]
     log_ball = 0.5 * d * math.log(math.pi) - math.lgamma(0.5 * d + 1)
     terms = digamma(n) - digamma(k) + log_ball + d * np.log(radius) + log_det
-    return np.asarray(terms[place])
+    return float(terms[place].mean())
 
 
-def information_terms(one: Array, other: Array, k: int) -> Array:
-    """One term a point, (n,), whose mean estimates I(one; other) in nats.
+def information_of(one: Array, other: Array, k: int) -> float:
+    """I(one; other) in nats, of points (n, d) and (n, e).
 
-        i_j = psi(k) + psi(n) - psi(n_one + 1) - psi(n_other + 1)
+        I = psi(k) + psi(n) - mean_i [psi(n_i + 1) + psi(m_i + 1)]
 
-    for the numbers of points that are nearer than the k-th neighbour in either (Kraskov,
-    Stoegbauer & Grassberger 2004, equation 8).
+    for the numbers n_i and m_i of points nearer than the k-th neighbour in either (Kraskov et al.
+    2004, equation 8).
 
     Raises:
         RepeatedError: where the points have no density.
@@ -62,18 +64,22 @@ def information_terms(one: Array, other: Array, k: int) -> Array:
         for part in (first, second)
     ]
     terms = digamma(k) + digamma(len(both)) - digamma(counts[0]) - digamma(counts[1])
-    return np.asarray(terms[place])
+    return float(terms[place].mean())
 
 
-def mean_error(terms: Array) -> float:
-    """The standard error of the mean of (chain, draw) by batch means (Flegal & Jones 2010).
+def split_error(estimate: Callable[..., float], points: Sequence[Array]) -> float:
+    """The standard error of estimate(*points), from estimates of parts (Holmes & Nemenman 2019).
 
-    Neighbouring draws of a chain may be alike: batches of the square root of its length are not.
+    The terms of neighbours depend on each other, so that their spread says too little. Parts of
+    successive draws do not, and hold together what is alike along a chain.
+
+    Args:
+        estimate: of arrays of as many rows each.
+        points: those arrays, whose rows are draws, chain after chain.
     """
-    draws = terms.shape[1]
-    size = max(1, math.isqrt(draws))
-    batches = terms[:, : draws // size * size].reshape(len(terms), -1, size).mean(-1)
-    return float(np.sqrt(batches.var(ddof=1) / batches.size))
+    count = min(max(len(points[0]) // _PART, _FEWEST_PARTS), _MOST_PARTS)
+    split = zip(*(np.array_split(p, count) for p in points), strict=True)
+    return float(np.std([estimate(*part) for part in split], ddof=1) / math.sqrt(count))
 
 
 def _distinct(points: Array) -> tuple[Array, NDArray[np.intp]]:
