@@ -97,11 +97,11 @@ def draw(theta: Tensor, phi: Tensor, held: dict[float, Tensor], found: float) ->
     bar = figure.colorbar(points, ax=left, shrink=0.85)
     bar.set_label("theta", fontsize=12)
     left.set_title("theta not known: dependent", loc="left")
-    label(left, -6.3, 5.6, f"correlation {found:.3f}", "black")
+    label(left, -6.3, 5.6, f"correlation r = {found:.3f}", "black")
     for (value, pairs), color in zip(held.items(), (BLUE, GREEN, ORANGE), strict=True):
         r, _ = correlation(*pairs.T)
         right.scatter(*pairs[:500].T, s=7, color=color, lw=0, alpha=0.7)
-        label(right, value, value + 1.9, f"theta = {value:g}\n{r:+.3f}", color, ha="center")
+        label(right, value, value + 1.9, f"theta = {value:g}\nr = {r:+.3f}", color, ha="center")
     right.set_title("theta known: independent", loc="left")
     for axis in (left, right):
         axis.set(xlim=(-7.5, 7.5), ylim=(-7.5, 7.5), xlabel="phi of task 1", aspect="equal")
