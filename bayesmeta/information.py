@@ -73,7 +73,8 @@ def mutual_information(posterior: Posterior, one: Sites, other: Sites, *, k: int
 
     What one tells of the other: 0 where they are independent. The estimator (Kraskov, Stoegbauer &
     Grassberger 2004) makes the biases of the three entropies cancel, best where the information is
-    small; above log(draws) it cannot rise. Near 0, and near that, its error is up to a half too small.
+    small; above log(draws) it cannot rise. Near 0, and near that, its error is up to a half too
+    small.
 
     Args:
         posterior: a fit, what it adapted to, or `bm.prior(...)`.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 import bayesmeta as bm
 from bayesmeta.lecture.command import main
+from bayesmeta.lecture.means import mean_and_error
 from bayesmeta.lecture.section import Number, Section
 from bayesmeta.lecture.study import first, from_scratch, theta_known, theta_open
 from bayesmeta.lecture.style import BLUE, GREY, ORANGE, label, panels
@@ -18,21 +19,22 @@ from bayesmeta.models import lecture
 MOST, GROUPS = 8, 10
 
 TEXT = """
-Entropy says how much is not known, here in nats. What is not known of a task, H(phi), is never less
-than what is still not known once theta is, H(phi | theta), on average over theta; the difference is
-the mutual information I(phi; theta). It is what meta-learning has to give, whatever the method: a
-bound on what anyone can learn about a task from other tasks.
+Entropy says how much is not known, here in nats. What is not known of a task, H(phi), is never
+less than what is still not known once theta is, H(phi | theta), on average over theta; the
+difference is the mutual information I(phi; theta). It is what meta-learning has to give, whatever
+the method: a bound on what anyone can learn about a task from other tasks.
 
-What is that worth? A task about which theta is known and of which no datapoint has been seen, and a
-task from scratch, of which n have been: at which n is as much known of the one as of the other? With
-unit noise, n datapoints make a precision of 1/{whole:g} from scratch into 1/{whole:g} + n, and knowing
-theta makes it 1/{own:g}. So theta is worth {worth:.3f} datapoints, of every task to come.
+What is that worth? A task about which theta is known and of which no datapoint has been seen, and
+a task from scratch, of which n have been: at which n is as much known of the one as of the other?
+With unit noise, n datapoints make a precision of 1/{whole:g} from scratch into 1/{whole:g} + n,
+and knowing theta makes it 1/{own:g}. So theta is worth {worth:.3f} datapoints, of every task to
+come.
 
 Computed: H(phi) from 20,000 draws by the distances to their neighbours, H(phi | theta) from the
 model's density; the information as their difference, and without any density from pairs of draws.
 The worth is read off posteriors of {tasks} tasks that start from scratch: the precision of their
-draws of phi after 0 to {most} datapoints, and where its line crosses the precision of those of a task
-whose theta is known.
+draws of phi after 0 to {most} datapoints, and where its line crosses the precision of those of a
+task whose theta is known.
 """
 
 
@@ -61,11 +63,6 @@ def crossing(precision: Tensor, known: Tensor) -> Tensor:
     centred = counts - counts.mean()
     slope = (centred[:, None] * precision).sum(0) / centred.square().sum()
     return counts.mean() + (known - precision.mean(0)) / slope
-
-
-def mean_and_error(values: Tensor) -> tuple[float, float]:
-    """Of independent values (n,), with its standard error."""
-    return float(values.mean()), float(values.std()) / len(values) ** 0.5
 
 
 def entropies(draws: int) -> list[Number]:
@@ -116,9 +113,7 @@ def draw(numbers: list[Number], precision: Tensor, known: Tensor) -> Figure:
     figure, (left, right) = panels(2, (5.4, 4.2))
     names = ("H(phi)", "H(phi | theta)", "I(phi; theta)")
     shown = (numbers[0], numbers[1], numbers[3])
-    for place, (name, number, color) in enumerate(
-        zip(names, shown, (GREY, BLUE, ORANGE), strict=True)
-    ):
+    for place, (number, color) in enumerate(zip(shown, (GREY, BLUE, ORANGE), strict=True)):
         # What theta tells is the part of H(phi) that H(phi | theta) lacks: it is drawn there.
         bottom = numbers[1].found if place == 2 else 0.0
         left.bar(place, number.found, bottom=bottom, color=color, width=0.65)

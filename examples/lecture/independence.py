@@ -16,23 +16,23 @@ from bayesmeta.models import lecture
 THETAS = (-3.5, 0.0, 3.5)
 
 TEXT = """
-Two tasks that have never met tell of each other. Draw theta, then phi_1 and phi_2 around it, again
-and again: where phi_1 is large, phi_2 is likely to be large, since theta is. Hold theta, and what is
-left of the two is their own: they are independent. That is why a learner of many tasks is to learn
-theta, and why it is all that it can carry from one task to the next.
+Two tasks that have never met tell of each other. Draw theta, then phi_1 and phi_2 around it,
+again and again: where phi_1 is large, phi_2 is likely to be large, since theta is. Hold theta,
+and what is left of the two is their own: they are independent. That is why a learner of many
+tasks is to learn theta, and why it is all that it can carry from one task to the next.
 
-The graph says so without a number. Asked to explain(...) the two, it answers "{dependent}"; and with
-theta given, "{independent}".
+The graph says so without a number. Asked to explain(...) the two, it answers "{dependent}"; and
+with theta given, "{independent}".
 
-Some notes of the lecture have it the other way round: "if there is a path between variables, they are
-independent". There is a path between phi_1 and phi_2 in both cases, by way of theta. What counts is
-whether a path is active. A path through theta, from which both arrows start, is active until theta is
-given; variables are d-separated, and then independent whatever the numbers, if no path between them
-is active (Pearl 1988).
+Some notes of the lecture have it the other way round: "if there is a path between variables, they
+are independent". There is a path between phi_1 and phi_2 in both cases, by way of theta. What
+counts is whether a path is active. A path through theta, from which both arrows start, is active
+until theta is given; variables are d-separated, and then independent whatever the numbers, if no
+path between them is active (Pearl 1988).
 
-Computed: phi_1 and phi_2 drawn by bm.prior, their correlation, and what of it is left once theta is
-held: in the same draws, as the correlation of what a regression on theta leaves; and in the posterior
-of a model whose theta is known, by bm.Fixed.
+Computed: phi_1 and phi_2 drawn by bm.prior, their correlation, and what of it is left once theta
+is held: in the same draws, as the correlation of what a regression on theta leaves; and in the
+posterior of a model whose theta is known, by bm.Fixed.
 """
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 import bayesmeta as bm
 from bayesmeta.lecture.command import main
+from bayesmeta.lecture.means import mean_and_error
 from bayesmeta.lecture.section import Number, Section
 from bayesmeta.lecture.study import first, from_scratch, theta_known, theta_open
 from bayesmeta.lecture.style import BLUE, GREY, ORANGE, label, panels
@@ -22,18 +23,19 @@ QUERIES = 8
 THETA = lecture.THETA_SD
 
 TEXT = """
-The lecture's first exercise: how does a learner that has theta do on a new task, against one that has
-not, as datapoints come in?
+The lecture's first exercise: how does a learner that has theta do on a new task, against one that
+has not, as datapoints come in?
 
-Both do the same, Bayes' rule, from another start. With theta known phi has its prior N(theta, {own:g}),
-and from scratch N(0, {whole:g}). On {tasks} new tasks each predicts {queries} outcomes that it has not
-seen; the log score is the log of the density that it gave them, and of the mean over tasks.
+Both do the same, Bayes' rule, from another start. With theta known phi has its prior N(theta,
+{own:g}), and from scratch N(0, {whole:g}). On {tasks} new tasks each predicts {queries} outcomes
+that it has not seen; the log score is the log of the density that it gave them, and of the mean
+over tasks.
 
-Before the first datapoint theta is worth most; with many, what the task says of itself is all that
-counts, and the curves meet. Seen from the side they are one curve, shifted by the {worth:.2f}
-datapoints that theta is worth. So a learner that has met related tasks is not a better learner: it
-is one that starts later on the same curve. To be sure of a wrong theta, here {wrong:g} away, is worse
-than to know none, and datapoints are slow to outvote it.
+Before the first datapoint theta is worth most; with many, what the task says of itself is all
+that counts, and the curves meet. Seen from the side they are one curve, shifted by the
+{worth:.2f} datapoints that theta is worth. So a learner that has met related tasks is not a
+better learner: it is one that starts later on the same curve. To be sure of a wrong theta, here
+{wrong:g} away, is worse than to know none, and datapoints are slow to outvote it.
 """
 
 
@@ -84,15 +86,15 @@ def gain(scores: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def compared(found: dict[str, Tensor], closed: dict[str, Tensor], name: str, place: int) -> Number:
     """The mean over tasks beside its closed form."""
-    values, seen = found[name][place], f"after {SHOTS[place]}"
+    seen = f"after {SHOTS[place]}"
     kind = "log score" if "from scratch" in found else "gain over from scratch"
-    error = float(values.std()) / len(values) ** 0.5
-    return Number(f"{kind} {seen}, {name}", float(values.mean()), error, float(closed[name][place]))
+    mean = mean_and_error(found[name][place])
+    return Number(f"{kind} {seen}, {name}", *mean, float(closed[name][place]))
 
 
 def section(smoke: bool = False) -> Section:
     """The learning curves, and what they are at both ends."""
-    count, draws = (100, 200) if smoke else (2000, 500)
+    count, draws = (100, 200) if smoke else (1500, 500)
     support, query = new_tasks(count)
     own, whole = lecture.PHI_SD**2, lecture.PHI_SD**2 + lecture.THETA_SD**2
     nothing, wrong = first(support[:1], 0), THETA - 2.0

@@ -10,10 +10,10 @@ import pyro
 import pyro.distributions as dist
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 import bayesmeta as bm
 from bayesmeta.lecture.command import main
+from bayesmeta.lecture.means import mean_and_error
 from bayesmeta.lecture.section import Number, Section
 from bayesmeta.lecture.study import first, theta_known
 from bayesmeta.lecture.style import BLUE, GREY, ORANGE, label, panels
@@ -23,19 +23,19 @@ SHOTS, QUERIES = 5, 8
 SDS = (2.0, 0.5, 0.1, 0.02)
 
 TEXT = """
-The lecture's second exercise: what happens as H(phi | theta) goes to 0? Theta alone then solves the
-task: whoever has it needs no data of a new task, and no adaptation.
+The lecture's second exercise: what happens as H(phi | theta) goes to 0? Theta alone then solves
+the task: whoever has it needs no data of a new task, and no adaptation.
 
-For a continuous phi "0" is to be read with care. Its entropy depends on its units; as phi comes to be
-known it goes to minus infinity, where that of a phi of finitely many values would go to 0. What goes
-to 0 is the information that data have to add, I(phi; D | theta) = H(phi | theta) - H(phi | theta, D),
-and with it all that adapting can gain.
+For a continuous phi "0" is to be read with care. Its entropy depends on its units; as phi comes
+to be known it goes to minus infinity, where that of a phi of finitely many values would go to 0.
+What goes to 0 is the information that data have to add, I(phi; D | theta) = H(phi | theta) -
+H(phi | theta, D), and with it all that adapting can gain.
 
-Computed: the lecture's model with theta known and other standard deviations of phi around it, {tasks}
-tasks of {shots} datapoints each. H(phi | theta) is from the model's density, H(phi | theta, D) from
-draws of each task's posterior, and the gain is in the log score of outcomes not seen, over a
-prediction by theta alone. At a standard deviation of {large:g} five datapoints are worth a lot; at {small:g}
-they change nothing.
+Computed: the lecture's model with theta known and other standard deviations of phi around it,
+{tasks} tasks of {shots} datapoints each. H(phi | theta) is from the model's density, H(phi |
+theta, D) from draws of each task's posterior, and the gain is in the log score of outcomes not
+seen, over a prediction by theta alone. At a standard deviation of {large:g} five datapoints are
+worth a lot; at {small:g} they change nothing.
 """
 
 
@@ -78,11 +78,7 @@ def measure(sd: float, count: int, draws: int) -> Found:
     before = bm.information.conditional_entropy(alone).value
     after = bm.information.entropy(adapted, "phi").value
     gain = (adapted.log_score(query) - alone.adapt(first(support, 0)).log_score(query)).mean(1)
-    return Found(*(_mean_and_error(v) for v in (before, after, before - after, gain)))
-
-
-def _mean_and_error(values: Tensor) -> tuple[float, float]:
-    return float(values.mean()), float(values.std()) / len(values) ** 0.5
+    return Found(*(mean_and_error(v) for v in (before, after, before - after, gain)))
 
 
 def information(sd: float) -> float:

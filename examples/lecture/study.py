@@ -1,8 +1,8 @@
 """The lecture's model many times over: a theta for each task, so that one fit is many studies.
 
-`lecture.meta_learning` has one theta. Here each task of the library is a study of its own, with one
-phi and a theta that nobody knows, and phi=bm.Exact() integrates both in closed form: what a new task
-is to one who starts from scratch.
+`lecture.meta_learning` has one theta. Here each task of the library is a study of its own, with
+one phi and a theta that nobody knows, and phi=bm.Exact() integrates both in closed form: what a
+new task is to one who starts from scratch.
 """
 
 from __future__ import annotations
