@@ -102,12 +102,12 @@ def test_the_numbers_are_their_closed_forms(script: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("script", "place", "name", "planted"),
     [
-        (learning_curves, learning_curves, "from_scratch", wider),
+        (learning_curves, study, "NOISE", 1.5),
         (limit, limit, "around_theta", lambda sd, right=limit.around_theta: right(1.5 * sd)),
         (meta_overfitting, studies, "PHI_SD", 0.75),
-        (entropy_drop, study, "PHI_SD", 0.75),
+        (entropy_drop, study, "NOISE", 1.5),
     ],
-    ids=["learning curves", "limit", "meta-overfitting", "entropy"],
+    ids=["learning curves", "limit", "meta-overfitting", "entropy drop"],
 )
 def test_a_wrong_model_is_noticed(
     script: ModuleType,
