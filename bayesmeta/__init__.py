@@ -59,6 +59,7 @@ from bayesmeta.presets import (
 )
 from bayesmeta.prior import prior
 from bayesmeta.refine import Refine
+from bayesmeta.saving import load
 from bayesmeta.schedule import Adam
 from bayesmeta.set_transformer import SetTransformer
 from bayesmeta.spline_flow import SplineFlow
@@ -131,6 +132,7 @@ __all__ = [
     "fit",
     "graph",
     "information",
+    "load",
     "nets",
     "prior",
     "structure",

@@ -63,7 +63,8 @@ def groups(posterior: Posterior) -> dict[str, xr.Dataset]:
     plates under their names. What is one a datapoint has the dim "observation": the real rows in
     the order of the tasks, without padding, with the coordinate "observation_task" saying whose
     each is. Columns that are constant within a task have the dim "tasks". The prior's groups are
-    left out where the model has a parameter, whose prior is flat.
+    left out where the model has a parameter, whose prior is flat. Of tasks without data, as a
+    posterior holds them that was loaded, there are draws alone.
     """
     tasks, y, nodes = posterior.tasks, posterior.structure.data[0], posterior.structure.nodes
     found = {
@@ -72,9 +73,11 @@ def groups(posterior: Posterior) -> dict[str, xr.Dataset]:
             {n: (_dims(n, s.dim(), _SAMPLE), s.cpu().numpy()) for n, s in posterior.stats.items()},
             tasks,
         ),
-        "log_likelihood": _observed(y, posterior.log_likelihood(), tasks, _SAMPLE),
-        "posterior_predictive": _observed(y, posterior.predict().draws, tasks, _SAMPLE),
     }
+    if not bool(tasks.mask.any()):
+        return {name: dataset for name, dataset in found.items() if dataset.data_vars}
+    found["log_likelihood"] = _observed(y, posterior.log_likelihood(), tasks, _SAMPLE)
+    found["posterior_predictive"] = _observed(y, posterior.predict().draws, tasks, _SAMPLE)
     if all(node.distribution != "flat" for node in nodes.values()):
         drawn = prior(posterior.density.model, tasks, draws=_PRIOR_DRAWS, seed=posterior.seed)
         found["prior"] = values(drawn)
@@ -152,7 +155,9 @@ def _quiet(az: Any) -> Iterator[None]:
 
     az._log.addFilter(refuse)
     try:
-        yield
+        # A theta that is the same in all draws has no variance to be divided by.
+        with np.errstate(invalid="ignore"):
+            yield
     finally:
         az._log.removeFilter(refuse)
 

@@ -20,8 +20,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint cannot be used: it is damaged, or of another run."""
 
 
-def write(folder: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Path:
-    """Replace the checkpoint in the folder by this one.
+def write(
+    folder: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any], name: str = _NAME
+) -> Path:
+    """Replace the file of this name in the folder by this one.
 
     A reader meets the old file or the new one, never a part: it is written beside and renamed.
 
@@ -29,14 +31,12 @@ def write(folder: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any])
         NotADirectoryError: where the folder is a file.
     """
     if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(
-            f"checkpoint='{folder}' is a file; give a folder, which need not exist yet"
-        )
+        raise NotADirectoryError(f"'{folder}' is a file; give a folder, which need not exist yet")
     folder.mkdir(parents=True, exist_ok=True)
     own = {name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()}
     text = json.dumps(about)
     metadata = {"about": text, "sha256": _digest(own, text)}
-    path, beside = folder / _NAME, folder / f"{_NAME}.{os.getpid()}"
+    path, beside = folder / name, folder / f"{name}.{os.getpid()}"
     with open(beside, "wb") as file:
         file.write(save(own, metadata))
         file.flush()
@@ -45,13 +45,13 @@ def write(folder: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any])
     return path
 
 
-def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def read(folder: Path, name: str = _NAME) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """What was written to the folder last; None where nothing was.
 
     Raises:
         CheckpointError: where the file is damaged.
     """
-    path = folder / _NAME
+    path = folder / name
     if not path.exists():
         return None
     try:

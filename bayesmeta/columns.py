@@ -189,15 +189,17 @@ def pad(rows: Sequence[Tensor], width: int) -> Tensor:
 
 
 def pad_column(name: str, values: Sequence[Any], sizes: Sequence[int], width: int) -> Tensor:
-    """One column of ragged tasks, an array a task, padded to (tasks, width, ...)."""
+    """One column of ragged tasks: an array a task, padded to (tasks, width, ...), or a number."""
     if len(values) != len(sizes):
         raise TasksError(f"column '{name}' has {len(values)} tasks, but y has {len(sizes)}")
     rows = [as_column(name, v) for v in values]
+    if all(row.dim() == 0 for row in rows):
+        return torch.stack(rows)[:, None]
     for task, row in enumerate(rows):
         if row.dim() == 0 or len(row) != sizes[task]:
             raise TasksError(
                 f"column '{name}' has shape {tuple(row.shape)} in task {task}, but y has "
-                f"{sizes[task]} datapoints; give one row a datapoint"
+                f"{sizes[task]} datapoints; give one row a datapoint, or one number for each task"
             )
     return pad(rows, width)
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import networkx as nx
 
@@ -16,6 +18,9 @@ from bayesmeta.problem import Model
 from bayesmeta.structure import Role
 from bayesmeta.tasks import Tasks
 from bayesmeta.vertices import Vertex, vertices
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _COUNTED = (TASKS, DATA)
 _MOST_PATHS = 8
@@ -54,6 +59,25 @@ class Graph:
     def factorisation(self) -> str:
         r"""The joint density in LaTeX: p(\theta) \prod_{i} p(\phi_{i} \mid \theta) \prod_{j} ..."""
         return factorisation(self.nodes)
+
+    def draw(
+        self, path: str | Path | None = None, labels: Mapping[str, str] | None = None
+    ) -> Figure:
+        """The plate diagram as a matplotlib figure; see `bayesmeta.draw.draw`.
+
+        Args:
+            path: a file to write, .svg, .pdf or .png.
+            labels: LaTeX of nodes by name, in place of their own.
+        """
+        from bayesmeta.draw import draw
+
+        return draw(self, path, labels)
+
+    def tikz(self, labels: Mapping[str, str] | None = None) -> str:
+        """The plate diagram as a TikZ picture; see `bayesmeta.tikz.tikz`."""
+        from bayesmeta.tikz import tikz
+
+        return tikz(self, labels)
 
     def roles(self) -> str:
         """Of each site, in words: can it be minibatched, marginalised, amortised, and why not?"""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import torch
@@ -288,7 +289,8 @@ class Posterior:
 
     @cached_property
     @_where_the_tasks_are
-    def _centred_phi(self) -> Tensor:
+    def centred_phi(self) -> Tensor:
+        """Draws of unconstrained phi that do not depend on columns, as noncentred ones do."""
         if not self.density.noncentred:
             return self.free_phi
         centred = self._centred
@@ -340,6 +342,15 @@ class Posterior:
 
         return diagnose(self)
 
+    def save(self, folder: str | Path) -> None:
+        """Write it to a folder, for `bm.load`: theta, phi and what was trained, but no data.
+
+        Whoever has the folder and the model can adapt to new tasks, and cannot see the old ones.
+        """
+        from bayesmeta.saving import save
+
+        save(self, Path(folder))
+
     def to_arviz(self) -> Any:
         """What the installed ArviZ works on, with task names as coordinates."""
         from bayesmeta.arviz import to_arviz
@@ -348,10 +359,15 @@ class Posterior:
 
     def _own(self, tasks: Tasks | None) -> tuple[Tasks, Tensor]:
         """The tasks given, and the draws of centred phi that are theirs."""
+        if tasks is None and not bool(self.tasks.mask.any()):
+            raise TasksError(
+                "the posterior's own tasks hold no datapoints (a posterior that was loaded holds "
+                "no data); give tasks of the same names, as in predict(tasks)"
+            )
         if tasks is None:
-            return self.tasks, self._centred_phi
+            return self.tasks, self.centred_phi
         places = places_among(tasks, self.tasks)
-        return tasks.to(self.tasks.device, self.tasks.dtype), self._centred_phi[:, :, places]
+        return tasks.to(self.tasks.device, self.tasks.dtype), self.centred_phi[:, :, places]
 
     def __repr__(self) -> str:
         chains, draws = self.fit.theta.shape[:2]

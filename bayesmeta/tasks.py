@@ -119,6 +119,7 @@ class Tasks:
     ) -> Tasks:
         """Tasks of different sizes out of lists: y[i] of shape (n_i, ...), x[name][i] alike.
 
+        A column of one number a task, x[name][i] of shape (), has shape (tasks, 1).
         An empty task (n_i = 0) is legal: its phi gets the prior given theta.
 
         Raises:

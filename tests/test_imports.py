@@ -19,6 +19,7 @@ ORDER = (
     *("run", "interrupt", "checkpoint"),
     *("problem", "checks", "parents", "structure"),
     *("latex", "paths", "vertices", "factorisation", "graph"),
+    *("boxes", "layout", "routes", "draw", "tikz"),
     *("capture", "broadcast", "cache", "native", "sampler"),
     *("slots", "location_scale", "density"),
     *("nodes", "elimination", "precision", "curvature", "gauss_newton"),
@@ -40,11 +41,15 @@ ORDER = (
         "information",
         "arviz",
         "diagnose",
+        "saving",
     ),
     *("fit", "presets", "models"),
 )
 # Methods that only forward to a function of their object, imported when called.
-FORWARDS = {("posterior", "arviz"), ("posterior", "diagnose"), ("graph", "roles")}
+FORWARDS = {
+    *(("posterior", later) for later in ("arviz", "diagnose", "saving")),
+    *(("graph", later) for later in ("draw", "roles", "tikz")),
+}
 
 
 def sources(root: Path) -> Iterator[tuple[str, Path]]:

@@ -352,3 +352,11 @@ def test_a_query_is_of_the_same_tasks_once_that_was_said():
     support, query = bm.Tasks.from_arrays(y), bm.Tasks.from_arrays(2 * y)
     both = support.with_query(query)
     assert both.query.names == both.names and both.query.origin is both.origin
+
+
+def test_a_list_of_numbers_is_a_column_of_tasks() -> None:
+    tasks = bm.Tasks.from_list([[1.0, 2.0], []], x={"s": [[3.0, 4.0], []], "u": [0.5, 0.7]})
+    assert torch.equal(tasks.x["u"], torch.tensor([[0.5], [0.7]]))
+    assert tasks.x["s"].shape == (2, 2)
+    with pytest.raises(bm.TasksError, match="one row a datapoint, or one number for each task"):
+        bm.Tasks.from_list([[1.0, 2.0], []], x={"u": [[0.5], [0.7]]})

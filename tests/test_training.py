@@ -125,7 +125,7 @@ def test_a_resumed_run_without_the_averages_of_adam_would_differ(tmp_path, monke
 def test_a_folder_that_cannot_be_written_is_found_before_the_first_step(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     steps = []
-    with pytest.raises(NotADirectoryError, match=r"checkpoint='.*file' is a file; give a folder"):
+    with pytest.raises(NotADirectoryError, match=r"file' is a file; give a folder"):
         run(
             bm.Adam(steps=20, compile=False),
             noise=lambda *_: steps.append(1) or Noise(),

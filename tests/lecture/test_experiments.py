@@ -1,4 +1,4 @@
-"""The lecture's numbers against their closed forms, and that a wrong model would be noticed."""
+"""The experiments' numbers against their closed forms, and that a wrong model would be noticed."""
 
 from __future__ import annotations
 

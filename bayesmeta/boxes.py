@@ -1,0 +1,106 @@
+"""Boxes and groups of boxes: where things stand in a drawing, in units of a node's height."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle by its centre, width and height; y points up."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def left(self) -> float:
+        """The smallest x."""
+        return self.x - self.width / 2
+
+    @property
+    def right(self) -> float:
+        """The largest x."""
+        return self.x + self.width / 2
+
+    @property
+    def bottom(self) -> float:
+        """The smallest y."""
+        return self.y - self.height / 2
+
+    @property
+    def top(self) -> float:
+        """The largest y."""
+        return self.y + self.height / 2
+
+    def moved(self, x: float, y: float) -> Box:
+        """The same box elsewhere."""
+        return replace(self, x=self.x + x, y=self.y + y)
+
+    def holds(self, other: Box) -> bool:
+        """Whether the other is inside."""
+        return (
+            self.left < other.left
+            and other.right < self.right
+            and self.bottom < other.bottom
+            and other.top < self.top
+        )
+
+    def meets(self, other: Box) -> bool:
+        """Whether they overlap."""
+        wide = abs(self.x - other.x) < (self.width + other.width) / 2
+        return wide and abs(self.y - other.y) < (self.height + other.height) / 2
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Boxes of nodes by name, and of plates by the names of all plates around, outermost first."""
+
+    nodes: Mapping[str, Box]
+    plates: Mapping[tuple[str, ...], Box]
+
+    @property
+    def bounds(self) -> Box:
+        """What holds everything; without extent where there is nothing."""
+        boxes = [*self.nodes.values(), *self.plates.values()]
+        left, right = min(b.left for b in boxes), max(b.right for b in boxes)
+        low, high = min(b.bottom for b in boxes), max(b.top for b in boxes)
+        return Box((left + right) / 2, (low + high) / 2, right - left, high - low)
+
+    def moved(self, x: float, y: float) -> Layout:
+        """The same elsewhere."""
+        return Layout(
+            {name: box.moved(x, y) for name, box in self.nodes.items()},
+            {name: box.moved(x, y) for name, box in self.plates.items()},
+        )
+
+    def centred(self) -> Layout:
+        """The same around 0."""
+        return self.moved(-self.bounds.x, -self.bounds.y)
+
+
+def joined(layouts: Iterable[Layout]) -> Layout:
+    """Several as one."""
+    nodes: dict[str, Box] = {}
+    plates: dict[tuple[str, ...], Box] = {}
+    for layout in layouts:
+        nodes.update(layout.nodes)
+        plates.update(layout.plates)
+    return Layout(nodes, plates)
+
+
+def spread(wanted: Sequence[float], sizes: Sequence[float], gap: float) -> list[float]:
+    """Places in this order, as near as can be to those wanted, with a gap between neighbours.
+
+    Least squares under x_{k+1} - x_k >= (size_k + size_{k+1}) / 2 + gap: an isotonic regression.
+    """
+    apart = [0.0] + [(a + b) / 2 + gap for a, b in pairwise(sizes)]
+    offset = np.cumsum(apart)
+    found = isotonic_regression(np.asarray(wanted) - offset).x + offset
+    return [float(x) for x in found]
