@@ -12,7 +12,7 @@ function of the tasks, with plates "tasks" (dim=-2) and "data" (dim=-1). Latents
 theta, those inside are phi.
 """
 
-from bayesmeta import nets
+from bayesmeta import information, nets
 from bayesmeta.bounds import ELBO, ImportanceWeighted, Predictive, Simulated
 from bayesmeta.capture import CaptureError
 from bayesmeta.checkpoint import CheckpointError
@@ -131,6 +131,7 @@ __all__ = [
     "amortisation_gap",
     "fit",
     "graph",
+    "information",
     "load",
     "nets",
     "prior",

@@ -155,6 +155,16 @@ class Density:
         """One draw of unconstrained theta and phi from the prior, from the current random state."""
         return self._collect(lambda name, fn: fn.sample(), tasks)
 
+    def draw_phi(self, theta: Tensor, tasks: Tasks) -> Tensor:
+        """One draw of unconstrained phi (tasks, d_phi) from p(phi | theta); y is not read."""
+
+        def drawn(name: str, fn: Any) -> Tensor:
+            if self.slots[name].is_phi:
+                return fn.sample()
+            return biject_to(fn.support)(self.slots[name].unflatten(theta))
+
+        return self._collect(drawn, tasks)[1]
+
     def start(self, tasks: Tasks) -> Tensor:
         """Unconstrained theta (d_theta,) at the means of its priors, for training to start from.
 

@@ -37,6 +37,8 @@ ORDER = (
         "posterior",
         "gap",
         "prior",
+        "neighbours",
+        "information",
         "arviz",
         "diagnose",
         "saving",

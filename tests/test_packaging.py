@@ -1,4 +1,4 @@
-"""The wheel holds the whole package: the zoo as bayesmeta.models, its data, the native sources."""
+"""The wheel holds the whole package: the zoo, its data, the lecture, the native sources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # Folders whose content belongs in the wheel, and the name it has there.
-SHIPPED = {"bayesmeta": "bayesmeta", "models": "bayesmeta/models"}
+SHIPPED = {
+    "bayesmeta": "bayesmeta",
+    "models": "bayesmeta/models",
+    "examples/lecture": "bayesmeta/lecture",
+}
 SUFFIXES = {".py", ".typed", ".c", ".cpp", ".csv", ".npz", ".md"}
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bayesmeta.lecture import graphs, settings
+from bayesmeta.lecture import (
+    entropy_drop,
+    graphs,
+    independence,
+    learning_curves,
+    limit,
+    meta_overfitting,
+    settings,
+    sinusoid_theta,
+    two_views,
+)
 from bayesmeta.lecture.page import Built, page
 from bayesmeta.lecture.section import Section
 
@@ -17,6 +27,13 @@ from bayesmeta.lecture.section import Section
 SECTIONS: dict[str, Callable[[bool], Section]] = {
     "graphs": graphs.section,
     "settings": settings.section,
+    "two_views": two_views.section,
+    "independence": independence.section,
+    "entropy_drop": entropy_drop.section,
+    "sinusoid_theta": sinusoid_theta.section,
+    "learning_curves": learning_curves.section,
+    "limit": limit.section,
+    "meta_overfitting": meta_overfitting.section,
 }
 TITLE = "Transfer and meta-learning, computed"
 INTRODUCTION = """
