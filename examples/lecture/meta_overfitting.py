@@ -45,8 +45,8 @@ has {shots} datapoints.
 Then who claims to know more. The plug-in learner estimates theta and tau, the spread of tasks, by
 maximum likelihood, phi integrated out: bm.Point() with bm.Exact(), which is empirical Bayes, and
 what MAML and neural processes do with theta. It says that phi_new is in an interval with
-probability 0.9. Over many simulated studies it is right as often as the table says: after {few} tasks
-in {right:.0%} of them, since the spread of three tasks is easily taken for noise, and theta
+probability 0.9. Over many simulated studies it is right as often as the table says: after {few}
+tasks in {right:.0%} of them, since the spread of three tasks is easily taken for noise, and theta
 has an uncertainty of its own which a point does not have. Full Bayes claims 0.9 and has 0.9: in
 closed form where tau is known, and by NUTS where tau has a prior, in studies whose tau comes from
 it.
@@ -133,7 +133,7 @@ def covered(truth: Truth, phi: Tensor) -> tuple[float, float]:
     return mean_and_error(inside)
 
 
-def _exact(draws: int) -> dict[str, bm.Fixed | bm.Exact]:
+def _exact(draws: int) -> bm.Pair:
     return {"theta": bm.Fixed({}), "phi": bm.Exact(draws)}
 
 
