@@ -94,7 +94,7 @@ def compared(found: dict[str, Tensor], closed: dict[str, Tensor], name: str, pla
 
 def section(smoke: bool = False) -> Section:
     """The learning curves, and what they are at both ends."""
-    count, draws = (100, 200) if smoke else (1500, 500)
+    count, draws = (100, 200) if smoke else (2000, 500)
     support, query = new_tasks(count)
     own, whole = lecture.PHI_SD**2, lecture.PHI_SD**2 + lecture.THETA_SD**2
     nothing, wrong = first(support[:1], 0), THETA - 2.0

@@ -193,7 +193,7 @@ def draw(spread: list[Number], plug: list[Number], bayes: list[Number], nuts: Nu
     label(right, 100, LEVEL + 0.02, "claimed", GREY, ha="right")
     label(right, 14, 0.57, "plug-in estimate\nof theta and tau", ORANGE)
     label(right, 2, 0.945, "full Bayes, tau known", BLUE)
-    label(right, 4.3, 0.825, "full Bayes, tau unknown", GREEN)
+    label(right, 1.1, 0.8, "full Bayes,\ntau unknown", GREEN)
     right.set(ylabel="coverage of 90% intervals", ylim=(0, 1.02))
     right.set_title("How often those who say so are right", loc="left")
     for axis in (left, right):
