@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bayesmeta.lecture.section import Number, Section
@@ -32,7 +32,7 @@ def main(section: Callable[[bool], Section]) -> None:
     print(f"{time.perf_counter() - began:.1f} s")
 
 
-def table(numbers: list[Number] | tuple[Number, ...]) -> str:
+def table(numbers: Sequence[Number]) -> str:
     """Numbers with their errors and closed forms, a line each."""
     width = max(len(number.what) for number in numbers)
     lines = [f"{'':{width}s}{'found':>10s}{'error':>9s}{'closed form':>14s}"]

@@ -103,12 +103,12 @@ def section(smoke: bool = False) -> Section:
         "Knowing theta takes entropy from phi",
         TEXT.format(tasks=count, most=MOST, own=own, whole=whole, worth=oracle),
         numbers,
-        {"entropy_drop": draw(numbers, precision.mean(1), known.mean())},
+        {"entropy_drop": draw(numbers, precision.mean(1), float(known.mean()))},
         (bm.information.conditional_entropy, section),
     )
 
 
-def draw(numbers: list[Number], precision: Tensor, known: Tensor) -> Figure:
+def draw(numbers: list[Number], precision: Tensor, known: float) -> Figure:
     """The two entropies as bars, and the precision of phi against the datapoints seen."""
     figure, (left, right) = panels(2, (5.4, 4.2))
     names = ("H(phi)", "H(phi | theta)", "I(phi; theta)")

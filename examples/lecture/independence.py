@@ -93,14 +93,14 @@ def section(smoke: bool = False) -> Section:
 def draw(theta: Tensor, phi: Tensor, held: dict[float, Tensor], found: float) -> Figure:
     """Pairs of tasks, with theta drawn anew for each pair, and with theta held at three values."""
     figure, (left, right) = panels(2, (5.4, 4.6))
-    points = left.scatter(*phi[:1500].T, c=theta[:1500], s=7, cmap="cividis", lw=0)
+    points = left.scatter(phi[:1500, 0], phi[:1500, 1], c=theta[:1500], s=7, cmap="cividis", lw=0)
     bar = figure.colorbar(points, ax=left, shrink=0.85)
     bar.set_label("theta", fontsize=12)
     left.set_title("theta not known: dependent", loc="left")
     label(left, -6.3, 5.6, f"correlation r = {found:.3f}", "black")
     for (value, pairs), color in zip(held.items(), (BLUE, GREEN, ORANGE), strict=True):
         r, _ = correlation(*pairs.T)
-        right.scatter(*pairs[:500].T, s=7, color=color, lw=0, alpha=0.7)
+        right.scatter(pairs[:500, 0], pairs[:500, 1], s=7, color=color, lw=0, alpha=0.7)
         label(right, value, value + 1.9, f"theta = {value:g}\nr = {r:+.3f}", color, ha="center")
     right.set_title("theta known: independent", loc="left")
     for axis in (left, right):

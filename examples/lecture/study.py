@@ -32,11 +32,11 @@ def first(tasks: bm.Tasks, count: int) -> bm.Tasks:
     return bm.Tasks.from_arrays(tasks.y, tasks.x, mask=tasks.mask & seen, names=tasks.names)
 
 
-def theta_known(theta: float, draws: int) -> dict[str, bm.Fixed | bm.Exact]:
+def theta_known(theta: float, draws: int) -> bm.Pair:
     """The pair of strategies that knows theta."""
     return {"theta": bm.Fixed({"theta": torch.tensor(theta)}), "phi": bm.Exact(draws)}
 
 
-def theta_open(draws: int) -> dict[str, bm.Fixed | bm.Exact]:
+def theta_open(draws: int) -> bm.Pair:
     """The pair of strategies for `from_scratch`, which has nothing but phi."""
     return {"theta": bm.Fixed({}), "phi": bm.Exact(draws)}

@@ -156,7 +156,7 @@ def draw(new: bm.Tasks, found: dict[str, tuple[Tensor, Tensor]]) -> Figure:
     right.axhline(lecture.NOISE, color=GREY, lw=1.2, ls="--")
     label(right, 0.1, lecture.NOISE + 0.006, "noise alone", GREY)
     label(right, 0.35, 1.113, "exact", "black")
-    label(right, 6.2, 1.085, "network, a point a task", BLUE, va="bottom")
+    label(right, 10.3, 1.085, "network, a point a task", BLUE, ha="right", va="bottom")
     right.set(xlabel="datapoints seen, n", ylabel="predicted sd of y", ylim=(0.95, None))
     right.set_title("The network has learned to be unsure", loc="left")
     return figure
