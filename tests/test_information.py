@@ -14,7 +14,7 @@ import torch
 import bayesmeta as bm
 from bayesmeta import neighbours
 from bayesmeta.information import Estimate
-from bayesmeta.models import lecture, normal_means
+from bayesmeta.models import eight_schools, lecture, normal_means
 
 Model = Callable[[bm.Tasks], None]
 TWO = lecture.tasks(num_tasks=2, num_data=1)
@@ -224,3 +224,16 @@ def test_a_factor_of_phi_is_refused() -> None:
 
     with pytest.raises(bm.StructureError, match=r"factor 'tilt'.*without its constant"):
         bm.information.conditional_entropy(prior_of(tilted, 500))
+
+
+@pytest.mark.slow
+def test_a_sampled_posterior_that_is_noncentred() -> None:
+    nuts = bm.NUTS(chains=2, tune=300, draws=500, noncentred=("effect",), compile=False)
+    tasks = eight_schools.tasks()
+    post = bm.fit(eight_schools.model, tasks, theta=nuts, phi=bm.Joint(), progress=False)
+    # At each draw of theta a new effect is normal around mu, with the entropy of its tau.
+    expected = normal_entropy(1.0) + float(post.theta["tau"].log().mean())
+    found = bm.information.conditional_entropy(post)
+    assert ((found.value - expected).abs() < 4 * found.error).all() and found.error.max() < 0.1
+    # The density that was sampled is that of u, a standard normal: not what was asked.
+    assert not ((found.value - normal_entropy(1.0)).abs() < 4 * found.error).any()
