@@ -120,6 +120,7 @@ def test_a_browser_finds_a_broken_figure(tmp_path: Path) -> None:
     assert "1 broken" in in_browser(broken, tmp_path, 1200)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_whole_page_is_built(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "bayesmeta.lecture", str(tmp_path), "--smoke"]
