@@ -9,6 +9,8 @@ from itertools import pairwise
 import numpy as np
 from scipy.optimize import isotonic_regression
 
+Point = tuple[float, float]
+
 
 @dataclass(frozen=True)
 class Box:
@@ -67,11 +69,10 @@ class Layout:
 
     @property
     def bounds(self) -> Box:
-        """What holds everything; without extent where there is nothing."""
+        """What holds everything."""
         boxes = [*self.nodes.values(), *self.plates.values()]
-        left, right = min(b.left for b in boxes), max(b.right for b in boxes)
-        low, high = min(b.bottom for b in boxes), max(b.top for b in boxes)
-        return Box((left + right) / 2, (low + high) / 2, right - left, high - low)
+        corners = [(b.left, b.bottom) for b in boxes] + [(b.right, b.top) for b in boxes]
+        return around(corners)
 
     def moved(self, x: float, y: float) -> Layout:
         """The same elsewhere."""
@@ -83,6 +84,19 @@ class Layout:
     def centred(self) -> Layout:
         """The same around 0."""
         return self.moved(-self.bounds.x, -self.bounds.y)
+
+
+def around(points: Sequence[Point]) -> Box:
+    """The box whose borders these points touch."""
+    (left, low), (right, high) = (
+        (pick(x for x, _ in points), pick(y for _, y in points)) for pick in (min, max)
+    )
+    return Box((left + right) / 2, (low + high) / 2, right - left, high - low)
+
+
+def with_points(box: Box, points: Sequence[Point]) -> Box:
+    """The box, larger where points lie outside of it."""
+    return around([(box.left, box.bottom), (box.right, box.top), *points])
 
 
 def joined(layouts: Iterable[Layout]) -> Layout:

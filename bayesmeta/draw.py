@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, R
 from matplotlib.path import Path as Curve
 from matplotlib.textpath import TextPath
 
-from bayesmeta.boxes import Box, Layout
+from bayesmeta.boxes import Box, Layout, with_points
 from bayesmeta.checks import DATA, TASKS
 from bayesmeta.factorisation import label, letters
 from bayesmeta.graph import Graph
+from bayesmeta.latex import words
 from bayesmeta.layout import lay_out
 from bayesmeta.routes import Route, routes
 from bayesmeta.structure import Role
@@ -48,12 +49,12 @@ def draw(
         ValueError: for another suffix, or a label of a node that is not there.
     """
     file = None if path is None else Path(path)
-    if file is not None and file.suffix not in _FORMATS:
+    if file is not None and file.suffix.lower() not in _FORMATS:
         raise ValueError(f"path='{file}' ends in '{file.suffix}'; give {', '.join(_FORMATS)}")
     texts = node_labels(graph, labels)
     captions = plate_labels(graph)
     layout, ways = arranged(graph, texts, captions)
-    figure = _canvas(layout)
+    figure = _canvas(layout, ways.values())
     for plates, box in layout.plates.items():
         _plate(figure.axes[0], box, captions[plates[-1]], "-".join(plates))
     for (parent, child), way in ways.items():
@@ -63,7 +64,7 @@ def draw(
     if file is not None:
         # Ids of a file are drawn at random, unless there is a salt.
         with rc_context({"svg.hashsalt": "bayesmeta", "svg.fonttype": "path"}):
-            figure.savefig(file, metadata=_FORMATS[file.suffix], dpi=200)
+            figure.savefig(file, metadata=_FORMATS[file.suffix.lower()], dpi=200)
     return figure
 
 
@@ -87,7 +88,7 @@ def plate_labels(graph: Graph) -> dict[str, str]:
     if len(sizes) == 1:
         reach[DATA] = _reach(sizes.pop())
     return {
-        plate: rf"\mathrm{{{plate}}}\ \ {letter}{reach.get(plate, '')}"
+        plate: rf"{words(plate)}\ \ {letter}{reach.get(plate, '')}"
         for plate, letter in letters(graph.nodes).items()
     }
 
@@ -101,7 +102,7 @@ def arranged(
 ) -> tuple[Layout, dict[tuple[str, str], Route]]:
     """Where nodes, plates and arrows are, wide enough for their labels."""
     widths = {name: _node_width(graph.nodes[name], text) for name, text in texts.items()}
-    room = {plate: _text_width(caption, _SMALL) for plate, caption in captions.items()}
+    room = {plate: caption_width(caption) for plate, caption in captions.items()}
     layout = lay_out(graph.nodes, widths, room)
     ends = {
         name: square(box) if graph.nodes[name].role is Role.FACTOR else box
@@ -113,6 +114,11 @@ def arranged(
 def square(box: Box) -> Box:
     """The square of a factor, right of its label."""
     return Box(box.right - 0.2, box.y, 0.4, 0.4)
+
+
+def caption_width(latex: str) -> float:
+    """Of a plate's caption, in units of a node's height."""
+    return _text_width(latex, _SMALL)
 
 
 def _node_width(vertex: Vertex, text: str) -> float:
@@ -129,8 +135,8 @@ def _text_width(latex: str, size: float) -> float:
     return float(TextPath((0, 0), f"${latex}$", size=size).get_extents().width / 72 / _INCH)
 
 
-def _canvas(layout: Layout) -> Figure:
-    bounds = layout.bounds
+def _canvas(layout: Layout, ways: Iterable[Route]) -> Figure:
+    bounds = with_points(layout.bounds, [p for way in ways for p in way.points()])
     width, height = bounds.width + 2 * _MARGIN, bounds.height + 2 * _MARGIN
     figure = Figure(figsize=(width * _INCH, height * _INCH), facecolor="white")
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))

@@ -35,10 +35,16 @@ def _is_symbol(word: str) -> bool:
     return word in _GREEK or len(word) == 1
 
 
+def words(name: str) -> str:
+    """A name in upright letters, with what LaTeX reads as more than a letter escaped."""
+    plain = re.sub(r"[\\^{}~]", " ", name)
+    spaced = re.sub(r"[_ ]+", r"\\ ", re.sub(r"([%#&$])", r"\\\1", plain))
+    return rf"\mathrm{{{spaced}}}"
+
+
 def _word(word: str) -> str:
     if word in _GREEK:
         return rf"\{word}"
-    if len(word) == 1 or word.isdigit():
+    if (len(word) == 1 and word.isalpha()) or word.isdigit():
         return word
-    spaced = re.sub(r"[_ ]+", r"\\ ", word)
-    return rf"\mathrm{{{spaced}}}"
+    return words(word)

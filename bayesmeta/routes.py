@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from bayesmeta.boxes import Box
+from bayesmeta.boxes import Box, Point
 
-Point = tuple[float, float]
 _BENDS = (0.0, 0.35, -0.35, 0.7, -0.7, 1.1, -1.1, 1.6, -1.6, 2.2, -2.2, 3.0, -3.0)
 _CLEAR, _STEPS = 0.12, 60
 
@@ -29,6 +28,10 @@ class Route:
     def at(self, share: float) -> Point:
         """The point after a share of the way."""
         return _bezier(self.start, self.control, self.end, share)
+
+    def points(self) -> list[Point]:
+        """Many of its points, in order."""
+        return [self.at(k / _STEPS) for k in range(_STEPS + 1)]
 
 
 def routes(
@@ -52,7 +55,7 @@ def routes(
 
 def min_distance(route: Route, others: Iterable[Box]) -> float:
     """How near it comes to any of the nodes; negative where it goes through one."""
-    points = [route.at(k / _STEPS) for k in range(_STEPS + 1)]
+    points = route.points()
     return min((_outside(box, p) for box in others for p in points), default=math.inf)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bayesmeta.boxes import Box
+from bayesmeta.boxes import Box, Point
 from bayesmeta.draw import arranged, node_labels, plate_labels, square
 from bayesmeta.graph import Graph
-from bayesmeta.routes import Point, Route
+from bayesmeta.routes import Route
 from bayesmeta.structure import Role
 from bayesmeta.vertices import Vertex
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -94,3 +96,18 @@ def test_plates_say_how_far_they_go() -> None:
     assert plate_labels(schools)["data"] == r"\mathrm{data}\ \ j = 1"
     model, tasks, _ = EVERY["rich"]
     assert plate_labels(bm.graph(model, tasks))["features"] == r"\mathrm{features}\ \ k"
+
+
+def test_names_that_latex_would_read_otherwise(tmp_path: Path) -> None:
+    def model(tasks: bm.Tasks) -> None:
+        rate = pyro.sample("log-rate", dist.Normal(0.0, 1.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            odd = pyro.sample("beta[0] 50%", dist.Normal(rate, 1.0))
+            with pyro.plate("my_#_plate", 2, dim=-3):
+                pyro.sample("größe", dist.Normal(odd, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(odd, 1.0), obs=tasks.y)
+
+    graph = bm.graph(model, SUPPORT)
+    graph.draw(tmp_path / "graph.PNG")
+    assert r"\mathrm{my\ \#\ plate}" in graph.tikz() and r"50\%" in graph.tikz()

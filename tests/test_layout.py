@@ -12,7 +12,7 @@ import pytest
 
 import bayesmeta as bm
 from bayesmeta.boxes import Box, Layout, spread
-from bayesmeta.draw import arranged, node_labels, plate_labels
+from bayesmeta.draw import arranged, caption_width, node_labels, plate_labels
 from bayesmeta.models import lecture, lynx_hare, neural_process
 from bayesmeta.routes import Route, min_distance
 from tests.cases import EVERY
@@ -72,6 +72,15 @@ def complaints(graph: bm.Graph, layout: Layout, ways: Ways) -> list[str]:
                 not nested and plates[: len(others)] != others and box.meets(other)
             ):
                 found.append(f"{plates} and {others}")
+    captions = plate_labels(graph)
+    for plates, box in layout.plates.items():
+        width = caption_width(captions[plates[-1]])
+        caption = Box(box.right - 0.2 - width / 2, box.bottom + 0.25, width, 0.3)
+        if not box.holds(caption):
+            found.append(f"the caption of {plates} is cut")
+        found += [
+            f"{n} covers a caption" for n, node in layout.nodes.items() if node.meets(caption)
+        ]
     for (a, b), way in ways.items():
         rest = [box for name, box in layout.nodes.items() if name not in (a, b)]
         if min_distance(way, rest) <= 0:
@@ -91,12 +100,11 @@ def test_a_diagram_has_nothing_to_stumble_over(name: str) -> None:
     prefixes = {v.plates[:k] for v in graph.nodes.values() for k in range(1, len(v.plates) + 1)}
     assert set(layout.plates) == prefixes
     assert not complaints(graph, layout, ways)
-    bounds = layout.bounds
-    for way in ways.values():
-        for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-            x, y = way.at(share)
-            assert bounds.left - 0.1 <= x <= bounds.right + 0.1
-            assert bounds.bottom - 0.1 <= y <= bounds.top + 0.1
+    figure = graph.draw()
+    left, right = figure.axes[0].get_xlim()
+    low, high = figure.axes[0].get_ylim()
+    for x, y in (point for way in ways.values() for point in way.points()):
+        assert left < x < right and low < y < high
 
 
 def test_what_a_reader_would_stumble_over_is_found() -> None:
@@ -109,6 +117,8 @@ def test_what_a_reader_would_stumble_over_is_found() -> None:
     swallowed = replace(tasks, height=tasks.height + 6.0)
     wide = Layout(layout.nodes, {**layout.plates, ("tasks",): swallowed})
     assert "('tasks',) and theta" in complaints(graph, wide, ways)
+    low = Layout({**layout.nodes, "y": layout.nodes["y"].moved(0.0, -0.6)}, layout.plates)
+    assert "y covers a caption" in complaints(graph, low, ways)
     straight = Route((theta.x, theta.y), (phi.x, phi.y), (phi.x, phi.y - 3.0))
     through = {**ways, ("theta", "y"): straight}
     assert "theta -> y goes through a node" in complaints(graph, layout, through)
