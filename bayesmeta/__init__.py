@@ -26,6 +26,7 @@ from bayesmeta.gap import amortisation_gap
 from bayesmeta.gauss_newton import GaussNewton
 from bayesmeta.graph import Graph, graph
 from bayesmeta.guides import Delta, DiagonalNormal, FullNormal
+from bayesmeta.leave_out import TaskScores, leave_one_task_out
 from bayesmeta.phi import (
     HMC,
     Amortised,
@@ -124,6 +125,7 @@ __all__ = [
     "SteinParticles",
     "Structure",
     "StructureError",
+    "TaskScores",
     "Tasks",
     "TasksError",
     "TrainingError",
@@ -132,6 +134,7 @@ __all__ = [
     "fit",
     "graph",
     "information",
+    "leave_one_task_out",
     "load",
     "nets",
     "prior",

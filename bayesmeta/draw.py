@@ -70,6 +70,8 @@ def draw(
 
 def node_labels(graph: Graph, labels: Mapping[str, str] | None) -> dict[str, str]:
     """LaTeX of each node, by name."""
+    if not isinstance(labels, Mapping | None):
+        raise TypeError(f"labels={labels!r} is no dict; give LaTeX by name, {{'mu': r'\\mu'}}")
     unknown = sorted(set(labels or {}) - set(graph.nodes))
     if unknown:
         raise ValueError(
@@ -77,7 +79,9 @@ def node_labels(graph: Graph, labels: Mapping[str, str] | None) -> dict[str, str
             f"{', '.join(graph.nodes)}"
         )
     index = letters(graph.nodes)
-    return {v.name: label(v, index) for v in graph.nodes.values()} | dict(labels or {})
+    return {v.name: label(v, index) for v in graph.nodes.values()} | {
+        name: text.strip("$") for name, text in (labels or {}).items()
+    }
 
 
 def plate_labels(graph: Graph) -> dict[str, str]:

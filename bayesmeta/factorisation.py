@@ -32,8 +32,8 @@ def label(vertex: Vertex, index: Mapping[str, str]) -> str:
 def factorisation(nodes: Mapping[str, Vertex]) -> str:
     r"""p(theta) \prod_i p(phi_i | theta) \prod_j p(y_ij | x_ij, phi_i), with this graph's nodes.
 
-    Factors are exp f(...), deterministic sites follow as equations; inputs have no density, and
-    parameters a flat one, which is not written.
+    Factors are exp f(...), with which it is known up to a constant; deterministic sites follow as
+    equations; inputs have no density, and parameters a flat one, which is not written.
     """
     index = letters(nodes)
     label_of = {v.name: label(v, index) for v in nodes.values()}
@@ -45,6 +45,8 @@ def factorisation(nodes: Mapping[str, Vertex]) -> str:
         for v in nodes.values()
         if v.role is Role.DETERMINISTIC
     ]
+    if any(v.role is Role.FACTOR for v in drawn):
+        terms = rf"\propto {terms}"
     return terms + (r" \quad\text{where } " + r",\ ".join(defined) if defined else "")
 
 

@@ -15,7 +15,7 @@ from bayesmeta.checks import DATA, TASKS
 from bayesmeta.factorisation import factorisation
 from bayesmeta.paths import Separation
 from bayesmeta.problem import Model
-from bayesmeta.structure import Role
+from bayesmeta.structure import Role, check_types
 from bayesmeta.tasks import Tasks
 from bayesmeta.vertices import Vertex, vertices
 
@@ -125,7 +125,8 @@ class Graph:
 
         Args:
             a, b: nodes of the unrolled net, counted from 0: "mu", "phi[0]", "y[0,1]".
-            given: nodes that are known; whatever is not named is not, data and inputs included.
+            given: nodes that are known, or one of them; whatever is not named is not known, data
+                and inputs included.
 
         Raises:
             ValueError: where a node is not there.
@@ -145,7 +146,12 @@ class Graph:
         if path is not None:
             why = "; ".join(separation.reasons(path, blocking=False)) or "one reads the other"
             drawn = separation.drawn(path)
-            return f"{a} and {b} are dependent{known}: the path {drawn} is active ({why})"
+            said = f"{a} and {b} are dependent{known}: the path {drawn} is active ({why})"
+            inputs = [n for n in path[1:-1] if self._vertex(n).role is Role.INPUT]
+            hint = (
+                f"; {inputs[0]} is an input: where it is known, add it to given" if inputs else ""
+            )
+            return said + hint
         fixed = sorted({a, b} & separation.given)
         if fixed:
             return f"{a} and {b} are independent{known}: {fixed[0]} follows from what is given"
@@ -188,15 +194,15 @@ class Graph:
                 f"a={a!r}, b={b!r} and given={known} overlap; name two different nodes, neither of "
                 "which is given"
             )
-        return Separation(net, self._known(net, given=set(known)))
+        factors = [n for n, v in net.nodes("vertex") if self.nodes[v].role is Role.FACTOR]
+        return Separation(net, self._known(net, set(known) | set(factors)), factors)
 
     def _known(self, net: nx.DiGraph, given: set[str]) -> set[str]:
-        """What is given, factors, which always are, and deterministic sites that follow from it."""
+        """What is given, and the deterministic sites that follow from it."""
         known = set(given)
         for node in nx.topological_sort(net):
             role, parents = self.nodes[net.nodes[node]["vertex"]].role, set(net.predecessors(node))
-            follows = role is Role.DETERMINISTIC and parents and parents <= known
-            if follows or role is Role.FACTOR:
+            if role is Role.DETERMINISTIC and parents and parents <= known:
                 known.add(node)
         return known
 
@@ -208,18 +214,30 @@ class Graph:
                 count[plate] = max(count[plate], index + 1)
         return self.unroll(count[TASKS] + more, count[DATA] + more)
 
+    def _vertex(self, name: str) -> Vertex:
+        """Of a node of the unrolled net."""
+        if not isinstance(name, str):
+            raise TypeError(
+                f"a node is named by a string, such as 'phi[0]', but {name!r} was given"
+            )
+        vertex = self.nodes.get(re.sub(r"\[[\d,]*\]$", "", name))
+        if vertex is None:
+            raise ValueError(
+                f"there is no node '{name}'; the nodes are {', '.join(self.nodes)}, with an index "
+                "from 0 for the task and one for the datapoint: 'phi[0]', 'y[0,1]'"
+            )
+        return vertex
+
     def _indices(self, name: str) -> dict[str, int]:
         """The indices of a node's name by plate."""
-        found = re.fullmatch(r"(.*?)(?:\[(\d+(?:,\d+)*)\])?", name)
-        vertex = self.nodes.get(found[1]) if found else None
-        if found is None or vertex is None:
-            raise ValueError(f"there is no node '{name}'; the nodes are {', '.join(self.nodes)}")
-        given, plates = found[2].split(",") if found[2] else [], _unrolled(vertex)
+        vertex = self._vertex(name)
+        inside = name.removeprefix(vertex.name).strip("[]")
+        given, plates = inside.split(",") if inside else [], _unrolled(vertex)
         if len(given) != len(plates):
             example = _name(vertex.name, [0] * len(plates))
             raise ValueError(
                 f"'{name}' has {len(given)} indices, but '{vertex.name}' is in "
-                f"{' and '.join(plates) or 'no plate'}; write it as '{example}'"
+                f"{' and '.join(plates) or 'no plate that is unrolled'}; write it as '{example}'"
             )
         return dict(zip(plates, map(int, given), strict=True))
 
@@ -243,6 +261,7 @@ def _merged(vertex: Vertex, names: Sequence[str]) -> str:
 
 
 def _listed(given: Iterable[str]) -> list[str]:
+    """Names; a single one is one."""
     return [given] if isinstance(given, str) else list(given)
 
 
@@ -252,7 +271,8 @@ def graph(model: Model, tasks: Tasks, query: Tasks | None = None) -> Graph:
     An arrow is there where a density reads a value (its provenance) or moves with it (by changing
     one site at a time), so that arrows through networks, `torch.vmap` and deterministic sites are
     found. Sites outside the plate "tasks" are theta, `pyro.param` included; columns of x are
-    observed inputs. A model without the plate "tasks" is drawn as it stands.
+    observed inputs. A model without the plate "tasks" is drawn as it stands. That datapoints of a
+    task do not read each other's x or y, the plate "data" says, and it is believed.
 
     Args:
         model: a Pyro function of the tasks.
@@ -264,5 +284,9 @@ def graph(model: Model, tasks: Tasks, query: Tasks | None = None) -> Graph:
         StructureError, TypeError: as `structure`.
         TasksError: where query has other tasks.
     """
-    tasks = tasks if query is None else tasks.with_query(query)
+    if not isinstance(query, Tasks | None):
+        raise TypeError(f"query is a {type(query).__name__}, but bm.Tasks is expected")
+    if query is not None:
+        check_types(model, tasks)
+        tasks = tasks.with_query(query)
     return Graph(vertices(model, tasks), model, tasks)

@@ -30,16 +30,28 @@ def pareto_k(log_weights: Tensor) -> Tensor:
 
 
 def _pareto_k(log_weights: Tensor) -> Tensor:
+    return smoothed(log_weights)[1]
+
+
+def smoothed(log_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Log weights that sum to one, with the largest of them smoothed, and the shape of their tail.
+
+    Args:
+        log_weights: as for `pareto_k`, (draws, tasks), not all alike.
+
+    Returns:
+        log weights (draws, tasks), and k (tasks,).
+    """
     by_task = np.ascontiguousarray(log_weights.double().cpu().numpy().T)
     az = classic()
     if az is None:
         from arviz_stats.base import array_stats
 
         # It takes log likelihoods to leave out, the negative of log weights.
-        k = array_stats.psislw(-by_task)[1]
+        found, k = array_stats.psislw(-by_task)
     else:
-        k = az.psislw(by_task)[1]
-    return torch.from_numpy(np.atleast_1d(np.asarray(k)))
+        found, k = az.psislw(by_task)
+    return torch.from_numpy(np.asarray(found).T), torch.from_numpy(np.atleast_1d(np.asarray(k)))
 
 
 def pick(log_weights: Tensor, generator: torch.Generator) -> Tensor:

@@ -38,7 +38,7 @@ def _is_symbol(word: str) -> bool:
 def words(name: str) -> str:
     """A name in upright letters, with what LaTeX reads as more than a letter escaped."""
     plain = re.sub(r"[\\^{}~]", " ", name)
-    spaced = re.sub(r"[_ ]+", r"\\ ", re.sub(r"([%#&$])", r"\\\1", plain))
+    spaced = re.sub(r"[_ ]+", r"\\ ", re.sub(r"([%#&$])", r"{\\\1}", plain))
     return rf"\mathrm{{{spaced}}}"
 
 

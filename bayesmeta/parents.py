@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ class _Replay:
         plain = self._run({}, tasks, {})
         self.base = _shown(plain)
         self.computed = {s.name: s.value for s in plain.values() if s.is_deterministic}
+        self.elsewhere = self._elsewhere() if self.computed else {}
         # Of the run without provenance, with which some distributions draw another shape.
         self.fns = {name: plain[name].fn for name in self.values}
         # A deterministic site shows its value, whose dimensions need not be the plates'.
@@ -45,15 +47,26 @@ class _Replay:
         changed: Mapping[str, Tensor] | None = None,
         tasks: Tasks | None = None,
         *,
-        hold: bool = False,
+        held: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> dict[str, Tensor]:
         """What each site shows when some values, or the tasks, are changed.
 
-        With `hold`, what stands behind a deterministic site goes on with the value it had.
+        What stands behind a deterministic site goes on with the value that is held of it.
         """
-        computed = self.computed if hold else {}
         tasks = self.tasks if tasks is None else tasks
-        return _shown(self._run(changed or {}, tasks, computed))
+        return _shown(self._run(changed or {}, tasks, held))
+
+    def _elsewhere(self) -> dict[str, Tensor]:
+        """Other values of the deterministic sites: those of another draw, or moved a little."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            drawn = run(self.model, self.tasks)
+        return {
+            name: drawn[name].value
+            if not torch.equal(drawn[name].value, value)
+            else 1.1 * value + 0.1
+            for name, value in self.computed.items()
+        }
 
     def _run(
         self, changed: Mapping[str, Tensor], tasks: Tasks, computed: Mapping[str, Tensor]
@@ -99,15 +112,19 @@ def find_parents(model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> Paren
     children: dict[str, set[str]] = {}
     for name in replay.values:
         other = _other_value(sites[name].is_param, replay.fns[name], replay.values[name])
-        children[name] = set(replay.moved(replay({name: other}, hold=True), but=name))
-        if TASKS in plate_names(sites[name]):
+        shown = replay({name: other}, held=replay.computed)
+        children[name] = set(replay.moved(shown, but=name))
+        # A parameter in there is refused with its reason later.
+        if TASKS in plate_names(sites[name]) and not sites[name].is_param:
             axis = other.dim() - 2 - len(sites[name].fn.event_shape)
             changed = _first_task_only(replay.values[name], other, axis)
             _check_own_task_only(replay, name, replay({name: changed}))
+    for name, other in replay.elsewhere.items():
+        children[name] = set(replay.moved(replay(held={**replay.computed, name: other}), but=name))
     inputs = {}
     for column, values in tasks.x.items():
         other = _other_column(values)
-        shown = replay(tasks=_with_column(tasks, column, other), hold=True)
+        shown = replay(tasks=_with_column(tasks, column, other), held=replay.computed)
         inputs[column] = set(replay.moved(shown))
         changed = _first_task_only(values, other, 0)
         shown = replay(tasks=_with_column(tasks, column, changed))

@@ -22,10 +22,11 @@ class Separation:
     Attributes:
         dag: a directed acyclic graph.
         given: the nodes that are known.
+        factors: those of them that always are, as they are no variables.
     """
 
-    def __init__(self, dag: nx.DiGraph, given: Iterable[str]) -> None:
-        self.dag, self.given = dag, frozenset(given)
+    def __init__(self, dag: nx.DiGraph, given: Iterable[str], factors: Iterable[str] = ()) -> None:
+        self.dag, self.given, self.factors = dag, frozenset(given), frozenset(factors)
         self._opens = self.given.union(*(nx.ancestors(dag, node) for node in self.given))
 
     def active_path(self, a: str, b: str) -> Path | None:
@@ -79,6 +80,8 @@ class Separation:
                 yield self._reason(before, node, after)
 
     def _reason(self, before: str, node: str, after: str) -> str:
+        if node in self.factors:
+            return f"{node} is a factor, which always counts as given"
         known = "given" if node in self.given else "not given"
         if not self.is_collider(before, node, after):
             forks = self.dag.has_edge(node, before) and self.dag.has_edge(node, after)

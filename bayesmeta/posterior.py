@@ -218,17 +218,17 @@ class Posterior:
             check_refinable(refine, strategy)
         seed = self._seeds[0] if seed is None else seed
         state = self.fit.state if strategy == self.strategy else ()
-        if len(state) != len(strategy.start(self._centred, tasks)):
+        if len(state) != len(strategy.start(self.centred, tasks)):
             raise ValueError(
                 f"adapt got phi={strategy!r}, a part of which is trained with theta, but this "
                 f"posterior was fitted with phi={self.strategy!r}; give it to bm.fit"
             )
-        strategy.check(self._centred, tasks.sample())
-        strategy.check_new(self._centred, self.tasks, tasks)
+        strategy.check(self.centred, tasks.sample())
+        strategy.check_new(self.centred, self.tasks, tasks)
         theta = repeated(self.fit.theta, strategy) if self.is_point else self.fit.theta
         fit = replace(
             self.fit,
-            density=self._centred,
+            density=self.centred,
             tasks=tasks,
             theta=theta,
             phi=None,
@@ -238,7 +238,7 @@ class Posterior:
         )
         if refine is None:
             found = infer_phi(
-                self._centred,
+                self.centred,
                 strategy,
                 theta,
                 tasks,
@@ -256,7 +256,8 @@ class Posterior:
         return seeds(self.seed, 3)
 
     @cached_property
-    def _centred(self) -> Density:
+    def centred(self) -> Density:
+        """The density with every site of phi on its own scale."""
         # A noncentred u means another value under other tasks' columns; a centred one does not.
         return self.density.noncentre((), self.tasks) if self.density.noncentred else self.density
 
@@ -277,7 +278,7 @@ class Posterior:
         """
         tasks, phi = self._own(tasks)
         name = self.structure.data[0]
-        density = self._centred
+        density = self.centred
 
         def predict(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor, ...]:
             return tuple(found[name] for found in density.predict(theta, free, given))
@@ -293,7 +294,7 @@ class Posterior:
         """Draws of unconstrained phi that do not depend on columns, as noncentred ones do."""
         if not self.density.noncentred:
             return self.free_phi
-        centred = self._centred
+        centred = self.centred
 
         def centre(theta: Tensor, phi: Tensor, tasks: Tasks) -> tuple[Tensor]:
             values = self.density.constrain(theta, phi, tasks)
@@ -312,7 +313,7 @@ class Posterior:
         tasks, phi = self._own(tasks)
         if tasks.y is None:
             raise TasksError("the tasks have no y to score; predict gives draws of it")
-        centred = self._centred  # made here: making it draws from the prior, which no graph may
+        centred = self.centred  # made here: making it draws from the prior, which no graph may
 
         def pointwise(theta: Tensor, phi: Tensor, given: Tasks) -> tuple[Tensor]:
             return (centred.pointwise(theta, phi, given),)
@@ -343,9 +344,9 @@ class Posterior:
         return diagnose(self)
 
     def save(self, folder: str | Path) -> None:
-        """Write it to a folder, for `bm.load`: theta, phi and what was trained, but no data.
+        """Write it to a folder, for `bm.load`: theta, phi and what was trained, but no x and no y.
 
-        Whoever has the folder and the model can adapt to new tasks, and cannot see the old ones.
+        Names of tasks are kept, as phi belongs to them: rename tasks whose names are secret.
         """
         from bayesmeta.saving import save
 

@@ -112,7 +112,7 @@ class _Recorder(Messenger):
             return
         # The chooser needs shape and support, which only Pyro's own initialisation tells.
         with pyro.poutine.block():
-            value = pyro.param(*msg["args"], **msg["kwargs"])
+            value = _as_the_data(pyro.param(*msg["args"], **msg["kwargs"]))
         self._choose(msg, _flat_prior(value, msg))
 
     def _choose(self, msg: Message, fn: Any) -> None:
@@ -126,8 +126,7 @@ class _Recorder(Messenger):
             self._record(msg, msg["fn"])
 
     def _pyro_post_param(self, msg: Message) -> None:
-        # A network's own weights lie on the CPU until they are moved to where the data are.
-        msg["value"] = msg["value"].to(torch.get_default_device())
+        msg["value"] = _as_the_data(msg["value"])
         self._record(msg, _flat_prior(detach_provenance(msg["value"]), msg))
 
     def _record(self, msg: Message, fn: Any) -> None:
@@ -169,6 +168,12 @@ class _SubsampleGuard(Messenger):
     def _pyro_post_sample(self, msg: Message) -> None:
         if _is_subsample(msg) and len(msg["value"]) != msg["fn"].size:
             self.plates.append(str(msg["name"]))
+
+
+def _as_the_data(value: Tensor) -> Tensor:
+    """A parameter where the data are and in their dtype: a network's are in float32 on the CPU."""
+    moved = value.to(torch.get_default_device())
+    return moved.to(torch.get_default_dtype()) if moved.is_floating_point() else moved
 
 
 def _is_deterministic(msg: Message) -> bool:

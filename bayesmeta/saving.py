@@ -29,8 +29,8 @@ _PARTS = (Phi, Encoder, Guide, Bound, Curvature)
 def save(post: Posterior, folder: Path) -> None:
     """Write theta, phi and what was trained, but no x, no y and no mask.
 
-    Phi of the fit's tasks is kept by their names. Shapes and names of columns are kept, values are
-    not: whoever has the folder can adapt to new tasks, and cannot see the old ones.
+    Kept are names of tasks, with phi of each, and names and shapes of columns; their values are
+    not: whoever has the folder can adapt to new tasks, and cannot see the old ones' data.
     """
     tensors = {"theta": post.fit.theta, "phi": post.centred_phi, "losses": post.losses}
     tensors |= {f"state_{k}": x for k, x in enumerate(post.fit.state)}
@@ -54,6 +54,9 @@ def save(post: Posterior, folder: Path) -> None:
 def load(folder: str | Path, model: Model) -> Posterior:
     """A posterior that was saved: adapt it to new tasks, or predict more of its own by name.
 
+    Sites, distributions and parents of the model are compared with those of the fit. Constants in
+    it, such as a prior's scale, are not: they are the model's that is given.
+
     Args:
         folder: what `Posterior.save` was given.
         model: the function that it was fitted with.
@@ -63,6 +66,8 @@ def load(folder: str | Path, model: Model) -> Posterior:
         CheckpointError: where the file is damaged, or of another model, or its strategy has a part
             that is not known here.
     """
+    if not isinstance(folder, str | Path):
+        raise TypeError(f"load got folder={folder!r}; give the folder first, then the model")
     found = read(Path(folder), _FILE)
     if found is None:
         raise FileNotFoundError(f"no posterior was saved in '{folder}'; give post.save('{folder}')")

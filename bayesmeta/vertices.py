@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bayesmeta.checks import DATA, TASKS
+from bayesmeta.checks import DATA, TASKS, StructureError
 from bayesmeta.problem import Model
 from bayesmeta.structure import Node, Role, read
 from bayesmeta.tasks import Tasks
@@ -57,7 +58,22 @@ def vertices(model: Model, tasks: Tasks) -> dict[str, Vertex]:
         found.append(replace(vertex, is_parameter=node.distribution == "flat"))
     if tasks.query is not None:
         found = [half for v in found for half in _halves(v, {u.name: u for u in found})]
+    _check_names([v.name for v in found])
     return {v.name: v for v in found}
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise StructureError(
+                f"two nodes of the graph would be named '{name}': with a query, what is in the "
+                f"plate '{DATA}' is named with '_{SUPPORT}' and '_{QUERY}'; rename the site"
+            )
+        if re.search(r"\[[\d,]+\]$", name):
+            raise StructureError(
+                f"site '{name}' is named as a copy of a site in a plate is in the unrolled graph; "
+                "rename it, such as 'beta_0'"
+            )
 
 
 def _whole_modules(nodes: Mapping[str, Node]) -> dict[str, Node]:

@@ -103,11 +103,13 @@ def test_names_that_latex_would_read_otherwise(tmp_path: Path) -> None:
         rate = pyro.sample("log-rate", dist.Normal(0.0, 1.0))
         with pyro.plate("tasks", tasks.num_tasks, dim=-2):
             odd = pyro.sample("beta[0] 50%", dist.Normal(rate, 1.0))
-            with pyro.plate("my_#_plate", 2, dim=-3):
+            with pyro.plate("my#plate", 2, dim=-3):
                 pyro.sample("größe", dist.Normal(odd, 1.0))
             with pyro.plate("data", tasks.num_data, dim=-1):
                 pyro.sample("y", dist.Normal(odd, 1.0), obs=tasks.y)
 
     graph = bm.graph(model, SUPPORT)
     graph.draw(tmp_path / "graph.PNG")
-    assert r"\mathrm{my\ \#\ plate}" in graph.tikz() and r"50\%" in graph.tikz()
+    assert r"\mathrm{my{\#}plate}" in graph.tikz() and r"50{\%}" in graph.tikz()
+    with pytest.raises(TypeError, match="give LaTeX by name"):
+        graph.draw(labels=["y"])

@@ -246,7 +246,7 @@ def test_markov_blankets() -> None:
     ("name", "words"),
     [
         ("effect", r"'effect' has 0 indices.*in tasks; write it as 'effect\[0\]'"),
-        ("mu[0]", "'mu' is in no plate; write it as 'mu'"),
+        ("mu[0]", "'mu' is in no plate that is unrolled; write it as 'mu'"),
         ("nu", "there is no node 'nu'; the nodes are sigma, mu, tau, effect, y"),
         ("effect[a]", "there is no node"),
         ("tau", "overlap"),
@@ -312,6 +312,37 @@ def test_factors_are_always_given() -> None:
     graph = bm.graph(tied, ONE_COLUMN)
     assert not graph.independent("one[0]", "other[0]")
     assert graph.independent("one[0]", "other[1]")
+    assert "tie[0] is a factor, which always counts as given" in graph.explain("one[0]", "other[0]")
+    assert graph.factorisation().startswith(r"\propto ")
+
+
+def test_an_input_that_is_not_given_is_pointed_at() -> None:
+    model, tasks, _ = EVERY["radon_ragged"]
+    graph = bm.graph(model, tasks)
+    known = ["gamma0", "gamma1", "tau_alpha", "delta0", "delta1", "tau_beta"]
+    said = graph.explain("alpha[0]", "beta[0]", given=known)
+    assert said.endswith("log_uranium[0] is an input: where it is known, add it to given")
+    assert graph.independent("alpha[0]", "beta[0]", given=[*known, "log_uranium[0]"])
+
+
+@pytest.mark.parametrize("name", ["y_support", "phi[0]"])
+def test_names_that_the_graph_makes_itself_are_refused(name: str) -> None:
+    def model(tasks: bm.Tasks) -> None:
+        theta = pyro.sample(name, dist.Normal(0.0, 1.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(theta, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
+
+    with pytest.raises(bm.StructureError, match="rename"):
+        bm.graph(model, SUPPORT, QUERY)
+
+
+def test_what_is_no_query_or_no_node_is_refused() -> None:
+    with pytest.raises(TypeError, match="query is a str"):
+        bm.graph(lecture.meta_learning, SUPPORT, "query")
+    with pytest.raises(TypeError, match="named by a string"):
+        META.independent(0, "theta")
 
 
 def test_printed_it_shows_arrows_and_plates() -> None:

@@ -43,7 +43,7 @@ ORDER = (
         "diagnose",
         "saving",
     ),
-    *("fit", "presets", "models"),
+    *("fit", "leave_out", "presets", "models"),
 )
 # Methods that only forward to a function of their object, imported when called.
 FORWARDS = {

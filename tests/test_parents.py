@@ -6,6 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.reparam import LocScaleReparam
 
 import bayesmeta as bm
 
@@ -132,3 +133,22 @@ def test_an_outcome_is_a_parent_of_what_reads_it() -> None:
     nodes = bm.structure(model, TASKS).nodes
     assert nodes["first"].parents == ("z",)
     assert nodes["second"].parents == ("first",)
+
+
+def test_edges_from_a_deterministic_site_through_vmap_and_reparam() -> None:
+    def model(tasks: bm.Tasks) -> None:
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        eps = pyro.sample("eps", dist.Normal(0.0, 1.0))
+        w = pyro.deterministic("w", mu + eps)
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(mu, 1.0))
+            mean = torch.vmap(lambda e: e * w.detach())(phi)
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(mean, 1.0), obs=tasks.y)
+
+    nodes = bm.structure(model, TASKS).nodes
+    assert nodes["y"].parents == ("w", "phi")
+    moved = pyro.poutine.reparam(model, config={"phi": LocScaleReparam(0.5)})
+    nodes = bm.structure(moved, TASKS).nodes
+    assert nodes["y"].parents == ("w", "phi")
+    assert nodes["phi"].parents == ("mu", "phi_decentered")

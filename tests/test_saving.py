@@ -115,6 +115,8 @@ def test_a_loaded_posterior_predicts_its_own_tasks_by_name_alone(tmp_path: Path)
 
 
 def test_what_cannot_be_loaded_is_told_why(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="give the folder first"):
+        bm.load(eight_schools.model, tmp_path)
     with pytest.raises(FileNotFoundError, match="no posterior was saved in"):
         bm.load(tmp_path / "nothing", eight_schools.model)
     schools = eight_schools.tasks()

@@ -1,0 +1,112 @@
+"""Leave-one-task-out against closed forms and exact refits."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch.distributions import MultivariateNormal
+
+import bayesmeta as bm
+from bayesmeta.models import eight_schools, logistic_regression, normal_means
+
+TASKS = normal_means.tasks(num_tasks=8, num_data=4, ragged=False)
+SHORT = bm.NUTS(chains=1, tune=50, draws=50, compile=False)
+NUTS = bm.NUTS(chains=2, tune=200, draws=500, compile=False)
+
+
+def pooled(tasks: bm.Tasks) -> None:
+    """No phi: all tasks are alike."""
+    mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2), pyro.plate("data", tasks.num_data, dim=-1):
+        pyro.sample("y", dist.Normal(mu, 1.0), obs=tasks.y)
+
+
+def closed_form(tasks: bm.Tasks) -> torch.Tensor:
+    """log p(D_i | D_-i) of normal_means: the outcomes of all tasks are jointly normal, (tasks,)."""
+    n, j = tasks.y.shape
+    task = torch.arange(n).repeat_interleave(j)
+    same = (task[:, None] == task).double()
+    covariance = normal_means.MU_SD**2 + normal_means.TAU**2 * same
+    covariance += normal_means.SIGMA**2 * torch.eye(n * j)
+    y, zero = tasks.y.flatten(), torch.zeros(n * j, dtype=torch.float64)
+
+    def log_p(which: torch.Tensor) -> torch.Tensor:
+        part = covariance[which][:, which]
+        return MultivariateNormal(zero[which], part).log_prob(y[which])
+
+    everything = torch.ones(n * j, dtype=torch.bool)
+    return torch.stack([log_p(everything) - log_p(task != i) for i in range(n)])
+
+
+@pytest.mark.parametrize("phi", [bm.Joint(), bm.Exact()])
+def test_scores_equal_the_closed_form(phi: bm.Joint | bm.Exact) -> None:
+    post = bm.fit(normal_means.model, TASKS, theta=NUTS, phi=phi, progress=False)
+    found = bm.leave_one_task_out(post)
+    expected = closed_form(TASKS)
+    scores = torch.tensor(found.table["log_score"].to_numpy())
+    torch.testing.assert_close(scores, expected, rtol=0, atol=0.1)
+    assert found.total == pytest.approx(float(expected.sum()), abs=0.3)
+    # The control: a score in sample, which has seen the task, is another number.
+    assert abs(post.log_score().sum() - expected.sum()) > 1
+
+
+def without_one(tasks: bm.Tasks, out: int, nuts: bm.NUTS) -> float:
+    """log p(D_i | D_-i) of a school, by a fit to the others, phi integrated out by hand."""
+    rest = tasks.select(torch.tensor([k for k in range(len(tasks)) if k != out]))
+    theta = bm.fit(
+        eight_schools.model, rest, theta=nuts, phi=bm.Exact(), seed=out, progress=False
+    ).theta
+    spread = (theta["tau"] ** 2 + tasks.x["sigma"][out, 0] ** 2).sqrt()
+    log_p = torch.distributions.Normal(theta["mu"], spread).log_prob(tasks.y[out, 0])
+    return float(log_p.exp().mean().log())
+
+
+@pytest.mark.slow
+def test_a_task_with_bad_weights_is_fitted_without() -> None:
+    schools = eight_schools.tasks()
+    odd = schools.y.clone()
+    odd[0] += 200.0
+    tasks = bm.Tasks.from_arrays(odd, schools.x, names=schools.names)
+    post = bm.fit(eight_schools.model, tasks, theta=NUTS, phi=bm.Exact(), progress=False)
+    found = bm.leave_one_task_out(post)
+    assert found.doubtful == [schools.names[0]] and "not to be trusted" in str(found)
+    again = bm.leave_one_task_out(post, refit=NUTS, progress=False)
+    assert again.table["refitted"].tolist() == [True, *[False] * 7] and not again.doubtful
+    expected = without_one(tasks, 0, NUTS)
+    assert again.table["log_score"].iloc[0] == pytest.approx(expected, rel=0.3)
+
+
+def test_outcomes_that_are_not_normal_are_integrated_by_weights() -> None:
+    tasks = logistic_regression.tasks(num_tasks=6, num_data=8, num_features=2)
+    nuts = bm.NUTS(chains=1, tune=200, draws=200, compile=False)
+    post = bm.fit(logistic_regression.model, tasks, theta=nuts, progress=False)
+    found = bm.leave_one_task_out(post)
+    # Eight coin flips each: better than chance knows, and not better than certain.
+    assert (found.table["log_score"] < 0).all() and found.total > 6 * 8 * -1.2
+
+
+def test_what_cannot_be_left_out_is_refused() -> None:
+    point = bm.fit(
+        normal_means.model, TASKS, theta=bm.Point(), phi=bm.Exact(draws=2), progress=False
+    )
+    with pytest.raises(bm.StructureError, match="the same without a task"):
+        bm.leave_one_task_out(point)
+    two = bm.fit(normal_means.model, TASKS[:2], theta=SHORT, progress=False)
+    with pytest.raises(ValueError, match="2 tasks are too few"):
+        bm.leave_one_task_out(two)
+    none = bm.fit(pooled, TASKS, theta=SHORT, progress=False)
+    with pytest.raises(bm.StructureError, match="no phi"):
+        bm.leave_one_task_out(none)
+
+
+@pytest.mark.slow
+def test_eight_schools_against_exact_refits() -> None:
+    schools = eight_schools.tasks()
+    nuts = bm.NUTS(chains=4, tune=500, draws=1000, compile=False)
+    post = bm.fit(eight_schools.model, schools, theta=nuts, phi=bm.Exact(), progress=False)
+    found = bm.leave_one_task_out(post)
+    refits = [without_one(schools, i, nuts) for i in range(8)]
+    assert abs(found.total - sum(refits)) < 2 * found.error
+    assert max(abs(a - b) for a, b in zip(found.table["log_score"], refits, strict=True)) < 0.1
