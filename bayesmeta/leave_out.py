@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,11 +136,7 @@ def _evidence(density: Density, phi: Phi, theta: Tensor, tasks: Tasks) -> Tensor
 
     with isolated(seed=0), torch.no_grad():
         graph = capture(evidence, [draws[0], *data])
-        return torch.stack([_first(graph(point, *data)) for point in draws])
-
-
-def _first(outputs: Sequence[Tensor]) -> Tensor:
-    return outputs[0]
+        return torch.stack([graph(point, *data)[0] for point in draws])
 
 
 def _without(posterior: Posterior, i: int, theta: Theta | None, phi: Phi) -> float:

@@ -69,10 +69,10 @@ def test_the_same_graph_gives_the_same_bytes(tmp_path: Path, suffix: str) -> Non
 
 
 def test_drawing_leaves_matplotlib_as_it_was(tmp_path: Path) -> None:
-    before = dict(matplotlib.rcParams)
+    before, figures = dict(matplotlib.rcParams), plt.get_fignums()
     META.draw(tmp_path / "graph.svg")
     assert dict(matplotlib.rcParams) == before
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == figures
 
 
 def test_labels() -> None:
