@@ -10,8 +10,8 @@ Grey values have 16 levels; each is spread evenly over its sixteenth, without wh
 paper, always 0, would have no bound (Theis, van den Oord & Bethge 2016).
 
 `python examples/image_completion.py` trains for about ten minutes on one core. That is not enough:
-with 5 to 20 pixels seen the root mean square error is 0.209, with 81 to 200 it is 0.202, so that what
-is drawn is little more than the mean of all drawings. Give it more steps, or a GPU.
+with 5 to 20 pixels seen the root mean square error is 0.209, with 81 to 200 it is 0.202, so that
+what is drawn is little more than the mean of all drawings. Give it more steps, or a GPU.
 """
 
 from __future__ import annotations
