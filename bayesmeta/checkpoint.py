@@ -94,7 +94,7 @@ def difference(name: str, old: Any, new: Any) -> str:
 
 
 def _damaged(path: Path, why: str) -> str:
-    return f"{path} is no whole checkpoint ({why}); delete it to start anew, or bring back a copy"
+    return f"{path} is no whole checkpoint ({why}); bring back a copy, or delete it and fit anew"
 
 
 def _digest(tensors: Mapping[str, Tensor], text: str) -> str:

@@ -70,7 +70,9 @@ def load(folder: str | Path, model: Model) -> Posterior:
         raise TypeError(f"load got folder={folder!r}; give the folder first, then the model")
     found = read(Path(folder), _FILE)
     if found is None:
-        raise FileNotFoundError(f"no posterior was saved in '{folder}'; give post.save('{folder}')")
+        raise FileNotFoundError(
+            f"no posterior was saved in '{folder}'; give the folder that post.save was given"
+        )
     tensors, about = found
     tasks = _without_data(about)
     read_off = structure(model, tasks)

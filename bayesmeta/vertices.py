@@ -71,8 +71,8 @@ def _check_names(names: Sequence[str]) -> None:
             )
         if re.search(r"\[[\d,]+\]$", name):
             raise StructureError(
-                f"site '{name}' is named as a copy of a site in a plate is in the unrolled graph; "
-                "rename it, such as 'beta_0'"
+                f"site '{name}' has the name of a copy: 'phi[0]' is what the unrolled graph calls "
+                "phi of the first task; rename it, such as 'beta_0'"
             )
 
 
