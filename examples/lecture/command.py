@@ -37,7 +37,6 @@ def table(numbers: Sequence[Number]) -> str:
     width = max(len(number.what) for number in numbers)
     lines = [f"{'':{width}s}{'found':>10s}{'error':>9s}{'closed form':>14s}"]
     for number in numbers:
-        error = f"{number.error:.4f}" if number.error else "exact"
-        oracle = "" if number.oracle is None else f"{number.oracle:.4f}"
-        lines.append(f"{number.what:{width}s}{number.found:10.4f}{error:>9s}{oracle:>14s}")
+        found, error, oracle = number.cells
+        lines.append(f"{number.what:{width}s}{found:>10s}{error:>9s}{oracle:>14s}")
     return "\n".join(lines)

@@ -149,16 +149,11 @@ def _table(numbers: Sequence[Number]) -> str:
     if not numbers:
         return ""
     rows = "".join(
-        f"<tr><td>{html.escape(n.what)}</td><td>{n.found:.4f}</td><td>{_error(n)}</td>"
-        f"<td>{'' if n.oracle is None else f'{n.oracle:.4f}'}</td></tr>"
+        f"<tr><td>{html.escape(n.what)}</td>{''.join(f'<td>{c}</td>' for c in n.cells)}</tr>"
         for n in numbers
     )
     head = "<tr><th></th><th>found</th><th>standard error</th><th>closed form</th></tr>"
     return f'<div class="scroll"><table>{head}{rows}</table></div>'
-
-
-def _error(number: Number) -> str:
-    return f"{number.error:.4f}" if number.error else "exact"
 
 
 def _where(source: object) -> str:

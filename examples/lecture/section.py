@@ -18,6 +18,12 @@ class Number:
     error: float = 0.0
     oracle: float | None = None
 
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """Found, its error and the closed form as they are printed."""
+        error = f"{self.error:.4f}" if self.error else "exact"
+        return f"{self.found:.4f}", error, "" if self.oracle is None else f"{self.oracle:.4f}"
+
 
 @dataclass(frozen=True)
 class Section:

@@ -12,6 +12,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 import bayesmeta as bm
+from bayesmeta.lecture.means import mean_and_error
 from bayesmeta.lecture.section import Number, Section
 from bayesmeta.models import lecture, omniglot
 
@@ -80,7 +81,7 @@ def measured(what: str, predicted: Sequence[Tensor], query: bm.Tasks, oracle: fl
     """Mean squared error over the query, with the error of a mean over tasks, or over repeats."""
     by_task = torch.stack([(one - query.y).square().mean(1) for one in predicted])
     units = by_task.mean(1) if len(predicted) > 1 else by_task[0]
-    return Number(what, float(by_task.mean()), float(units.std() / len(units) ** 0.5), oracle)
+    return Number(what, *mean_and_error(units), oracle)
 
 
 def draw_episode() -> Figure:
