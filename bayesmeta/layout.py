@@ -228,9 +228,10 @@ class _Rows:
         self.x.update(zip(row, places, strict=True))
 
     def _may_move(self, item: str) -> bool:
-        """Whether it is no input that was put where it is."""
-        return not any(
-            name in self.nodes and self.nodes[name].role is Role.INPUT for name in item.split("+")
+        """Whether it is no input that was put where it is; those inside a plate go with it."""
+        layout = self.items[item]
+        return bool(layout.plates) or all(
+            self.nodes[name].role is not Role.INPUT for name in layout.nodes
         )
 
     def _wanted(self, item: str, *, downwards: bool) -> float:
