@@ -11,14 +11,13 @@ from torch import Tensor
 
 from bayesmeta.arviz import ess, flattened, rhat, values
 from bayesmeta.checks import first_few
-from bayesmeta.importance import pareto_k
+from bayesmeta.importance import TRUSTED_K, pareto_k
 from bayesmeta.location_scale import is_location_scale
 from bayesmeta.posterior import Posterior
 
 _MAX_RHAT = 1.01
 _MIN_ESS_A_CHAIN = 100
 _MIN_EBFMI = 0.3
-_MAX_K = 0.7
 _MIN_DRAWS = 8
 _FALL_A_TASK = 0.01
 
@@ -115,7 +114,7 @@ def _k_by_task(posterior: Posterior) -> dict[str, float]:
 
 def _about_k(k: Mapping[str, float], is_joint: bool) -> list[str]:
     # "not <=" so that NaN counts as bad.
-    bad = sorted((name for name in k if not k[name] <= _MAX_K), key=lambda name: -k[name])
+    bad = sorted((name for name in k if not k[name] <= TRUSTED_K), key=lambda name: -k[name])
     if not bad:
         return []
     named = first_few([f"{name} ({k[name]:.2f})" for name in bad])
@@ -127,7 +126,7 @@ def _about_k(k: Mapping[str, float], is_joint: bool) -> list[str]:
         "stays above; or train longer, or on more tasks"
     )
     return [
-        f"Pareto k is above {_MAX_K} in {len(bad)} of {len(k)} tasks: {named}. There q is "
+        f"Pareto k is above {TRUSTED_K} in {len(bad)} of {len(k)} tasks: {named}. There q is "
         f"far from the posterior: {remedy}."
     ]
 

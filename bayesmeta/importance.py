@@ -12,6 +12,9 @@ from torch import Tensor
 
 from bayesmeta.noise import uniform
 
+# The largest Pareto k at which means by importance weights are to be trusted (Vehtari et al. 2024).
+TRUSTED_K = 0.7
+
 
 def pareto_k(log_weights: Tensor) -> Tensor:
     """The Pareto shape of each task's importance weights (Vehtari et al. 2024).

@@ -14,14 +14,14 @@ from bayesmeta.capture import capture
 from bayesmeta.checks import StructureError
 from bayesmeta.density import Density
 from bayesmeta.fit import fit
-from bayesmeta.importance import smoothed
+from bayesmeta.importance import TRUSTED_K, smoothed
 from bayesmeta.phi import Exact, Laplace, Phi
 from bayesmeta.posterior import Posterior
 from bayesmeta.problem import isolated
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta import Theta
 
-_TRUSTED, _MOST_DRAWS, _PARTICLES = 0.7, 2000, 16
+_MOST_DRAWS, _PARTICLES = 2000, 16
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TaskScores:
     @property
     def doubtful(self) -> list[str]:
         """Tasks whose weights are not to be trusted (Pareto k above 0.7) and were not refitted."""
-        found = self.table[(self.table["pareto_k"] > _TRUSTED) & ~self.table["refitted"]]
+        found = self.table[(self.table["pareto_k"] > TRUSTED_K) & ~self.table["refitted"]]
         return [str(name) for name in found.index]
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class TaskScores:
         ]
         if self.doubtful:
             lines.append(
-                f"not to be trusted (Pareto k above {_TRUSTED}): {', '.join(self.doubtful)}; give "
+                f"not to be trusted (Pareto k above {TRUSTED_K}): {', '.join(self.doubtful)}; give "
                 "refit=bm.NUTS()"
             )
         return "\n".join(lines)
@@ -104,7 +104,7 @@ def leave_one_task_out(
     log_p = _evidence(density, strategy, posterior.fit.theta, tasks)
     log_weights, k = smoothed(-log_p)
     scores = torch.logsumexp(log_weights + log_p, 0)
-    bad = [] if refit is None else (k > _TRUSTED).nonzero()[:, 0].tolist()
+    bad = [] if refit is None else (k > TRUSTED_K).nonzero()[:, 0].tolist()
     for i in tqdm(bad, desc="refits", disable=not progress):
         scores[i] = _without(posterior, i, refit, strategy)
     refitted = [i in bad for i in range(len(tasks))]

@@ -13,7 +13,7 @@ from bayesmeta.capture import capture, over_draws, value_and_gradient
 from bayesmeta.curvature import log_density
 from bayesmeta.density import Density
 from bayesmeta.guides import Anchor, Delta
-from bayesmeta.importance import pareto_k, pick
+from bayesmeta.importance import TRUSTED_K, pareto_k, pick
 from bayesmeta.noise import normal
 from bayesmeta.phi.amortised import Amortised
 from bayesmeta.phi.base import Phi
@@ -49,7 +49,7 @@ class Refine:
     lr: float = 0.02
     particles: int = 8
     candidates: int = 8
-    above: float = 0.7
+    above: float = TRUSTED_K
     rerun: Phi | None = field(default_factory=HMC)
 
     def __post_init__(self) -> None:
