@@ -174,34 +174,33 @@ def _rounded(box: Box, radius: float) -> FancyBboxPatch:
 
 
 def _node(axes: Axes, vertex: Vertex, box: Box, text: str) -> None:
+    name = f"node-{vertex.name}"
     if vertex.role is Role.FACTOR:
         at = square(box)
-        black = Rectangle((at.left, at.bottom), at.width, at.height, color=_INK, zorder=4)
-        black.set_gid(f"node-{vertex.name}")
-        axes.add_patch(black)
+        black = Rectangle((at.left, at.bottom), at.width, at.height)
+        _add(axes, black, name, facecolor=_INK, edgecolor=_INK)
         _write(axes, box.x - 0.25, box.y - 0.08, text, _SMALL)
         return
-    shape = _outline(box, 0.0)
     grey = vertex.is_observed and not vertex.is_predicted
-    shape.set(facecolor=_SHADE if grey else "white", edgecolor=_INK, linewidth=1.3, zorder=3)
-    shape.set_gid(f"node-{vertex.name}")
-    axes.add_patch(shape)
+    _add(axes, _outline(box), name, facecolor=_SHADE if grey else "white", edgecolor="none")
     if vertex.is_predicted:
-        half = _outline(box, 0.0)
-        half.set(facecolor=_SHADE, edgecolor="none", zorder=3.1)
-        half.set_gid(f"half-{vertex.name}")
-        axes.add_patch(half)
-        half.set_clip_path(
-            Rectangle((box.x, box.bottom), box.width / 2, box.height, transform=axes.transData)
-        )
-        rim = _outline(box, 0.0)
-        rim.set(fill=False, edgecolor=_INK, linewidth=1.3, zorder=3.2)
-        axes.add_patch(rim)
+        half = Rectangle((box.x, box.bottom), box.width / 2, box.height, transform=axes.transData)
+        shade = _add(axes, _outline(box), f"half-{vertex.name}", facecolor=_SHADE, edgecolor="none")
+        shade.set_clip_path(half)
+    _add(axes, _outline(box), f"rim-{vertex.name}", facecolor="none", edgecolor=_INK, width=1.3)
     if vertex.role is Role.DETERMINISTIC:
-        inner = _outline(box, 0.07)
-        inner.set(fill=False, edgecolor=_INK, linewidth=0.9, zorder=3.3)
-        axes.add_patch(inner)
+        inner = _outline(box, inset=0.07)
+        _add(axes, inner, f"inner-{vertex.name}", facecolor="none", edgecolor=_INK, width=0.9)
     _write(axes, box.x, box.y - 0.11, text, _FONT)
+
+
+def _add(
+    axes: Axes, shape: Patch, name: str, *, facecolor: str, edgecolor: str, width: float = 0.0
+) -> Patch:
+    """A shape over the arrows, in the order in which shapes are added."""
+    shape.set(facecolor=facecolor, edgecolor=edgecolor, linewidth=width, zorder=3)
+    shape.set_gid(name)
+    return axes.add_patch(shape)
 
 
 def _write(axes: Axes, x: float, y: float, latex: str, size: float) -> None:
@@ -219,7 +218,7 @@ def _write(axes: Axes, x: float, y: float, latex: str, size: float) -> None:
     )
 
 
-def _outline(box: Box, inset: float) -> Patch:
+def _outline(box: Box, inset: float = 0.0) -> Patch:
     radius = box.height / 2 - inset
     if box.width == box.height:
         return Circle((box.x, box.y), radius)
