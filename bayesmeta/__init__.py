@@ -31,6 +31,7 @@ from bayesmeta.phi import (
     HMC,
     Amortised,
     Exact,
+    FineTune,
     GradientSteps,
     Joint,
     Laplace,
@@ -64,6 +65,7 @@ from bayesmeta.saving import load
 from bayesmeta.schedule import Adam
 from bayesmeta.set_transformer import SetTransformer
 from bayesmeta.spline_flow import SplineFlow
+from bayesmeta.stages import Full, Gradual, Probe, Stage, Surgical
 from bayesmeta.structure import Structure, structure
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta import NUTS, Fixed, FullRank, Gaussian, LowRank, MeanField, Point
@@ -94,12 +96,15 @@ __all__ = [
     "DiagonalNormal",
     "Encoder",
     "Exact",
+    "FineTune",
     "Fixed",
+    "Full",
     "FullNormal",
     "FullRank",
     "GaussNewton",
     "Gaussian",
     "GradientSteps",
+    "Gradual",
     "Graph",
     "Hessian",
     "ImportanceWeighted",
@@ -115,6 +120,7 @@ __all__ = [
     "Posterior",
     "Prediction",
     "Predictive",
+    "Probe",
     "ProtoNet",
     "Refine",
     "Reptile",
@@ -122,9 +128,11 @@ __all__ = [
     "SetTransformer",
     "Simulated",
     "SplineFlow",
+    "Stage",
     "SteinParticles",
     "Structure",
     "StructureError",
+    "Surgical",
     "TaskScores",
     "Tasks",
     "TasksError",

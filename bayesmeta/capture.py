@@ -103,6 +103,21 @@ def constants(graph: GraphModule) -> dict[Node, Any]:
     return values
 
 
+def fold_constants(graph: GraphModule) -> None:
+    """Replace what no input reaches by its value, in a graph that writes to no tensor in place."""
+    values = constants(graph)
+    for index, (node, value) in enumerate(values.items()):
+        is_used = any(user not in values for user in node.users)
+        if node.op == "call_function" and is_used and isinstance(value, Tensor):
+            name = f"folded_{index}"
+            graph.register_buffer(name, value.detach().clone().contiguous())
+            with graph.graph.inserting_before(node):
+                node.replace_all_uses_with(graph.graph.get_attr(name))
+    graph.graph.eliminate_dead_code()
+    graph.delete_all_unused_submodules()
+    graph.recompile()
+
+
 def _count_masks(graph: GraphModule) -> None:
     """Constant boolean masks become positions: a compiler has to know how many they choose."""
     takes_indices = [

@@ -21,7 +21,7 @@ from torch.fx import GraphModule
 
 from bayesmeta import cache
 from bayesmeta.broadcast import work_before_broadcast
-from bayesmeta.capture import constants, record
+from bayesmeta.capture import constants, fold_constants, record
 
 _KINDS = {torch.float64: b"d", torch.int64: b"l", torch.bool: b"?"}
 _MAX_INPUTS = 250
@@ -144,7 +144,8 @@ def _pure(graph: GraphModule, q: Tensor, data: Sequence[Tensor]) -> GraphModule:
 def _prepare(graph: GraphModule, count: int) -> tuple[GraphModule, list[int]]:
     """A copy with constants folded and unused data inputs dropped, and which data are left."""
     graph = torch.fx.GraphModule(graph, _copy(graph.graph))
-    _fold_constants(graph)
+    # AOTInductor trips over powers of constants.
+    fold_constants(graph)
     placeholders = [n for n in graph.graph.nodes if n.op == "placeholder"][1:]
     kept = [i for i in range(count) if placeholders[i].users]
     for i in range(count):
@@ -159,20 +160,6 @@ def _copy(graph: torch.fx.Graph) -> torch.fx.Graph:
     output = new.graph_copy(graph, {})
     new.output(output)
     return new
-
-
-def _fold_constants(graph: GraphModule) -> None:
-    """Replace what no input reaches by its value: AOTInductor trips over powers of constants."""
-    values = constants(graph)
-    for index, (node, value) in enumerate(values.items()):
-        is_used = any(user not in values for user in node.users)
-        if node.op == "call_function" and is_used and isinstance(value, Tensor):
-            name = f"folded_{index}"
-            graph.register_buffer(name, value.detach().clone().contiguous())
-            with graph.graph.inserting_before(node):
-                node.replace_all_uses_with(graph.graph.get_attr(name))
-    graph.graph.eliminate_dead_code()
-    graph.delete_all_unused_submodules()
 
 
 def _compile(graph: GraphModule, inputs: tuple[Tensor, ...], model: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bayesmeta import held
 from bayesmeta.convolution import MatrixConv2d, stands_for
 from bayesmeta.normalisation import RowBatchNorm2d, TransductiveBatchNorm2d
 
@@ -82,26 +83,59 @@ class Net:
             ValueError: where w has another shape.
         """
         w = w.to(x.dtype) if x.is_floating_point() else w
+        held.note(self, w)
         if w.dim() == 1 and len(w) == self.size:
-            return torch.func.vmap(partial(self._call, self._module, w))(x)
+            return torch.func.vmap(partial(functional, self._module, self._named(w)))(x)
         if w.dim() == 3 and w.shape == (len(x), 1, self.size):
+            named = self._named(w.squeeze(1))
             if _is_alone(w, x):
-                return self._call(self._of_one_task, w[0, 0], x[0])[None]
-            return torch.func.vmap(partial(self._call, self._module))(w.squeeze(1), x)
+                alone = {name: part[0] for name, part in named.items()}
+                return functional(self._of_one_task, alone, x[0])[None]
+            return torch.func.vmap(partial(functional, self._module))(named, x)
         raise ValueError(
             f"net got weights of shape {tuple(w.shape)} and inputs of shape {tuple(x.shape)}; "
             f"weights must be ({self.size},), or ({len(x)}, 1, {self.size}) for a network a task: "
             "a site in the plate 'tasks' with .to_event(1)"
         )
 
-    def _call(self, module: nn.Module, w: Tensor, x: Tensor) -> Tensor:
-        parts = w.split([shape.numel() for shape in self._shapes.values()])
-        named = {
-            name: part.reshape(shape)
-            for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
+    def redrawn(self, prefix: str) -> Tensor:
+        """The flat weights, of which those below `prefix` are drawn as for a new module.
+
+        By the layers' own `reset_parameters`, from torch's current random state.
+
+        Raises:
+            ValueError: for a layer that cannot draw its weights.
+        """
+        module = copy.deepcopy(self._module)
+        for name, part in module.named_modules():
+            inside = not prefix or name == prefix or name.startswith(prefix + ".")
+            if not inside or not any(True for _ in part.parameters(recurse=False)):
+                continue
+            if not callable(getattr(part, "reset_parameters", None)):
+                raise ValueError(
+                    f"layer '{name}' ({type(part).__name__}) cannot draw new weights: it has no "
+                    "reset_parameters()"
+                )
+            part.reset_parameters()
+        return torch.cat([p.detach().reshape(-1) for p in module.parameters()])
+
+    def _named(self, w: Tensor) -> dict[str, Tensor]:
+        """The parameters (..., *shape) out of flat weights (..., size)."""
+        sizes = [shape.numel() for shape in self._shapes.values()]
+        parts = dict(zip(self._shapes, w.split(sizes, -1), strict=True))
+        kept = held.still(self)
+        if kept is not None:
+            parts |= {n: kept.weights[..., self.slices[n]].to(w.dtype) for n in kept.names}
+        return {
+            name: part.reshape(*part.shape[:-1], *self._shapes[name])
+            for name, part in parts.items()
         }
-        result: Tensor = functional_call(module, named, (x,))
-        return result
+
+
+def functional(module: nn.Module, named: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """The module's output by these parameters instead of its own."""
+    result: Tensor = functional_call(module, dict(named), (x,))
+    return result
 
 
 def of_one_task(module: nn.Module) -> nn.Module:

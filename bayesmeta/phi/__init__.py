@@ -3,6 +3,7 @@
 from bayesmeta.phi.amortised import Amortised
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.exact import Exact
+from bayesmeta.phi.fine_tune import FineTune
 from bayesmeta.phi.gradient_steps import GradientSteps
 from bayesmeta.phi.hmc import HMC
 from bayesmeta.phi.joint import Joint
@@ -16,6 +17,7 @@ __all__ = [
     "HMC",
     "Amortised",
     "Exact",
+    "FineTune",
     "GradientSteps",
     "Joint",
     "Laplace",

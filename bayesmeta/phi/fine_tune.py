@@ -1,0 +1,179 @@
+"""FineTune: phi is what an optimiser reaches from theta, layer by layer as its stages say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from bayesmeta.density import Density
+from bayesmeta.layers import Layers, read_layers
+from bayesmeta.phi.base import Phi
+from bayesmeta.problem import isolated
+from bayesmeta.selection import first_rows, shuffled_rows
+from bayesmeta.stages import Full, Probe, Stage
+from bayesmeta.tasks import Tasks
+from bayesmeta.tuning import Loss, Tuner, slopes
+
+
+class Tuned(Protocol):
+    """What a posterior that was fine-tuned knows of where that began."""
+
+    @property
+    def density(self) -> Density:
+        """The model's density."""
+
+    @property
+    def tasks(self) -> Tasks:
+        """The target."""
+
+    @property
+    def fit(self) -> Any:
+        """What holds theta, (chain, draw, d_theta)."""
+
+
+@dataclass(frozen=True)
+class FineTune(Phi):
+    """A point estimate of phi_i by fine-tuning: from theta, some layers at a time.
+
+        phi_i = argmin 1/n_i (-log p(D_i | phi_i, theta) - log p(phi_i | theta)), started at theta
+
+    Transfer learning as inference: theta is what was pre-trained, and the prior that phi_i was
+    given around it, as N(theta, tau^2), is L2-SP (Li, Grandvalet & Davoine 2018), with a tau for
+    each layer if the model has one, fixed or learned from several source tasks. Steps that do not
+    reach the minimum stay nearer to theta. The default is a linear probe followed by everything,
+    which out of distribution beats either alone (Kumar et al. 2022).
+
+    By `posterior.adapt(target, phi=bm.FineTune())` after any fit, or, for a network trained
+    elsewhere, bm.fit(model, target, theta=bm.Fixed({"theta": weights}), phi=bm.FineTune()). It has
+    no estimate of log p(D_i | theta), so that theta is not inferred by it.
+
+    Attributes:
+        stages: what moves, one after the other: Probe, Full, Gradual, Surgical.
+        blocks: names of layers, from the input on, that together are all of phi; None takes each
+            site, and of a site that is a network's weights each child of the module.
+        fresh: a layer, by name, that starts as in a new network instead of at theta.
+        with_prior: whether log p(phi_i | theta) is part of what is minimised.
+        optimiser: a class of torch.optim, or a function of (parameters, lr=...).
+        batch_size: datapoints a step; None takes all.
+        held_out: the share of each task's datapoints that are not trained on but scored, twenty
+            times a stage; phi is what scores best.
+        patience: scores without a better one, in any task, after which a stage ends.
+        progress: whether to show a progress bar.
+    """
+
+    stages: Sequence[Stage] = (Probe(), Full())
+    blocks: Sequence[str] | None = None
+    fresh: str | None = None
+    with_prior: bool = True
+    optimiser: Callable[..., torch.optim.Optimizer] = torch.optim.Adam
+    batch_size: int | None = None
+    held_out: float = 0.0
+    patience: int | None = None
+    progress: bool = field(default=True, compare=False, repr=False)
+
+    has_evidence: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        wrong = [stage for stage in self.stages if not isinstance(stage, Stage)]
+        if wrong:
+            raise TypeError(
+                f"FineTune got the stage {wrong[0]!r}; give stages such as bm.Probe(), bm.Full(), "
+                "bm.Gradual() or bm.Surgical()"
+            )
+        if isinstance(self.blocks, str):
+            raise TypeError(f"FineTune got blocks={self.blocks!r}; give a sequence of names")
+        if not 0 <= self.held_out < 1 or (self.patience is not None and not self.held_out):
+            raise ValueError(
+                f"FineTune got held_out={self.held_out}, patience={self.patience}; held_out is a "
+                "share of the datapoints, from 0 to below 1, and patience needs one above 0"
+            )
+
+    def check(self, density: Density, tasks: Tasks) -> None:
+        """Refuse names of layers that phi does not have."""
+        layers = self._layers(density, density.start(tasks), tasks)
+        for stage in self.stages:
+            stage.moves(layers, lambda: torch.zeros(tasks.num_tasks, len(layers.blocks)))
+        if self.fresh is not None:
+            layers.redraw(self.fresh, torch.zeros(1, density.d_phi))
+
+    def infer(
+        self,
+        density: Density,
+        theta: Tensor,
+        tasks: Tasks,
+        generator: torch.Generator,
+        *,
+        is_point: bool,
+        state: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """What fine-tuning reaches from each draw of theta."""
+        chunks = tasks.chunks(density.d_phi)
+        return torch.stack(
+            [
+                torch.cat([self._reach(density, point, tasks.select(c), generator) for c in chunks])
+                for point in theta
+            ]
+        )
+
+    def _reach(
+        self, density: Density, theta: Tensor, tasks: Tasks, generator: torch.Generator
+    ) -> Tensor:
+        """phi (tasks, d_phi) after all stages."""
+        seed = int(torch.randint(2**31, (), generator=generator))
+        train, scored = _hold_out(tasks, self.held_out, seed)
+        layers = self._layers(density, theta, tasks)
+        loss = Loss(density, theta, train, self.with_prior)
+        tuner = Tuner(
+            loss, layers, self.optimiser, self.batch_size, scored, self.patience, generator
+        )
+        start = self._start(density, theta, tasks, layers, seed)
+        return tuner.run(start, self.stages, progress=self.progress)
+
+    def summary(self, posterior: Tuned) -> str:
+        """What is trained, stage by stage, with how many numbers of how many.
+
+        adapted = post.adapt(target, phi=tuning)
+        print(tuning.summary(adapted))
+        """
+        density, tasks = posterior.density, posterior.tasks
+        theta = posterior.fit.theta[0, 0]
+        layers = self._layers(density, theta, tasks)
+        phi = self._start(density, theta, tasks, layers, seed=0)
+        loss = Loss(density, theta, tasks, self.with_prior)
+        return "\n".join(
+            f"{type(stage).__name__}: {move.title}; {int((move.rate > 0).sum(-1).max()):,} of "
+            f"{layers.d_phi:,} numbers, {move.steps} steps, lr {move.lr:g}"
+            for stage in self.stages
+            for move in stage.moves(layers, partial(slopes, loss, layers, phi))
+        )
+
+    def _layers(self, density: Density, theta: Tensor, tasks: Tasks) -> Layers:
+        return read_layers(density, theta, tasks, self.blocks)
+
+    def _start(
+        self, density: Density, theta: Tensor, tasks: Tasks, layers: Layers, seed: int
+    ) -> Tensor:
+        phi = density.prior_mean(theta, tasks).detach()
+        if self.fresh is None:
+            return phi
+        with isolated(seed):
+            return layers.redraw(self.fresh, phi)
+
+
+def _hold_out(tasks: Tasks, share: float, seed: int) -> tuple[Tasks, Tasks | None]:
+    """Each task's datapoints, less a random share of them, and that share."""
+    if not share:
+        return replace(tasks, query=None), None
+    away = (share * tasks.sizes).round().long()
+    order = shuffled_rows(tasks.mask, seed)
+    left = tasks.sizes - away
+    train = tasks.take_rows(*first_rows(order, 0, left, int(left.max().clamp(min=1))))
+    # The rows that are held out stand last in each task's order, and so are found task by task.
+    cell = torch.arange(max(1, int(away.max())), device=tasks.device)
+    index = order.gather(1, (left[:, None] + cell).clamp(max=order.shape[1] - 1))
+    return train, tasks.take_rows(index, cell < away[:, None])
