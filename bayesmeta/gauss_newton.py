@@ -83,11 +83,23 @@ class GaussNewton(Curvature):
         jacobian: bool,
     ) -> Precision:
         """D and one row an outcome's parameter, by one batched backward pass."""
+        found = self.low_rank(density, theta, phi, parts, jacobian=jacobian)
+        return found.dense() if found.rows.shape[1] >= density.d_phi else found
+
+    def low_rank(
+        self,
+        density: Density,
+        theta: Tensor,
+        phi: Tensor,
+        parts: Sequence[Tasks],
+        *,
+        jacobian: bool = True,
+    ) -> LowRankPrecision:
+        """D and the rows, however many there are."""
         slope = _prior_slope(density, theta, phi, parts[0], jacobian=jacobian)
         diagonal = -_product(slope, phi, torch.ones_like(phi))
         rows = [row for part in parts for row in _rows(density, theta, phi, part)]
-        found = LowRankPrecision(diagonal, torch.cat(rows, dim=1))
-        return found.dense() if found.rows.shape[1] >= density.d_phi else found
+        return LowRankPrecision(diagonal, torch.cat(rows, dim=1))
 
 
 def choose(

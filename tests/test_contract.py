@@ -37,12 +37,13 @@ PARTS = [
 # What of theta they are fitted with makes no difference to them.
 BY_STEPS = [bm.VariationalSteps(steps=2, draws=20), bm.SteinParticles(steps=2, particles=4)]
 TUNED = bm.FineTune([bm.Full(steps=20, lr=0.1)], progress=False)
+AROUND = bm.PostHocLaplace(TUNED, scale=1.0, draws=20)
 KNOWN = bm.Fixed({"mu": torch.tensor(1.0)})
 PAIRS = [
     *itertools.product(THETAS, PHIS),
     *itertools.product([bm.Point(adam=SHORT), bm.Gaussian(adam=SHORT, draws=50)], PARTS),
     *itertools.product([THETAS[1], THETAS[5]], BY_STEPS),
-    *((KNOWN, phi) for phi in (*PHIS[1:6], *BY_STEPS, bm.HMC(draws=20), TUNED)),
+    *((KNOWN, phi) for phi in (*PHIS[1:6], *BY_STEPS, bm.HMC(draws=20), TUNED, AROUND)),
 ]
 
 

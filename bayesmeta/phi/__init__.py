@@ -9,6 +9,7 @@ from bayesmeta.phi.hmc import HMC
 from bayesmeta.phi.joint import Joint
 from bayesmeta.phi.laplace import Laplace
 from bayesmeta.phi.mode import Mode
+from bayesmeta.phi.post_hoc_laplace import PostHocLaplace
 from bayesmeta.phi.reptile_steps import ReptileSteps
 from bayesmeta.phi.stein import SteinParticles
 from bayesmeta.phi.variational_steps import VariationalSteps
@@ -23,6 +24,7 @@ __all__ = [
     "Laplace",
     "Mode",
     "Phi",
+    "PostHocLaplace",
     "ReptileSteps",
     "SteinParticles",
     "VariationalSteps",
