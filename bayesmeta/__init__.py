@@ -64,6 +64,7 @@ from bayesmeta.prior import prior
 from bayesmeta.refine import Refine
 from bayesmeta.saving import load
 from bayesmeta.schedule import Adam
+from bayesmeta.search import search
 from bayesmeta.set_transformer import SetTransformer
 from bayesmeta.spline_flow import SplineFlow
 from bayesmeta.stages import Full, Gradual, Probe, Stage, Surgical
@@ -71,6 +72,7 @@ from bayesmeta.structure import Structure, structure
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta import NUTS, Fixed, FullRank, Gaussian, LowRank, MeanField, Point
 from bayesmeta.training import TrainingError
+from bayesmeta.validation import cross_validate
 
 __all__ = [
     "ANIL",
@@ -141,6 +143,7 @@ __all__ = [
     "TrainingError",
     "VariationalSteps",
     "amortisation_gap",
+    "cross_validate",
     "fit",
     "graph",
     "information",
@@ -148,6 +151,7 @@ __all__ = [
     "load",
     "nets",
     "prior",
+    "search",
     "structure",
 ]
 

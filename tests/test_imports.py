@@ -43,6 +43,7 @@ ORDER = (
         "diagnose",
         "saving",
     ),
+    *("validation", "search"),
     *("fit", "leave_out", "presets", "models"),
 )
 # Methods that only forward to a function of their object, imported when called.
