@@ -12,11 +12,13 @@ from torch.func import functional_call
 
 from bayesmeta.convolution import MatrixConv2d, stands_for
 from bayesmeta.normalisation import RowBatchNorm2d, TransductiveBatchNorm2d
+from bayesmeta.pretrained import FixedNorm, pretrained
 
-__all__ = ["Net", "TransductiveBatchNorm2d"]
+__all__ = ["Net", "TransductiveBatchNorm2d", "pretrained"]
 
 _STATEFUL = (nn.modules.batchnorm._BatchNorm,)
 _RANDOM = (nn.modules.dropout._DropoutNd,)
+_OURS = (TransductiveBatchNorm2d, FixedNorm)
 
 
 class Net:
@@ -58,6 +60,7 @@ class Net:
         self._of_one_task = self._module
         if all(_is_standard(part) for part in module.modules()):
             self._of_one_task = of_one_task(copy.deepcopy(self._module))
+        self._constants = dict(self._module.named_buffers())
         self._shapes = {name: p.shape for name, p in module.named_parameters()}
         self.size = len(self._start)
         self.slices: Mapping[str, slice] = _lay_out(self._shapes)
@@ -73,7 +76,8 @@ class Net:
             w: (size,), weights that all tasks share; or (tasks, 1, size), a task's own, as a site
                 in the plate "tasks" gives them.
             x: inputs (tasks, data, ...). Weights are cast to the dtype of floating inputs, as data
-                from numpy are float64; integers, such as tokens, leave them as they are.
+                from numpy are float64; integers, such as tokens, leave them as they are. Buffers,
+                constants of the module, follow the weights.
 
         Returns:
             (tasks, data, ...), with what the module makes of one datapoint in place of the dots.
@@ -100,6 +104,9 @@ class Net:
             name: part.reshape(shape)
             for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
         }
+        for name, constant in self._constants.items():
+            dtype = w.dtype if constant.is_floating_point() else constant.dtype
+            named[name] = constant.to(w.device, dtype)
         result: Tensor = functional_call(module, named, (x,))
         return result
 
@@ -120,7 +127,7 @@ def of_one_task(module: nn.Module) -> nn.Module:
 
 def _is_standard(part: nn.Module) -> bool:
     """Whether it is a layer of torch or ours: a forward of the user's own may rely on layout."""
-    return type(part).__module__.startswith("torch.nn.") or type(part) is TransductiveBatchNorm2d
+    return type(part).__module__.startswith("torch.nn.") or type(part) in _OURS
 
 
 def _is_alone(w: Tensor, x: Tensor) -> bool:
@@ -141,11 +148,12 @@ def _check(name: str, part: nn.Module) -> None:
     if isinstance(part, _STATEFUL) or getattr(part, "track_running_stats", False):
         raise ValueError(
             f"layer '{name}' ({type(part).__name__}) keeps running statistics, which would leak "
-            "from task to task; use GroupNorm, LayerNorm, or, where the transductive protocol is "
+            "from task to task; for a trained network give bm.nets.pretrained(module), which holds "
+            "them fixed; else use GroupNorm, LayerNorm, or, where the transductive protocol is "
             "meant, bm.nets.TransductiveBatchNorm2d"
         )
     if isinstance(part, _RANDOM) and part.p > 0:
         raise ValueError(
             f"layer '{name}' ({type(part).__name__}) is random, but a density must not be; leave "
-            "it out: the prior of phi regularises"
+            "it out, as bm.nets.pretrained(module) does: the prior of phi regularises"
         )

@@ -25,7 +25,7 @@ ORDER = (
     *("nodes", "elimination", "precision", "curvature", "gauss_newton"),
     *("conditional", "ascent", "conditional_draws", "conjugate_gradients", "implicit"),
     *("schedule", "optimiser", "chunking", "stepper", "training"),
-    *("convolution", "normalisation", "nets"),
+    *("convolution", "normalisation", "pretrained", "nets"),
     *("perceptron", "encoders", "set_transformer", "guides", "spline_flow"),
     *("particles", "bounds", "truth", "readings", "importance"),
     *(
