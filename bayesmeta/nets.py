@@ -13,11 +13,13 @@ from torch.func import functional_call
 from bayesmeta import held
 from bayesmeta.convolution import MatrixConv2d, stands_for
 from bayesmeta.normalisation import RowBatchNorm2d, TransductiveBatchNorm2d
+from bayesmeta.pretrained import FixedNorm, pretrained
 
-__all__ = ["Net", "TransductiveBatchNorm2d"]
+__all__ = ["Net", "TransductiveBatchNorm2d", "pretrained"]
 
 _STATEFUL = (nn.modules.batchnorm._BatchNorm,)
 _RANDOM = (nn.modules.dropout._DropoutNd,)
+_OURS = (TransductiveBatchNorm2d, FixedNorm)
 
 
 class Net:
@@ -59,6 +61,7 @@ class Net:
         self._of_one_task = self._module
         if all(_is_standard(part) for part in module.modules()):
             self._of_one_task = of_one_task(copy.deepcopy(self._module))
+        self._constants = dict(self._module.named_buffers())
         self._shapes = {name: p.shape for name, p in module.named_parameters()}
         self.size = len(self._start)
         self.slices: Mapping[str, slice] = _lay_out(self._shapes)
@@ -74,7 +77,8 @@ class Net:
             w: (size,), weights that all tasks share; or (tasks, 1, size), a task's own, as a site
                 in the plate "tasks" gives them.
             x: inputs (tasks, data, ...). Weights are cast to the dtype of floating inputs, as data
-                from numpy are float64; integers, such as tokens, leave them as they are.
+                from numpy are float64; integers, such as tokens, leave them as they are. Buffers,
+                constants of the module, follow the weights.
 
         Returns:
             (tasks, data, ...), with what the module makes of one datapoint in place of the dots.
@@ -85,13 +89,13 @@ class Net:
         w = w.to(x.dtype) if x.is_floating_point() else w
         held.note(self, w)
         if w.dim() == 1 and len(w) == self.size:
-            return torch.func.vmap(partial(functional, self._module, self._named(w)))(x)
+            return torch.func.vmap(partial(self._call, self._module, self._named(w)))(x)
         if w.dim() == 3 and w.shape == (len(x), 1, self.size):
             named = self._named(w.squeeze(1))
             if _is_alone(w, x):
                 alone = {name: part[0] for name, part in named.items()}
-                return functional(self._of_one_task, alone, x[0])[None]
-            return torch.func.vmap(partial(functional, self._module))(named, x)
+                return self._call(self._of_one_task, alone, x[0])[None]
+            return torch.func.vmap(partial(self._call, self._module))(named, x)
         raise ValueError(
             f"net got weights of shape {tuple(w.shape)} and inputs of shape {tuple(x.shape)}; "
             f"weights must be ({self.size},), or ({len(x)}, 1, {self.size}) for a network a task: "
@@ -131,11 +135,14 @@ class Net:
             for name, part in parts.items()
         }
 
-
-def functional(module: nn.Module, named: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """The module's output by these parameters instead of its own."""
-    result: Tensor = functional_call(module, dict(named), (x,))
-    return result
+    def _call(self, module: nn.Module, named: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        dtype = next((w.dtype for w in named.values()), x.dtype)
+        constants = {
+            name: value.to(x.device, dtype if value.is_floating_point() else value.dtype)
+            for name, value in self._constants.items()
+        }
+        result: Tensor = functional_call(module, {**constants, **named}, (x,))
+        return result
 
 
 def of_one_task(module: nn.Module) -> nn.Module:
@@ -154,7 +161,7 @@ def of_one_task(module: nn.Module) -> nn.Module:
 
 def _is_standard(part: nn.Module) -> bool:
     """Whether it is a layer of torch or ours: a forward of the user's own may rely on layout."""
-    return type(part).__module__.startswith("torch.nn.") or type(part) is TransductiveBatchNorm2d
+    return type(part).__module__.startswith("torch.nn.") or type(part) in _OURS
 
 
 def _is_alone(w: Tensor, x: Tensor) -> bool:
@@ -175,11 +182,12 @@ def _check(name: str, part: nn.Module) -> None:
     if isinstance(part, _STATEFUL) or getattr(part, "track_running_stats", False):
         raise ValueError(
             f"layer '{name}' ({type(part).__name__}) keeps running statistics, which would leak "
-            "from task to task; use GroupNorm, LayerNorm, or, where the transductive protocol is "
+            "from task to task; for a trained network give bm.nets.pretrained(module), which holds "
+            "them fixed; else use GroupNorm, LayerNorm, or, where the transductive protocol is "
             "meant, bm.nets.TransductiveBatchNorm2d"
         )
     if isinstance(part, _RANDOM) and part.p > 0:
         raise ValueError(
             f"layer '{name}' ({type(part).__name__}) is random, but a density must not be; leave "
-            "it out: the prior of phi regularises"
+            "it out, as bm.nets.pretrained(module) does: the prior of phi regularises"
         )

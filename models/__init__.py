@@ -11,6 +11,8 @@
 - `prototypes`: the same tasks by prototypical networks, the model of Gaussian class means.
 - `ridge`: the same tasks by a ridge regression of labels on shared features, as in R2-D2.
 - `omniglot`: no model, but the characters that these four are tried on.
+- `fashion_mnist`: no model, but photographs of ten kinds of clothes.
+- `masked_autoencoder`: features without labels, by filling in what was hidden of an image.
 - `sinusoid`: sine waves, a small network a task: the regression of MAML's paper.
 - `last_layer`: the same waves by a Bayesian last layer on shared features, as in ALPaCA.
 - `neural_process`: functions by a shared decoder and a latent vector each, drawn from a Gaussian
@@ -22,10 +24,12 @@ from . import (
     anil,
     attentive_process,
     eight_schools,
+    fashion_mnist,
     few_shot_classifier,
     last_layer,
     linear_regression,
     logistic_regression,
+    masked_autoencoder,
     neural_process,
     normal_means,
     omniglot,
@@ -40,10 +44,12 @@ __all__ = [
     "anil",
     "attentive_process",
     "eight_schools",
+    "fashion_mnist",
     "few_shot_classifier",
     "last_layer",
     "linear_regression",
     "logistic_regression",
+    "masked_autoencoder",
     "neural_process",
     "normal_means",
     "omniglot",

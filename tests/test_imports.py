@@ -25,7 +25,8 @@ ORDER = (
     *("nodes", "elimination", "precision", "curvature", "gauss_newton"),
     *("conditional", "ascent", "conditional_draws", "conjugate_gradients", "implicit"),
     *("schedule", "optimiser", "chunking", "stepper", "training"),
-    *("held", "convolution", "normalisation", "nets", "layers", "part", "stages", "tuning"),
+    *("held", "convolution", "normalisation", "pretrained", "nets"),
+    *("layers", "part", "stages", "tuning"),
     *("perceptron", "encoders", "set_transformer", "guides", "spline_flow"),
     *("particles", "bounds", "truth", "readings", "importance"),
     *(

@@ -1,0 +1,44 @@
+"""fashion_mnist: 5,000 photographs of ten kinds of clothes, at 28x28 in grey.
+
+    support = fashion_mnist.classes(fashion_mnist.Split.TEST).episodes(
+        100, ways=5, shots=1, queries=15
+    )
+
+The first 300 training and the first 200 test images of each class of Fashion-MNIST (Xiao, Rasul &
+Vollgraf 2017, arXiv:1708.07747), shipped under its MIT licence; source and checksum are in
+data/README.md.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bayesmeta.episodes import Classes
+
+_NPZ = Path(__file__).parent / "data" / "fashion_mnist.npz"
+NAMES = (
+    *("t-shirt", "trouser", "pullover", "dress", "coat"),
+    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+)
+
+
+class Split(Enum):
+    """Which images of each class: 300 of the published training set, or 200 of its test set."""
+
+    TRAIN = "train"
+    TEST = "test"
+
+
+@cache
+def classes(split: Split) -> Classes:
+    """The ten classes, in the order of their published labels; images (1, 28, 28) on black."""
+    with np.load(_NPZ) as archive:
+        packed = archive[split.value]
+    # Two grey values of four bits a byte, the left pixel first.
+    pixels = (np.stack([packed >> 4, packed & 15], axis=-1) * 17).reshape(-1, 1, 28, 28)
+    return Classes(torch.from_numpy(pixels), (packed.shape[1],) * len(NAMES), NAMES)
