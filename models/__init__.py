@@ -18,11 +18,14 @@
 - `neural_process`: functions by a shared decoder and a latent vector each, drawn from a Gaussian
   process whose exact predictive is known.
 - `attentive_process`: the same functions by a decoder that attends to slots.
+- `transfer`: a network trained on a source, and fine-tuned on targets (L2-SP); `corruptions` makes
+  images worse.
 """
 
 from . import (
     anil,
     attentive_process,
+    corruptions,
     eight_schools,
     fashion_mnist,
     few_shot_classifier,
@@ -38,11 +41,13 @@ from . import (
     radon_contextual,
     ridge,
     sinusoid,
+    transfer,
 )
 
 __all__ = [
     "anil",
     "attentive_process",
+    "corruptions",
     "eight_schools",
     "fashion_mnist",
     "few_shot_classifier",
@@ -58,4 +63,5 @@ __all__ = [
     "radon_contextual",
     "ridge",
     "sinusoid",
+    "transfer",
 ]
