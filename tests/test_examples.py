@@ -21,12 +21,14 @@ FILES = {
     "maml_sinusoids.py": {"maml_sinusoids.png"},
     "neural_processes.py": {"neural_processes.png"},
     "omniglot.py": {"omniglot_episode.png"},
+    "probe_then_tune.py": {"probe_then_tune.png"},
     "radon.py": {
         "radon.nc",
         "radon_shrinkage.png",
         "radon_new_county.png",
         "radon_comparison.png",
     },
+    "surgery.py": {"surgery.png"},
 }
 
 pytestmark = pytest.mark.slow
