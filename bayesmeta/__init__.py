@@ -18,6 +18,7 @@ from bayesmeta.capture import CaptureError
 from bayesmeta.checkpoint import CheckpointError
 from bayesmeta.checks import StructureError
 from bayesmeta.columns import TasksError
+from bayesmeta.convolutional import Convolutional
 from bayesmeta.curvature import Hessian
 from bayesmeta.encoders import Attentive, DeepSet, Encoder
 from bayesmeta.episodes import Classes
@@ -54,6 +55,7 @@ from bayesmeta.presets import (
     ALPaCA,
     AttentiveNeuralProcess,
     ConditionalNeuralProcess,
+    ConvolutionalNeuralProcess,
     MetaSGD,
     NeuralProcess,
     Pair,
@@ -94,6 +96,8 @@ __all__ = [
     "CheckpointError",
     "Classes",
     "ConditionalNeuralProcess",
+    "Convolutional",
+    "ConvolutionalNeuralProcess",
     "DeepSet",
     "Delta",
     "DiagonalNormal",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from bayesmeta.bounds import Predictive
+from bayesmeta.convolutional import Convolutional
 from bayesmeta.guides import Delta, DiagonalNormal
 from bayesmeta.phi import Amortised, Exact, GradientSteps, Laplace, Mode, Phi, ReptileSteps
 from bayesmeta.schedule import Adam
@@ -127,6 +128,26 @@ def AttentiveNeuralProcess(
     """
     encoder = SetTransformer(slots * slot, slots=slots)
     phi = Amortised(encoder, Delta(), Predictive(1), draws=1, layers=0)
+    return _train(phi, batch_size, adam)
+
+
+def ConvolutionalNeuralProcess(
+    places: int = 1,
+    grid: int = 64,
+    maps: int = 8,
+    reach: float = 2.0,
+    width: int = 32,
+    *,
+    batch_size: int | None = None,
+    adam: Adam = Adam(),
+) -> Pair:
+    """Datapoints on a grid, read by convolutions (Gordon et al. 2020).
+
+    On models.convolutional_process, with as many nodes and maps, whose `reach` is in units of x,
+    and here in standard deviations of it.
+    """
+    encoder = Convolutional(maps * grid**places, places, grid, reach, width)
+    phi = Amortised(encoder, Delta(), Predictive(1), draws=1, layers=None)
     return _train(phi, batch_size, adam)
 
 

@@ -18,6 +18,7 @@
 - `neural_process`: functions by a shared decoder and a latent vector each, drawn from a Gaussian
   process whose exact predictive is known.
 - `attentive_process`: the same functions by a decoder that attends to slots.
+- `convolutional_process`: the same functions by a decoder that reads maps of theirs; and images.
 - `transfer`: a network trained on a source, and fine-tuned on targets (L2-SP); `corruptions` makes
   images worse.
 """
@@ -25,6 +26,7 @@
 from . import (
     anil,
     attentive_process,
+    convolutional_process,
     corruptions,
     eight_schools,
     fashion_mnist,
@@ -47,6 +49,7 @@ from . import (
 __all__ = [
     "anil",
     "attentive_process",
+    "convolutional_process",
     "corruptions",
     "eight_schools",
     "fashion_mnist",

@@ -27,7 +27,7 @@ ORDER = (
     *("schedule", "optimiser", "chunking", "stepper", "training"),
     *("held", "convolution", "normalisation", "pretrained", "nets"),
     *("layers", "part", "stages", "tuning"),
-    *("perceptron", "encoders", "set_transformer", "guides", "spline_flow"),
+    *("perceptron", "encoders", "set_transformer", "convolutional", "guides", "spline_flow"),
     *("particles", "bounds", "truth", "readings", "importance"),
     *(
         "phi",

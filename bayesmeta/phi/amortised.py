@@ -58,7 +58,8 @@ class Amortised(Phi):
         bound: what is maximised; None is ELBO() for tasks without a query, Predictive() for others.
         draws: draws of phi at a point estimate of theta; else there is one for each draw of theta.
         width: hidden units of the head.
-        layers: hidden layers of the head; 0 makes it linear, for an encoder that did the work.
+        layers: hidden layers of the head; 0 makes it linear, for an encoder that did the work; None
+            is no head: the encoding is what the guide takes.
         sees_theta: whether the head reads theta; None: where theta has at most 32 numbers. The
             guide's prior is given theta in any case.
         mixed_precision: whether the network multiplies float32 matrices in bfloat16, as a GPU does
@@ -70,7 +71,7 @@ class Amortised(Phi):
     bound: Bound | None = None
     draws: int = 1000
     width: int = 64
-    layers: int = 2
+    layers: int | None = 2
     sees_theta: bool | None = None
     mixed_precision: bool = False
 
@@ -85,10 +86,10 @@ class Amortised(Phi):
                     f"Amortised got {name}={getattr(self, name)!r}; that is no {name}: give "
                     f"{name}={example}"
                 )
-        if self.draws < 1 or self.width < 1 or self.layers < 0:
+        if self.draws < 1 or self.width < 1 or (self.layers or 0) < 0:
             raise ValueError(
                 f"Amortised got draws={self.draws}, width={self.width}, layers={self.layers}; "
-                "draws and width must be at least 1, and layers at least 0"
+                "draws and width must be at least 1, and layers at least 0, or None"
             )
 
     @property
@@ -108,7 +109,14 @@ class Amortised(Phi):
             )
 
     def check(self, density: Density, tasks: Tasks) -> None:
-        """Refuse a bound that the guide cannot serve."""
+        """Refuse a bound that the guide cannot serve, and an encoding that it cannot take."""
+        numbers = self.guide.numbers(density.d_phi)
+        if self.layers is None and self.encoder.features != numbers:
+            raise StructureError(
+                f"without a head (layers=None) the encoder's {self.encoder.features} features are "
+                f"what {self.guide!r} takes, but for phi of {density.d_phi} numbers it takes "
+                f"{numbers}; give the encoder features={numbers}, or a head"
+            )
         if isinstance(self.guide, Delta) and self.chosen(tasks).sees_query:
             raise StructureError(
                 "guide=bm.Delta() is a point and has no density to weigh against the prior; give a "
@@ -133,7 +141,7 @@ class Amortised(Phi):
             centre = density.prior_mean(theta, some)
             width = density.prior_sd(theta, centre, some)
         state = _State(
-            head=self._head(density).weights(),
+            head=torch.zeros(0) if self.layers is None else self._head(density).weights(),
             loosened=torch.zeros(2, density.d_phi),
             row_mean=row_mean,
             row_sd=row_sd,
@@ -191,10 +199,12 @@ class Amortised(Phi):
         mask = torch.cat([part.mask for part in parts], 1)
         count = mask.sum(1, keepdim=True).to(rows.dtype)
         with self._precision(rows):
-            read = [self.encoder(weights[:cut], rows, mask), count.log1p()]
-            if self._sees(density):
-                read.append((theta - units.theta.detach()).expand(len(rows), -1))
-            numbers = self._head(density)(units.head, torch.cat(read, -1)[:, None])[:, 0]
+            numbers = self.encoder(weights[:cut], rows, mask)
+            if self.layers is not None:
+                read = [numbers, count.log1p()]
+                if self._sees(density):
+                    read.append((theta - units.theta.detach()).expand(len(rows), -1))
+                numbers = self._head(density)(units.head, torch.cat(read, -1)[:, None])[:, 0]
         numbers = numbers.to(rows.dtype)
         anchor = self._anchor(density, theta, parts[0], units)
         centre, width = units.centre.detach(), units.width.detach()
@@ -284,4 +294,4 @@ class Amortised(Phi):
     def _head(self, density: Density) -> Net:
         inputs = self.encoder.features + 1 + (density.d_theta if self._sees(density) else 0)
         outputs = self.guide.numbers(density.d_phi)
-        return perceptron(inputs, *[self.width] * self.layers, outputs, last_gain=0.01)
+        return perceptron(inputs, *[self.width] * (self.layers or 0), outputs, last_gain=0.01)
