@@ -6,10 +6,13 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import Tensor, nn
 
+import bayesmeta as bm
 from bayesmeta import nets
 from bayesmeta.pretrained import FixedNorm
 
@@ -188,6 +191,30 @@ def test_a_layer_that_stands_in_two_places_stays_one() -> None:
     assert list(net.slices) == [name for name, _ in module.named_parameters()]
     torch.testing.assert_close(net(net.weights(), x)[0], module.eval()(x[0]))
     assert isinstance(nets.pretrained(norm), FixedNorm)
+
+
+def test_a_step_of_maml_is_the_step_of_the_module_in_eval_mode() -> None:
+    torch.manual_seed(4)
+    module = around(nn.BatchNorm2d(3), (3, 2, 2))
+    net = nets.Net(nets.pretrained(module))
+
+    def model(tasks: bm.Tasks) -> None:
+        theta = pyro.param("theta", net.weights())
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(theta, 1.0).to_event(1))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                mean = net(phi, tasks.x["x"])
+                pyro.sample("y", dist.Normal(mean, 1.0).to_event(1), obs=tasks.y)
+
+    tasks = bm.Tasks.from_arrays(torch.randn(2, 6, 2).to(F64), {"x": torch.randn(2, 6, 5).to(F64)})
+    pair = bm.MAML(1, 0.01, adam=bm.Adam(lr=1e-12, steps=1, compile=False))
+    post = bm.fit(model, tasks, **pair, progress=False)
+    module.eval()
+    for i in range(2):
+        loss = (module(tasks.x["x"][i]) - tasks.y[i]).square().sum() / 2
+        slopes = torch.autograd.grad(loss, list(module.parameters()))
+        step = net.weights() - 0.01 * torch.cat([slope.flatten() for slope in slopes])
+        torch.testing.assert_close(post.phi["phi"][0, 0, i], step, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize(
