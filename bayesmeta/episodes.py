@@ -26,11 +26,13 @@ class Classes:
         examples: all examples, class by class, (examples, ...); bytes stand for 0 to 1.
         sizes: how many examples each class has.
         names: one name a class.
+        column: what the examples are called in episodes.
     """
 
     examples: Tensor
     sizes: tuple[int, ...]
     names: tuple[str, ...]
+    column: str = "image"
 
     @classmethod
     def from_folder(cls, path: str | Path, size: tuple[int, int] = (28, 28)) -> Classes:
@@ -77,6 +79,7 @@ class Classes:
             torch.cat([parts[i] for i in chosen]),
             tuple(self.sizes[i] for i in chosen),
             tuple(self.names[i] for i in chosen),
+            self.column,
         )
 
     def rotated(self) -> Classes:
@@ -90,7 +93,7 @@ class Classes:
             for quarter in range(4)
             for name in self.names
         ]
-        return Classes(torch.cat(turns), self.sizes * 4, tuple(named))
+        return Classes(torch.cat(turns), self.sizes * 4, tuple(named), self.column)
 
     def episodes(
         self, num_tasks: int, *, ways: int, shots: int, queries: int, seed: int = 0
@@ -99,7 +102,7 @@ class Classes:
 
         Task i draws `ways` different classes in random order, which are its labels y = 0, 1, ...,
         and of each class `shots` examples as support and `queries` others as query. The examples
-        are the column x["image"] (tasks, ways * shots, ...), read from a table when asked for.
+        are the column x[column] (tasks, ways * shots, ...), read from a table when asked for.
 
         Returns:
             the support, with the query as its `query`.
@@ -124,7 +127,7 @@ class Classes:
         num_tasks, ways, count = index.shape
         labels = torch.arange(ways, dtype=torch.float32).repeat_interleave(count)
         return Tasks(
-            x=Lookup("image", self.examples, index.flatten(1)),
+            x=Lookup(self.column, self.examples, index.flatten(1)),
             y=labels.expand(num_tasks, -1).contiguous(),
             mask=torch.ones(num_tasks, ways * count, dtype=torch.bool),
             names=tuple(map(str, range(num_tasks))),

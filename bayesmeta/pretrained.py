@@ -7,8 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-_NORMS = (nn.modules.batchnorm._NormBase,)
-_RANDOM = (nn.modules.dropout._DropoutNd,)
+_Norm = nn.modules.batchnorm._NormBase
 # Dimensions of the inputs of layers; 4 where it is none of these.
 _DIM = {nn.BatchNorm1d: 2, nn.BatchNorm3d: 5, nn.InstanceNorm1d: 3, nn.InstanceNorm3d: 5}
 
@@ -33,7 +32,7 @@ def pretrained(module: nn.Module) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise TypeError(f"pretrained got {module!r}; give a torch module, with its weights loaded")
     for name, part in module.named_modules():
-        if isinstance(part, _NORMS):
+        if isinstance(part, _Norm):
             _check(name, part)
     return _as_evaluated(copy.deepcopy(module).eval(), {})
 
@@ -54,7 +53,7 @@ class FixedNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, layer: nn.modules.batchnorm._NormBase) -> None:
+    def __init__(self, layer: _Norm) -> None:
         super().__init__()
         self.eps = layer.eps
         self.register_parameter("weight", layer.weight)
@@ -88,9 +87,9 @@ def _as_evaluated(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Mod
 
 
 def _stand_in(part: nn.Module) -> nn.Module:
-    if isinstance(part, _RANDOM):
+    if isinstance(part, nn.modules.dropout._DropoutNd):
         return nn.Identity()
-    if isinstance(part, _NORMS) and part.running_mean is not None:
+    if isinstance(part, _Norm) and part.running_mean is not None:
         return FixedNorm(part)
     if isinstance(part, nn.MultiheadAttention):
         part.dropout = 0.0
@@ -99,7 +98,7 @@ def _stand_in(part: nn.Module) -> nn.Module:
     return part
 
 
-def _check(name: str, layer: nn.modules.batchnorm._NormBase) -> None:
+def _check(name: str, layer: _Norm) -> None:
     what = f"layer '{name}' ({type(layer).__name__})"
     if layer.running_mean is None:
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
@@ -114,7 +113,7 @@ def _check(name: str, layer: nn.modules.batchnorm._NormBase) -> None:
         )
 
 
-def _is_plain(layer: nn.modules.batchnorm._NormBase) -> bool:
+def _is_plain(layer: _Norm) -> bool:
     """Whether a subclass with a forward of its own agrees with FixedNorm on noise."""
     layer = copy.deepcopy(layer).eval()
     dim = next((d for kind, d in _DIM.items() if isinstance(layer, kind)), 4)

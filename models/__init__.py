@@ -13,6 +13,7 @@
 - `omniglot`: no model, but the characters that these four are tried on.
 - `fashion_mnist`: no model, but photographs of ten kinds of clothes.
 - `masked_autoencoder`: features without labels, by filling in what was hidden of an image.
+- `intents`: no model, but sentences to an assistant, by domain, and their features.
 - `sinusoid`: sine waves, a small network a task: the regression of MAML's paper.
 - `last_layer`: the same waves by a Bayesian last layer on shared features, as in ALPaCA.
 - `neural_process`: functions by a shared decoder and a latent vector each, drawn from a Gaussian
@@ -31,6 +32,7 @@ from . import (
     eight_schools,
     fashion_mnist,
     few_shot_classifier,
+    intents,
     last_layer,
     linear_regression,
     logistic_regression,
@@ -54,6 +56,7 @@ __all__ = [
     "eight_schools",
     "fashion_mnist",
     "few_shot_classifier",
+    "intents",
     "last_layer",
     "linear_regression",
     "logistic_regression",

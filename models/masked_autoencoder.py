@@ -6,7 +6,8 @@ A denoising autoencoder whose noise hides (Vincent, Larochelle, Bengio & Manzago
 patch where it is to be as in masked autoencoders (He et al. 2022). There is no phi: tasks say no
 more than which images go together in a step.
 
-    post = bm.fit(model, tasks(600), theta=bm.Point(batch_size=8), phi=bm.Joint())
+    point = bm.Point(batch_size=8, adam=bm.Adam(lr=2e-3, steps=300))
+    post = bm.fit(model, tasks(600), theta=point, phi=bm.Joint())
     net, weights = encoder(post)
     net(weights, episodes.x["image"])   # features of whole images, (tasks, data, 64)
 """
@@ -89,7 +90,12 @@ def masked(images: Tensor, share: float = 0.3, patch: int = 1, seed: int = 0) ->
         share: the part that is hidden, put to 0: each patch by a coin of its own.
         patch: side of a patch in pixels, a divisor of SIDE; 1 hides pixel by pixel.
         seed: of what is hidden.
+
+    Raises:
+        ValueError: for patches that do not tile the image.
     """
+    if patch < 1 or SIDE % patch:
+        raise ValueError(f"masked got patch={patch}; give a divisor of {SIDE}, such as 4")
     coarse = (*images.shape[:3], SIDE // patch, SIDE // patch)
     kept = torch.rand(coarse, generator=torch.Generator().manual_seed(seed)) >= share
     kept = kept.repeat_interleave(patch, -1).repeat_interleave(patch, -2)

@@ -17,7 +17,7 @@ SHIPPED = {
     "models": "bayesmeta/models",
     "examples/lecture": "bayesmeta/lecture",
 }
-SUFFIXES = {".py", ".typed", ".c", ".cpp", ".csv", ".npz", ".md"}
+SUFFIXES = {".py", ".typed", ".c", ".cpp", ".csv", ".gz", ".npz", ".md"}
 
 pytestmark = pytest.mark.slow
 

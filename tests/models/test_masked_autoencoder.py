@@ -36,6 +36,11 @@ def test_patches_are_hidden_and_the_outcome_is_whole(share: float, patch: int) -
     assert (squares.all((-3, -1)) | ~squares.any((-3, -1))).all()
 
 
+def test_patches_must_tile_the_image() -> None:
+    with pytest.raises(ValueError, match="patch=3; give a divisor of 28"):
+        masked(torch.rand(1, 1, 1, SIDE, SIDE), patch=3)
+
+
 def test_the_model_has_no_phi() -> None:
     read = bm.structure(masked_autoencoder.model, masked_autoencoder.tasks(3, 2))
     assert (read.theta, read.phi, read.data) == (("encoder", "decoder"), (), ("y",))
