@@ -18,6 +18,7 @@ from bayesmeta.capture import CaptureError
 from bayesmeta.checkpoint import CheckpointError
 from bayesmeta.checks import StructureError
 from bayesmeta.columns import TasksError
+from bayesmeta.compare import Comparison, compare
 from bayesmeta.convolutional import Convolutional
 from bayesmeta.curvature import Hessian
 from bayesmeta.encoders import Attentive, DeepSet, Encoder
@@ -95,6 +96,7 @@ __all__ = [
     "CaptureError",
     "CheckpointError",
     "Classes",
+    "Comparison",
     "ConditionalNeuralProcess",
     "Convolutional",
     "ConvolutionalNeuralProcess",
@@ -147,6 +149,7 @@ __all__ = [
     "TrainingError",
     "VariationalSteps",
     "amortisation_gap",
+    "compare",
     "cross_validate",
     "fit",
     "graph",

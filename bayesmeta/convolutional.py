@@ -101,8 +101,8 @@ class _UNet(nn.Module):
         self.grow = nn.Upsample(scale_factor=2)
         for part in self.modules():
             if isinstance(part, nn.Conv1d | nn.Conv2d):
+                # As `keep_size` starts linear layers.
                 nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
-                nn.init.zeros_(part.bias)
 
     def forward(self, field: Tensor) -> Tensor:
         """(tasks, 1 + values, grid, ...) to (tasks, maps, grid, ...)."""

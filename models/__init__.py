@@ -20,6 +20,7 @@
   process whose exact predictive is known.
 - `attentive_process`: the same functions by a decoder that attends to slots.
 - `convolutional_process`: the same functions by a decoder that reads maps of theirs; and images.
+- `pooling`: radon by county with complete, no and partial pooling.
 - `transfer`: a network trained on a source, and fine-tuned on targets (L2-SP); `corruptions` makes
   images worse.
 """
@@ -40,6 +41,7 @@ from . import (
     neural_process,
     normal_means,
     omniglot,
+    pooling,
     prototypes,
     radon,
     radon_contextual,
@@ -64,6 +66,7 @@ __all__ = [
     "neural_process",
     "normal_means",
     "omniglot",
+    "pooling",
     "prototypes",
     "radon",
     "radon_contextual",

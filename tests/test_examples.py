@@ -13,6 +13,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 # What each example writes to --out. An example that is not here fails: add its files.
 FILES = {
     "amortised_radon.py": {"amortised_radon.png"},
+    "bridge.py": {"bridge.png"},
     "eight_schools.py": {"eight_schools.png"},
     "few_tasks.py": {"few_tasks.md"},
     "image_completion.py": {"image_completion.png"},

@@ -8,7 +8,9 @@ from functools import partial
 import pytest
 
 import bayesmeta as bm
-from bayesmeta.models import normal_means
+from bayesmeta.models import convolutional_process, normal_means
+
+SHORT = bm.Adam(steps=20, compile=False)
 
 PRESETS = {
     bm.MAML: bm.GradientSteps(5, 0.01),
@@ -28,6 +30,13 @@ PRESETS = {
     ),
     bm.ConditionalNeuralProcess: bm.Amortised(guide=bm.Delta(), bound=bm.Predictive(1), draws=1),
 }
+CONVOLUTIONAL = bm.Amortised(
+    bm.Convolutional(16, places=1, grid=8, width=4),
+    bm.Delta(),
+    bm.Predictive(1),
+    draws=1,
+    layers=None,
+)
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda p: getattr(p, "__name__", "ProtoNet"))
@@ -38,3 +47,15 @@ def test_a_preset_is_its_pair_and_runs(preset: Callable[..., bm.Pair]) -> None:
     pair = preset(adam=bm.Adam(steps=20, compile=False), batch_size=2)
     post = bm.fit(normal_means.model, support, query=query, **pair, progress=False)
     assert post.is_point and post.phi["phi"].shape[-1] == 4
+
+
+def test_the_convolutional_process_is_its_pair_and_runs_on_its_model() -> None:
+    made = bm.ConvolutionalNeuralProcess(grid=8, maps=2, width=4, adam=SHORT)
+    assert made == {"theta": bm.Point(adam=SHORT), "phi": CONVOLUTIONAL}
+    model = convolutional_process.convolutional_process(grid=8, maps=2, hidden=8)
+    tasks = convolutional_process.tasks(20, shots=5, queries=5)
+    post = bm.fit(model, tasks, **made, progress=False)
+    assert post.adapt(tasks).predict(tasks.query).mean.shape == (20, 5)
+    smaller = convolutional_process.convolutional_process(grid=8, maps=1, hidden=8)
+    with pytest.raises(bm.StructureError, match=r"16 features .* of 8 numbers it takes 8"):
+        bm.fit(smaller, tasks, **made, progress=False)

@@ -1,0 +1,124 @@
+"""compare: several models of the same tasks, by what they predict of datapoints held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from bayesmeta.columns import TasksError
+from bayesmeta.posterior import Posterior
+from bayesmeta.tasks import Tasks
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Held-out scores of several posteriors; printing it shows the overall table.
+
+    Attributes:
+        overall: by model, the best first: "log_score", nats a datapoint, with "log_score_error";
+            "error", root mean square or, of classes, the share that is wrong; "behind", how far
+            its log score is behind the best, with "behind_error". Standard errors are over tasks,
+            of the differences task by task for "behind".
+        by_task: by task: "datapoints", and for each model "log_score" and "error", as columns
+            ("log_score", model).
+    """
+
+    overall: pd.DataFrame
+    by_task: pd.DataFrame
+
+    def __str__(self) -> str:
+        count = int(self.by_task["datapoints"].sum())
+        head = f"{count} datapoints of {len(self.by_task)} tasks, held out"
+        return f"{head}\n{self.overall.round(3).to_string()}"
+
+
+def compare(posteriors: Mapping[str, Posterior], query: Tasks) -> Comparison:
+    """Log score and error on held-out datapoints of the posteriors' tasks.
+
+        bm.compare({"no pooling": post1, "partial pooling": post2}, query)
+
+    The log score of a datapoint is log of the mean over draws of p(y_ij | x_ij, phi_i, theta)
+    (Gelman, Hwang & Vehtari 2014), higher is better. Models may differ in their sites, even have no
+    theta or no phi, as long as they have the same outcome.
+
+    Args:
+        posteriors: by name.
+        query: datapoints that none of them has seen.
+
+    Raises:
+        ValueError: for no posterior.
+        TasksError: where a posterior holds other tasks, or the query has no y or no datapoint.
+    """
+    if not posteriors:
+        raise ValueError('compare got no posterior; give {"name": posterior, ...}')
+    if query.y is None or not query.mask.any():
+        raise TasksError("the query has no outcomes to score; give tasks with y")
+    found = {name: _Scores.of(posterior, query) for name, posterior in posteriors.items()}
+    by_task = pd.DataFrame({"datapoints": query.sizes.cpu().numpy()}, index=list(query.names))
+    by_task.index.name = "task"
+    counts = query.sizes.cpu().double()
+    for name, scores in found.items():
+        by_task["log_score", name] = (scores.log_score / counts).numpy()
+        by_task["error", name] = scores.error(counts).numpy()
+    return Comparison(_overall(found, counts), by_task)
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """Sums over each task's datapoints, (tasks,): log scores, and squared errors or mistakes."""
+
+    log_score: Tensor
+    mistakes: Tensor
+    are_classes: bool
+
+    @classmethod
+    def of(cls, posterior: Posterior, query: Tasks) -> _Scores:
+        """What the posterior makes of the query."""
+        assert query.y is not None
+        prediction = posterior.predict(query)
+        mean, y = prediction.mean, query.y.to(prediction.means)
+        are_classes = mean.dim() == y.dim() + 1
+        wrong = (mean.argmax(-1) != y).to(y) if are_classes else (mean - y).square()
+        each = wrong.reshape(*wrong.shape[:2], -1).sum(-1)
+        log_score = posterior.log_score(query)
+        log_score, each = (
+            torch.where(query.mask, x, 0.0).sum(1).cpu().double() for x in (log_score, each)
+        )
+        return cls(log_score, each, are_classes)
+
+    def error(self, counts: Tensor) -> Tensor:
+        """Root mean square, or the share of mistakes, of each task."""
+        mean = self.mistakes / counts
+        return mean if self.are_classes else mean.sqrt()
+
+
+def _overall(found: Mapping[str, _Scores], counts: Tensor) -> pd.DataFrame:
+    best = max(found.values(), key=lambda scores: float(scores.log_score.sum()))
+    rows = {
+        name: {
+            "log_score": float(scores.log_score.sum() / counts.sum()),
+            "log_score_error": _error_of_sum(scores.log_score, counts),
+            "error": float(
+                _Scores(scores.log_score, scores.mistakes.sum(), scores.are_classes).error(
+                    counts.sum()
+                )
+            ),
+            "behind": float((best.log_score - scores.log_score).sum() / counts.sum()),
+            "behind_error": _error_of_sum(best.log_score - scores.log_score, counts),
+        }
+        for name, scores in found.items()
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index").sort_values("behind")
+    table.index.name = "model"
+    return table
+
+
+def _error_of_sum(sums: Tensor, counts: Tensor) -> float:
+    """The standard error of a mean over datapoints, of tasks drawn from a population of them."""
+    each = sums - counts * sums.sum() / counts.sum()
+    some = counts > 0
+    return float(each.square().sum().sqrt() / counts.sum() * (1 + 1 / some.sum()) ** 0.5)
