@@ -28,6 +28,7 @@ from bayesmeta.gap import amortisation_gap
 from bayesmeta.gauss_newton import GaussNewton
 from bayesmeta.graph import Graph, graph
 from bayesmeta.guides import Delta, DiagonalNormal, FullNormal
+from bayesmeta.learning_curve import LearningCurve, learning_curve
 from bayesmeta.leave_out import TaskScores, leave_one_task_out
 from bayesmeta.phi import (
     HMC,
@@ -119,6 +120,7 @@ __all__ = [
     "ImportanceWeighted",
     "Joint",
     "Laplace",
+    "LearningCurve",
     "LowRank",
     "MeanField",
     "MetaSGD",
@@ -154,6 +156,7 @@ __all__ = [
     "fit",
     "graph",
     "information",
+    "learning_curve",
     "leave_one_task_out",
     "load",
     "nets",

@@ -45,7 +45,7 @@ ORDER = (
         "saving",
     ),
     *("validation", "search", "compare"),
-    *("fit", "leave_out", "presets", "models"),
+    *("fit", "learning_curve", "leave_out", "presets", "models"),
 )
 # Methods that only forward to a function of their object, imported when called.
 FORWARDS = {
