@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from bayesmeta.episodes import Classes
+from bayesmeta.tasks import Tasks
 
 _NPZ = Path(__file__).parent / "data" / "fashion_mnist.npz"
 NAMES = (
@@ -42,3 +43,12 @@ def classes(split: Split) -> Classes:
     # Two grey values of four bits a byte, the left pixel first.
     pixels = (np.stack([packed >> 4, packed & 15], axis=-1) * 17).reshape(-1, 1, 28, 28)
     return Classes(torch.from_numpy(pixels), (packed.shape[1],) * len(NAMES), NAMES)
+
+
+def tasks(split: Split = Split.TRAIN, size: int = 10, seed: int = 0) -> Tasks:
+    """All images in random order, `size` a task, each with its published label: to pre-train on."""
+    found = classes(split)
+    labels = torch.arange(len(NAMES)).repeat_interleave(len(found.examples) // len(NAMES))
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    order = order[: len(order) // size * size].view(-1, size)
+    return Tasks.from_arrays(labels[order].float(), {"image": found.examples[order].float() / 255})

@@ -19,7 +19,7 @@ def test_the_readme_runs(
     matplotlib.use("Agg")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 9
+    assert len(blocks) == 10
     exec("\n".join(blocks), {})
     printed = capsys.readouterr().out
     assert "effect  phi    tasks" in printed and "effect[H]" in printed

@@ -41,3 +41,14 @@ def test_one_line_gives_episodes() -> None:
     assert support.x["image"].shape == (10, 5, 1, 28, 28)
     assert support.query.x["image"].shape == (10, 75, 1, 28, 28)
     assert support.x["image"].min() >= 0.0 and support.x["image"].max() == 1.0
+
+
+def test_tasks_hold_every_image_once_with_its_label() -> None:
+    tasks = fashion_mnist.tasks(fashion_mnist.Split.TEST, size=16)
+    assert tasks.y.shape == (125, 16) and tasks.x["image"].shape == (125, 16, 1, 28, 28)
+    examples = fashion_mnist.classes(fashion_mnist.Split.TEST).examples.float() / 255
+    found = tasks.x["image"].flatten(0, 1)
+    for label in (0.0, 9.0):
+        mine = found[tasks.y.flatten() == label].flatten(1)
+        published = examples[200 * int(label) : 200 * int(label) + 200].flatten(1)
+        assert sorted(mine.sum(1).tolist()) == sorted(published.sum(1).tolist())

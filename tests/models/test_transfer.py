@@ -86,16 +86,11 @@ def test_widths_of_other_layers_are_refused() -> None:
 @pytest.mark.slow
 def test_pre_training_on_photographs_helps_a_target_of_few() -> None:
     """Five images a class of ten: a network pre-trained on other labels of like images."""
-    train = fashion_mnist.classes(fashion_mnist.Split.TRAIN)
-    images = train.examples.float() / 255
-    labels = torch.arange(10).repeat_interleave(300)
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    tasks = bm.Tasks.from_arrays(
-        labels[order].view(-1, 10).float(), {"image": images[order].view(-1, 10, 1, 28, 28)}
-    )
     net = transfer.perceptron()
     point = bm.Point(batch_size=10, adam=bm.Adam(lr=1e-3, steps=600, compile=False))
-    post = bm.fit(transfer.source(net), tasks, theta=point, phi=bm.Joint(), progress=False)
+    post = bm.fit(
+        transfer.source(net), fashion_mnist.tasks(), theta=point, phi=bm.Joint(), progress=False
+    )
 
     # Each target numbers the classes anew, so that the last layer starts anew, under a wide prior.
     target = transfer.tasks(num_tasks=10)
