@@ -48,13 +48,14 @@ class Stage(ABC):
             raise ValueError(f"{self!r}: steps must be at least 0, and lr above 0")
 
     @abstractmethod
-    def moves(self, layers: Layers, slopes: Slopes) -> Sequence[Move]:
-        """What moves, one after the other.
+    def ways(self, layers: Layers, slopes: Slopes, *, scored: bool) -> Sequence[Sequence[Move]]:
+        """What moves, one after the other; of several ways each task takes the best by its score.
 
         Args:
             layers: of phi.
             slopes: gives the relative gradient norm of each block before the stage,
                 |d loss / d phi_block| / |phi_block|, (tasks, blocks).
+            scored: whether there are held-out data to choose among ways by.
         """
 
 
@@ -67,9 +68,9 @@ class Probe(Stage):
 
     lr: float = 1e-2
 
-    def moves(self, layers: Layers, slopes: Slopes) -> Sequence[Move]:
+    def ways(self, layers: Layers, slopes: Slopes, *, scored: bool) -> Sequence[Sequence[Move]]:
         """The last block."""
-        return [_move(self, layers, layers.blocks[-1])]
+        return [[_move(self, layers, layers.blocks[-1])]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +90,12 @@ class Full(Stage):
         if not 0 < self.decay <= 1:
             raise ValueError(f"{self!r}: decay must be above 0 and at most 1")
 
-    def moves(self, layers: Layers, slopes: Slopes) -> Sequence[Move]:
+    def ways(self, layers: Layers, slopes: Slopes, *, scored: bool) -> Sequence[Sequence[Move]]:
         """Everything, at its block's rate."""
         depth = torch.arange(len(layers.blocks)).flip(0)
         rate = (self.decay ** depth[:, None] * layers.each_block()).sum(0)
         slower = "" if self.decay == 1 else f", each block at {self.decay:g} of the next one's rate"
-        return [Move(f"all layers{slower}", rate, self.steps, self.lr)]
+        return [[Move(f"all layers{slower}", rate, self.steps, self.lr)]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +108,10 @@ class Gradual(Stage):
 
     from_input: bool = False
 
-    def moves(self, layers: Layers, slopes: Slopes) -> Sequence[Move]:
+    def ways(self, layers: Layers, slopes: Slopes, *, scored: bool) -> Sequence[Sequence[Move]]:
         """As many as there are blocks."""
         order = layers.blocks if self.from_input else layers.blocks[::-1]
-        return [_move(self, layers, *order[: k + 1]) for k in range(len(order))]
+        return [[_move(self, layers, *order[: k + 1]) for k in range(len(order))]]
 
 
 @dataclass(frozen=True)
@@ -118,16 +119,20 @@ class Surgical(Stage):
     """One block, the others stay as they were pre-trained (Lee et al. 2023).
 
     Attributes:
-        block: its name; None takes for each task the one whose gradient is largest beside its
-            weights, |d loss / d phi_block| / |phi_block|, before the stage begins.
+        block: its name. None chooses for each task: with FineTune(held_out=...) the block that is
+            best on what is held out, after trying all; else the one whose gradient is largest
+            beside its weights, |d loss / d phi_block| / |phi_block|, before the stage begins, which
+            costs nothing and often errs (docs/transfer.md).
     """
 
     block: str | None = None
 
-    def moves(self, layers: Layers, slopes: Slopes) -> Sequence[Move]:
+    def ways(self, layers: Layers, slopes: Slopes, *, scored: bool) -> Sequence[Sequence[Move]]:
         """The block named, or each task's own."""
         if self.block is not None:
-            return [_move(self, layers, self.block)]
+            return [[_move(self, layers, self.block)]]
+        if scored:
+            return [[_move(self, layers, name)] for name in layers.blocks]
         chosen = slopes().argmax(1)
         names = [
             f"{layers.blocks[k]}" + (f" ({n} of {len(chosen)} tasks)" if n < len(chosen) else "")
@@ -135,7 +140,7 @@ class Surgical(Stage):
             if n
         ]
         rate = layers.each_block()[chosen].float()
-        return [Move(", ".join(names), rate, self.steps, self.lr)]
+        return [[Move(", ".join(names), rate, self.steps, self.lr)]]
 
 
 def _move(stage: Stage, layers: Layers, *names: str) -> Move:

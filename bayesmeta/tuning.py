@@ -94,9 +94,15 @@ class Tuner:
         """phi (tasks, d_phi) after all stages; after an interrupt, what was reached."""
         try:
             for number, stage in enumerate(stages):
-                for move in stage.moves(self.layers, partial(slopes, self.loss, self.layers, phi)):
-                    title = f"fine-tuning, stage {number + 1} of {len(stages)}: {move.title}"
-                    phi = self._move(phi, move, title, progress)
+                choose = partial(slopes, self.loss, self.layers, phi)
+                best = _Best(self.loss, self.scored, phi)
+                for way in stage.ways(self.layers, choose, scored=self.scored is not None):
+                    reached = phi
+                    for move in way:
+                        title = f"fine-tuning, stage {number + 1} of {len(stages)}: {move.title}"
+                        reached = self._move(reached, move, title, progress)
+                    best.waits(reached)
+                phi = best.choose(reached)
         except _Interrupted as stopped:
             warnings.warn(
                 f"fine-tuning was interrupted in stage {number + 1} of {len(stages)}; what was "

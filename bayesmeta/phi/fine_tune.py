@@ -96,8 +96,9 @@ class FineTune(Phi):
     def check(self, density: Density, tasks: Tasks) -> None:
         """Refuse names of layers that phi does not have."""
         layers = self._layers(density, density.start(tasks), tasks)
+        nothing = torch.zeros(tasks.num_tasks, len(layers.blocks))
         for stage in self.stages:
-            stage.moves(layers, lambda: torch.zeros(tasks.num_tasks, len(layers.blocks)))
+            stage.ways(layers, lambda: nothing, scored=bool(self.held_out))
         if self.fresh is not None:
             layers.redraw(self.fresh, torch.zeros(1, density.d_phi))
 
@@ -149,7 +150,10 @@ class FineTune(Phi):
             f"{type(stage).__name__}: {move.title}; {int((move.rate > 0).sum(-1).max()):,} of "
             f"{layers.d_phi:,} numbers, {move.steps} steps, lr {move.lr:g}"
             for stage in self.stages
-            for move in stage.moves(layers, partial(slopes, loss, layers, phi))
+            for way in stage.ways(
+                layers, partial(slopes, loss, layers, phi), scored=bool(self.held_out)
+            )
+            for move in way
         )
 
     def _layers(self, density: Density, theta: Tensor, tasks: Tasks) -> Layers:

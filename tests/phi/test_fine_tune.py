@@ -212,6 +212,28 @@ def test_surgery_finds_the_block_with_the_largest_relative_gradient(louder, expe
         assert moved == [max(ratio, key=lambda block: ratio[block])] == [expected]
 
 
+def check_block_by_held_out_data(**options):
+    """Outcomes lie where no other layer can reach, and the last one's weights are large."""
+    model, net = network()
+    theta, tasks = net.weights().double(), data(shots=40)
+    last = slice(net.slices["4.weight"].start, net.size)
+    theta[net.slices["4.weight"]] *= 4
+    tasks = bm.Tasks.from_arrays(tasks.y + 30, dict(tasks.x), tasks.mask)
+    stage = bm.Surgical(steps=500, lr=0.1)
+    found = tuned(model, tasks, theta, [stage], with_prior=False, **options)
+    assert torch.equal(found[:, : last.start], theta[: last.start].expand(3, -1))
+    assert (found[:, last] != theta[last]).all()
+
+
+def test_surgery_finds_the_block_that_is_best_on_held_out_data():
+    check_block_by_held_out_data(held_out=0.3)
+
+
+def test_without_held_out_data_the_gradient_may_choose_another():
+    with pytest.raises(AssertionError):
+        check_block_by_held_out_data()
+
+
 def test_a_fresh_layer_starts_anew_and_the_others_at_theta():
     model, net = network()
     theta = net.weights().double()
