@@ -14,6 +14,7 @@ theta, those inside are phi.
 
 from bayesmeta import information, nets
 from bayesmeta.bounds import ELBO, ImportanceWeighted, Predictive, Simulated
+from bayesmeta.calibration import Calibration, calibration
 from bayesmeta.capture import CaptureError
 from bayesmeta.checkpoint import CheckpointError
 from bayesmeta.checks import StructureError
@@ -94,6 +95,7 @@ __all__ = [
     "Amortised",
     "Attentive",
     "AttentiveNeuralProcess",
+    "Calibration",
     "CaptureError",
     "CheckpointError",
     "Classes",
@@ -151,6 +153,7 @@ __all__ = [
     "TrainingError",
     "VariationalSteps",
     "amortisation_gap",
+    "calibration",
     "compare",
     "cross_validate",
     "fit",

@@ -14,7 +14,8 @@ from bayesmeta.tasks import Tasks
 Function = Callable[[Tensor, Tensor, Tasks], tuple[Tensor, ...]]
 Over = Callable[[Function, Tensor, Tensor, Tasks], tuple[Tensor, ...]]
 
-_DRAWS_AT_ONCE = 64
+# Draws in memory together, and numbers of phi in them: a network's layers are several times larger.
+_DRAWS_AT_ONCE, _NUMBERS_AT_ONCE = 64, 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,8 @@ def at_draws(function: Function, theta: Tensor, phi: Tensor, tasks: Tasks) -> tu
 
     data = tasks.tensors()
     graph = capture(on_data, [theta[0, 0], phi[0, 0], *data])
-    outputs = over_draws(graph, [theta.flatten(0, 1), phi.flatten(0, 1)], data)
+    flat = [theta.flatten(0, 1), phi.flatten(0, 1)]
+    outputs = over_draws(graph, flat, data, _at_once(phi))
     return tuple(o.reshape(*theta.shape[:2], *o.shape[1:]) for o in outputs)
 
 
@@ -110,11 +112,12 @@ def random_at_draws(
     """`at_draws` for a random function: no graph, and fresh randomness at each draw."""
     flat = theta.flatten(0, 1), phi.flatten(0, 1)
     batched = torch.func.vmap(lambda t, p: function(t, p, tasks), randomness="different")
+    at_once = _at_once(phi)
     with torch.no_grad():
         try:
             parts = [
-                batched(*(f[i : i + _DRAWS_AT_ONCE] for f in flat))
-                for i in range(0, len(flat[0]), _DRAWS_AT_ONCE)
+                batched(*(f[i : i + at_once] for f in flat))
+                for i in range(0, len(flat[0]), at_once)
             ]
         except RuntimeError:
             # Some samplers (gamma, Poisson, binomial) do not run under vmap: one draw at a time.
@@ -124,3 +127,8 @@ def random_at_draws(
     return tuple(
         torch.cat(p).reshape(*theta.shape[:2], *p[0].shape[1:]) for p in zip(*parts, strict=True)
     )
+
+
+def _at_once(phi: Tensor) -> int:
+    """How many draws of phi (chain, draw, tasks, d_phi) to treat together."""
+    return max(1, min(_DRAWS_AT_ONCE, _NUMBERS_AT_ONCE // max(1, phi[0, 0].numel())))

@@ -44,7 +44,7 @@ ORDER = (
         "diagnose",
         "saving",
     ),
-    *("validation", "search", "compare"),
+    *("calibration", "validation", "search", "compare"),
     *("fit", "learning_curve", "leave_out", "presets", "models"),
 )
 # Methods that only forward to a function of their object, imported when called.

@@ -1,0 +1,78 @@
+"""calibration: zero where probabilities are right, and by hand where they are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from matplotlib.figure import Figure
+from sklearn.calibration import calibration_curve
+
+import bayesmeta as bm
+
+
+def sharpened(by):
+    """Two classes whose log odds are said to be `by` times x; there is nothing to infer."""
+
+    def model(tasks):
+        zero = torch.zeros((), dtype=tasks.dtype)
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(zero, 1e-6))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                logits = torch.stack([0 * phi + 0 * tasks.x["x"], phi + by * tasks.x["x"]], -1)
+                pyro.sample("y", dist.Categorical(logits=logits), obs=tasks.y)
+
+    return model
+
+
+def data(count=20_000):
+    generator = torch.Generator().manual_seed(0)
+    x = 1.5 * torch.randn(2, count, generator=generator, dtype=torch.float64)
+    y = torch.rand(2, count, generator=generator, dtype=torch.float64) < x.sigmoid()
+    mask = torch.ones(2, count, dtype=torch.bool)
+    mask[1, 50:] = False
+    return bm.Tasks.from_arrays(y.double(), {"x": x}, mask)
+
+
+def found(by, tasks):
+    post = bm.fit(sharpened(by), tasks, theta=bm.Fixed({}), phi=bm.Mode(), progress=False)
+    return bm.calibration(post, tasks)
+
+
+def test_true_probabilities_are_calibrated_and_sharpened_ones_are_not():
+    assert found(1.0, data()).error < 0.012
+    assert found(3.0, data()).error > 0.08
+
+
+def test_the_table_is_that_of_scikit_learn():
+    tasks = data(500)
+    table = found(2.0, tasks).table
+    sure = (2 * tasks.x["x"][tasks.mask]).abs().sigmoid()
+    right = (tasks.x["x"] > 0).double()[tasks.mask] == tasks.y[tasks.mask]
+    accuracy, confidence = calibration_curve(right.numpy(), sure.numpy(), n_bins=15)
+    np.testing.assert_allclose(table["accuracy"], accuracy, atol=1e-6)
+    np.testing.assert_allclose(table["confidence"], confidence, atol=1e-4)
+    assert table["count"].sum() == 550
+    by_hand = (np.abs(accuracy - confidence) * table["count"]).sum() / 550
+    assert found(2.0, tasks).error == pytest.approx(by_hand, abs=1e-4)
+    axis = Figure().subplots()
+    found(2.0, tasks).draw(axis, color="k")
+    assert len(axis.lines) == 2 and "over 550 datapoints" in str(found(2.0, tasks))
+
+
+def test_numbers_are_refused():
+    def model(tasks):
+        zero = torch.zeros((), dtype=tasks.dtype)
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(zero, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
+
+    tasks = bm.Tasks.from_arrays(torch.zeros(2, 3))
+    post = bm.fit(model, tasks, theta=bm.Fixed({}), phi=bm.Mode(), progress=False)
+    with pytest.raises(bm.StructureError, match="no categorical one"):
+        bm.calibration(post, tasks)
+    with pytest.raises(bm.TasksError, match="no outcomes"):
+        bm.calibration(post, tasks.without_y())
