@@ -23,6 +23,11 @@ class Encoder(ABC):
 
     features: int = 64
 
+    @property
+    def places(self) -> int:
+        """How many numbers of a datapoint, the first, are read as they are, not standardised."""
+        return 0
+
     @abstractmethod
     def start(self, inputs: int) -> list[Tensor]:
         """The weights' start, for datapoints of so many numbers."""
@@ -33,7 +38,7 @@ class Encoder(ABC):
 
         Args:
             weights: as `start` lays them out.
-            rows: datapoints (tasks, data, inputs), about standardised.
+            rows: datapoints (tasks, data, inputs), about standardised but for `places`.
             mask: (tasks, data), which of them count; a task may be empty.
 
         Returns:

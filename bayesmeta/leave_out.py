@@ -95,6 +95,11 @@ def leave_one_task_out(
             "theta is a point estimate, which would be the same without a task; fit with "
             "theta=bm.NUTS() or theta=bm.Gaussian()"
         )
+    if posterior.density.d_theta == 0:
+        raise StructureError(
+            "the model has no theta, so that tasks tell nothing of each other and there is nothing "
+            "to leave out; bm.cross_validate leaves out datapoints of each task"
+        )
     if posterior.tasks.num_tasks < 3:
         raise ValueError(
             f"{posterior.tasks.num_tasks} tasks are too few to leave one out; give at least 3"

@@ -132,7 +132,7 @@ def AttentiveNeuralProcess(
 
 
 def ConvolutionalNeuralProcess(
-    places: int = 1,
+    inputs: int = 1,
     grid: int = 64,
     maps: int = 8,
     reach: float = 2.0,
@@ -143,10 +143,9 @@ def ConvolutionalNeuralProcess(
 ) -> Pair:
     """Datapoints on a grid, read by convolutions (Gordon et al. 2020).
 
-    On models.convolutional_process, with as many nodes and maps, whose `reach` is in units of x,
-    and here in standard deviations of it.
+    On models.convolutional_process, with as many inputs, nodes and maps, and the same reach.
     """
-    encoder = Convolutional(maps * grid**places, places, grid, reach, width)
+    encoder = Convolutional(maps * grid**inputs, inputs, grid, reach, width)
     phi = Amortised(encoder, Delta(), Predictive(1), draws=1, layers=None)
     return _train(phi, batch_size, adam)
 

@@ -28,8 +28,7 @@ SIDE, LEVELS, MOST, QUERIES = 28, 16, 200, 200
 # Places of the pixels, row by row, each coordinate in -1..1.
 AXIS = torch.linspace(-1.0, 1.0, SIDE)
 PLACES = torch.cartesian_prod(AXIS, AXIS)
-# The encoder's nodes are the pixels too, in standard deviations of their coordinates.
-MAPS, REACH = 8, 1 / float(AXIS.std(correction=0))
+MAPS, REACH = 8, 1.0  # maps whose nodes are the pixels
 
 
 def drawings(split: omniglot.Split, count: int, seed: int) -> torch.Tensor:
@@ -75,7 +74,7 @@ def main() -> None:
     train = pixels(drawings(omniglot.Split.TRAIN, 100 if args.smoke else 20_000, seed=0), seed=0)
     unseen = drawings(omniglot.Split.TEST, 50 if args.smoke else 500, seed=1)
     adam = bm.Adam(lr=1e-3, steps=3 if args.smoke else 4000, patience=0, compile=False)
-    model = convolutional_process.convolutional_process(2, SIDE, MAPS, reach=1.0)
+    model = convolutional_process.convolutional_process(2, SIDE, MAPS, REACH)
     pair = bm.ConvolutionalNeuralProcess(2, SIDE, MAPS, REACH, batch_size=16, adam=adam)
     post = bm.fit(model, train, **pair)
 

@@ -87,6 +87,6 @@ def test_a_node_holds_what_lies_on_it() -> None:
 
 
 def test_a_grid_must_be_halved_twice_and_carry_whole_maps() -> None:
-    for wrong in ({"grid": 30}, {"features": 100}, {"places": 3}):
+    for wrong in ({"grid": 30}, {"features": 100}, {"dims": 3}):
         with pytest.raises(ValueError, match="grid a multiple of 4"):
             bm.Convolutional(**wrong)

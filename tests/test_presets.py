@@ -31,7 +31,7 @@ PRESETS = {
     bm.ConditionalNeuralProcess: bm.Amortised(guide=bm.Delta(), bound=bm.Predictive(1), draws=1),
 }
 CONVOLUTIONAL = bm.Amortised(
-    bm.Convolutional(16, places=1, grid=8, width=4),
+    bm.Convolutional(16, dims=1, grid=8, reach=2.0, width=4),
     bm.Delta(),
     bm.Predictive(1),
     draws=1,

@@ -136,6 +136,7 @@ class Amortised(Phi):
         """The network's weights, and the units of its inputs and outputs."""
         some, dtype = tasks.sample(), tasks.dtype
         row_mean, row_sd = moments(parts_of(some, with_query=True), density.structure.phi)
+        row_mean[: self.encoder.places], row_sd[: self.encoder.places] = 0.0, 1.0
         with torch.no_grad():
             theta = density.start(tasks)
             centre = density.prior_mean(theta, some)

@@ -66,7 +66,7 @@ def error_of_completion(*, hide_grey: bool) -> float:
     """Root mean square on unseen images after 400 steps."""
     model = convolutional_process.convolutional_process(2, SIDE, 4, 1.0, hidden=16)
     adam = bm.Adam(lr=3e-3, steps=400, patience=0, compile=False)
-    pair = bm.ConvolutionalNeuralProcess(2, SIDE, 4, 1.53, 8, batch_size=16, adam=adam)
+    pair = bm.ConvolutionalNeuralProcess(2, SIDE, 4, 1.0, 8, batch_size=16, adam=adam)
     post = bm.fit(model, blobs(500, 0, hide_grey=hide_grey), **pair, progress=False)
     new = blobs(100, 1, hide_grey=hide_grey)
     found = post.adapt(new).predict(new.query).mean
