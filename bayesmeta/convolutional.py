@@ -22,8 +22,9 @@ class Convolutional(Encoder):
 
     at the nodes u of a grid, for the first `dims` numbers x_ij of a datapoint, its place, and the
     others y_ij; k falls linearly to 0 at the next node (`nearness`). What h_i says of a place
-    depends on the datapoints around it, wherever that is, which a network of all datapoints at once
-    has to learn place by place. bm.Amortised(encoder, bm.Delta(), layers=None) makes h_i phi_i itself.
+    depends on the datapoints around it, wherever that is; a network of all datapoints at once has
+    to learn that place by place. bm.Amortised(encoder, bm.Delta(), layers=None) makes h_i phi_i
+    itself.
 
     Attributes:
         features: how many numbers a dataset becomes: so many maps of all nodes.

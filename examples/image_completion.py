@@ -10,7 +10,14 @@ others, never seen.
 Grey values have 16 levels; each is spread evenly over its sixteenth, without which the density of
 paper, always 0, would have no bound (Theis, van den Oord & Bethge 2016).
 
-MEASURED
+`python examples/image_completion.py` trains for eight minutes on one core (fifteen beside other
+work). Root mean square errors of the pixels not seen, in 500 drawings of characters never seen:
+
+                           5 to 20 seen   21 to 80   81 to 200, of 784
+    network                       0.207      0.187               0.157
+    the mean of all drawings      0.213      0.207               0.208
+    the nearest pixel seen        0.307      0.252               0.220
+    nats a pixel, network          0.90       1.15                1.56
 """
 
 from __future__ import annotations

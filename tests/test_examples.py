@@ -22,6 +22,7 @@ FILES = {
     "maml_sinusoids.py": {"maml_sinusoids.png"},
     "neural_processes.py": {"neural_processes.png"},
     "omniglot.py": {"omniglot_episode.png"},
+    "pooling.py": {"pooling.png"},
     "photographs.py": {"photographs.png"},
     "probe_then_tune.py": {"probe_then_tune.png"},
     "radon.py": {

@@ -86,6 +86,11 @@ class Amortised(Phi):
                     f"Amortised got {name}={getattr(self, name)!r}; that is no {name}: give "
                     f"{name}={example}"
                 )
+        if self.layers is None and self.sees_theta:
+            raise ValueError(
+                "Amortised got layers=None and sees_theta=True, but without a head nothing reads "
+                "theta; give layers=0, a linear head"
+            )
         if self.draws < 1 or self.width < 1 or (self.layers or 0) < 0:
             raise ValueError(
                 f"Amortised got draws={self.draws}, width={self.width}, layers={self.layers}; "

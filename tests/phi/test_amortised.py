@@ -281,6 +281,11 @@ def test_a_network_learns_from_simulated_truth() -> None:
     assert means.square().mean().sqrt() < 0.1 and sds.square().mean().sqrt() < 0.08
 
 
+def test_without_a_head_nothing_could_read_theta() -> None:
+    with pytest.raises(ValueError, match="without a head nothing reads theta"):
+        bm.Amortised(layers=None, sees_theta=True)
+
+
 def test_truth_that_is_missing_or_has_no_fixed_prior_is_refused() -> None:
     phi = bm.Amortised(bound=bm.Simulated())
     theta = bm.Point(adam=bm.Adam(steps=2, compile=False))
