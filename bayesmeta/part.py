@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -33,13 +34,17 @@ class Part:
 
     def terms(self, theta: Tensor, phi: Tensor, tasks: Tasks, *, jacobian: bool = True) -> Terms:
         """As the density's, at phi of shape (tasks, numbers that move)."""
-        with held.hold(self.layers.still(self.moves, self.base)):
+        with self.held():
             return self.density.terms(theta, self.whole(phi), tasks, jacobian=jacobian)
 
     def outcomes(self, theta: Tensor, phi: Tensor, tasks: Tasks) -> dict[str, Site]:
         """As the density's, at phi of shape (tasks, numbers that move)."""
-        with held.hold(self.layers.still(self.moves, self.base)):
+        with self.held():
             return self.density.outcomes(theta, self.whole(phi), tasks)
+
+    def held(self) -> AbstractContextManager[None]:
+        """Within it, networks take what does not move from the base."""
+        return held.hold(self.layers.still(self.moves, self.base))
 
     def of(self, phi: Tensor) -> Tensor:
         """The numbers that move, (..., some), of phi (..., d_phi)."""

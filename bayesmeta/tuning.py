@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bayesmeta import held, interrupt
+from bayesmeta import interrupt
 from bayesmeta.capture import capture, fold_constants, value_and_gradient
 from bayesmeta.checks import first_few
 from bayesmeta.density import Density
 from bayesmeta.layers import Layers
+from bayesmeta.part import Part
 from bayesmeta.selection import first_rows, shuffled_rows
 from bayesmeta.stages import Move, Stage
 from bayesmeta.tasks import Tasks
@@ -115,9 +116,10 @@ class Tuner:
 
     def _move(self, phi: Tensor, move: Move, title: str, progress: bool) -> Tensor:
         rate = move.rate.to(phi).expand_as(phi)
-        step = self._step(phi, (rate > 0).any(0))
+        part = Part(self.loss.density, self.layers, (rate > 0).any(0), phi)
+        rate, step = part.of(rate), self._step(part)
         best = _Best(self.loss, self.scored, phi)
-        at = torch.nn.Parameter(phi.clone())
+        at = torch.nn.Parameter(part.of(phi).clone())
         optimiser = self.optimiser([at], lr=move.lr)
         every = max(1, move.steps // _CHECKS)
         with tqdm(total=move.steps, desc=title, disable=not progress) as bar, torch.no_grad():
@@ -132,31 +134,33 @@ class Tuner:
                     bar.update()
                     if (k + 1) % every == 0 or k + 1 == move.steps:
                         bar.set_postfix(loss=f"{float(value) / len(at):.4g}")
-                        if best.waits(at) >= (self.patience or move.steps):
+                        if best.waits(part.whole(at)) >= (self.patience or move.steps):
                             break
             except KeyboardInterrupt:
-                raise _Interrupted(best.choose(at)) from None
-        return best.choose(at)
+                raise _Interrupted(best.choose(part.whole(at))) from None
+        return best.choose(part.whole(at))
 
-    def _step(self, phi: Tensor, moves: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-        """The loss of all tasks together and its gradient, as a function of phi.
+    def _step(self, part: Part) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """The loss of all tasks together and its gradient, as a function of what moves.
 
-        What does not depend on what moves, as the features that a frozen network makes of data
-        which are all seen at each step, is computed here once.
+        What does not depend on it, as the features that a frozen network makes of data which are
+        all seen at each step, is computed here once.
         """
         tasks, size = self.loss.tasks, self.batch_size
 
-        def loss(at: Tensor, *data: Tensor) -> Tensor:
-            return self.loss(at, tasks.with_tensors(data) if data else tasks).sum()
+        def loss(some: Tensor, *data: Tensor) -> Tensor:
+            given = tasks.with_tensors(data) if data else tasks
+            return self.loss(part.whole(some), given).sum()
 
         whole = size is None or size >= tasks.num_data
         first = [] if whole else self._batch().tensors()
-        with held.hold(self.layers.still(moves, phi)):
-            graph = capture(value_and_gradient(loss, 1), [phi, *first], in_place=False)
+        with part.held():
+            inputs = [part.of(part.base), *first]
+            graph = capture(value_and_gradient(loss, 1), inputs, in_place=False)
         fold_constants(graph)
         if whole:
             return graph
-        return lambda at: graph(at, *self._batch().tensors())
+        return lambda some: graph(some, *self._batch().tensors())
 
     def _batch(self) -> Tasks:
         """Some datapoints of each task, chosen at random."""
