@@ -30,8 +30,8 @@ class LearningCurve:
 
     Attributes:
         table: one row for each "tasks" (learned from), "shots" (of each new task) and "repeat"
-            (which tasks those were), with "log_score", "log_score_error" and "error" as `compare`
-            has them.
+            (which tasks and shots those were), with "log_score", "log_score_error" and "error" as
+            `compare` has them.
     """
 
     table: pd.DataFrame
@@ -87,8 +87,8 @@ def learning_curve(
         curve = bm.learning_curve(model, source, target, tasks=[5, 20], shots=[0, 2, 8])
         curve.draw("curve.png")
 
-    All are judged by the same datapoints: what is left of each target task when it gave the most
-    shots. Fewer shots are some of the more.
+    All of a repeat are judged by the same datapoints: what is left of each target task when it gave
+    the most shots. Fewer shots are some of the more.
 
     Args:
         model: a Pyro function of the tasks.
@@ -98,7 +98,7 @@ def learning_curve(
         phi: as in `fit`.
         tasks: how many source tasks, chosen at random.
         shots: how many datapoints of each target task.
-        repeats: how often source tasks are chosen anew.
+        repeats: how often source tasks and shots are chosen anew.
         seed: chooses tasks and datapoints, and is that of the fits.
         progress: whether to show a progress bar.
 
@@ -106,17 +106,21 @@ def learning_curve(
         TasksError: where there are fewer source tasks or datapoints than asked for.
     """
     _check(source, target, tasks, shots)
-    most, query = target.split(max(shots), seed)
     rows = []
     runs = list(itertools.product(range(repeats), sorted(tasks)))
-    for (repeat, count), own in zip(
+    own = zip(
         tqdm(runs, "learning curve", disable=not progress), seeds(seed, len(runs)), strict=True
-    ):
-        generator = torch.Generator().manual_seed(seeds(seed, repeats)[repeat])
+    )
+    for (repeat, count), fit_seed in own:
+        of_repeat = seed + repeat
+        generator = torch.Generator().manual_seed(of_repeat)
         chosen = torch.randperm(len(source), generator=generator)[:count]
-        post = fit(model, source.select(chosen), theta=theta, phi=phi, seed=own, progress=False)
+        post = fit(
+            model, source.select(chosen), theta=theta, phi=phi, seed=fit_seed, progress=False
+        )
+        most, query = target.split(max(shots), of_repeat)
         for n in sorted(shots):
-            adapted = post.adapt(most.split(n, seed)[0])
+            adapted = post.adapt(most.split(n, of_repeat)[0])
             found = compare({"model": adapted}, query).overall.iloc[0]
             kept = {name: found[name] for name in ("log_score", "log_score_error", "error")}
             rows.append({"tasks": count, "shots": n, "repeat": repeat, **kept})
