@@ -12,7 +12,16 @@ does a network that starts from nothing.
 The waves, the network and the fine-tuning are the same for all three: steps and rate are the best
 of six on a hundred waves that are not scored (Finn, Abbeel & Levine 2017 have the waves).
 
-MEASURED
+`python examples/bridge.py` took 45 minutes on a core beside other work. Mean squared errors on 300
+waves never seen, with standard errors:
+
+    examples          2              5             10             20             40      80
+    scratch        4.13 +- .21    6.01 +- .73    1.38 +- .22    .272 +- .084   .025    .011
+    pre-trained    4.69 +- .35    2.41 +- .24    .598 +- .074   .124 +- .030   .013    .004
+    meta-learned   2.13 +- .15    .669 +- .053   .183 +- .021   .048 +- .010   .011    .001
+
+From five examples the meta-learned start has 0.28 of the error of fine-tuning; from forty on, of
+these waves without noise, they are about level.
 """
 
 from __future__ import annotations

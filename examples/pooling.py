@@ -55,7 +55,7 @@ def main() -> None:
         phi=bm.Exact(),
         tasks=[2, 3] if args.smoke else [3, 10, len(source)],
         shots=[0, 2] if args.smoke else [0, 1, 2, 3],
-        repeats=1 if args.smoke else 8,
+        repeats=1 if args.smoke else 4,
     )
     print(curve)
     draw_pooling(compared, curve, args.out / "pooling.png")

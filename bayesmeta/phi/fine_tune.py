@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -101,6 +102,13 @@ class FineTune(Phi):
             stage.ways(layers, lambda: nothing, scored=bool(self.held_out))
         if self.fresh is not None:
             layers.redraw(self.fresh, torch.zeros(1, density.d_phi))
+        if len(layers.blocks) == 1 and any(isinstance(stage, Probe) for stage in self.stages):
+            warnings.warn(
+                f"phi has a single layer, '{layers.blocks[0]}', so that bm.Probe() moves all of "
+                "it; a network's layers are known where it is called with the site itself, "
+                "net(phi, x)",
+                stacklevel=2,
+            )
 
     def infer(
         self,

@@ -329,6 +329,12 @@ def test_settings_that_make_no_sense_are_refused(make, error, message):
         make()
 
 
+def test_a_probe_of_everything_is_warned_of():
+    tasks, known = data(features=FEATURES), bm.Fixed({"theta": torch.zeros(FEATURES)})
+    with pytest.warns(UserWarning, match="a single layer, 'w', so that"):
+        bm.fit(linear, tasks, theta=known, phi=bm.FineTune(progress=False), progress=False)
+
+
 def test_it_infers_no_theta():
     model, _ = network()
     with pytest.raises(ValueError, match="has no log evidence"):
