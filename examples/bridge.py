@@ -20,8 +20,8 @@ waves never seen, with standard errors:
     pre-trained    4.69 +- .35    2.41 +- .24    .598 +- .074   .124 +- .030   .013    .004
     meta-learned   2.13 +- .15    .669 +- .053   .183 +- .021   .048 +- .010   .011    .001
 
-From five examples the meta-learned start has 0.28 of the error of fine-tuning; from forty on, of
-these waves without noise, they are about level.
+From five examples the meta-learned start has 0.28 of the error of fine-tuning. With forty the two
+meet (0.84), and beyond, of these waves without noise, both are below 0.005.
 """
 
 from __future__ import annotations

@@ -24,23 +24,15 @@ def draw_curves(curves: Mapping[str, Mapping[int, Tensor]], path: Path) -> None:
         means = [float(v.mean()) for v in points.values()]
         errors = [float(v.std()) / len(v) ** 0.5 for v in points.values()]
         colour = COLOURS[name]
-        axis.errorbar(list(points), means, errors, color=colour, marker="o", ms=5, capsize=2)
-        axis.annotate(
-            name,
-            (next(iter(points)), means[0]),
-            (-8, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            color=colour,
-            fontsize=11,
+        axis.errorbar(
+            list(points), means, errors, color=colour, marker="o", ms=5, capsize=2, label=name
         )
+    axis.legend(title="start", frameon=False, fontsize=11)
     axis.set_xscale("log")
     axis.set_yscale("log")
     some = next(iter(curves.values()))
     axis.set_xticks(list(some), [str(n) for n in some])
     axis.set_xticks([], minor=True)
-    axis.set_xlim(min(some) / 3, max(some) * 1.2)
     axis.set_xlabel("examples of the new wave", fontsize=11)
     axis.set_ylabel("mean squared error", fontsize=11)
     axis.spines[["top", "right"]].set_visible(False)
