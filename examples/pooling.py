@@ -5,7 +5,15 @@ complete pooling has one line for all counties, no pooling one for each alone, p
 line for each around one for all. Of each county with four houses or more two are seen, the others
 held out; then counties themselves are held out, one after the other.
 
-MEASURED
+`python examples/pooling.py` takes ten minutes on one core. Of 741 houses held out in 63 counties:
+
+                            nats a house   behind the best   root mean square error
+    partial, with uranium         -1.156                                      0.779
+    partial pooling               -1.209    0.053 +- 0.017                    0.817
+    complete pooling              -1.227    0.071 +- 0.023                    0.826
+    no pooling                    -1.537    0.382 +- 0.028                    0.918
+
+The 85 counties, each predicted whole by all others: -1065.1 nats.
 """
 
 from __future__ import annotations
