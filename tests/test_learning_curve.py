@@ -56,7 +56,8 @@ def test_scores_are_those_of_the_exact_predictive():
 
 
 def test_more_of_either_is_no_worse_and_the_figure_is_drawn(tmp_path):
-    found = curve(tasks=[2, 8], shots=[0, 4], repeats=2)
+    nuts = bm.NUTS(chains=1, tune=100, draws=200, compile=False)
+    found = curve(theta=nuts, tasks=[2, 8], shots=[0, 4], repeats=2)
     assert len(found.table) == 8
     mean = found.table.groupby(["tasks", "shots"])["error"].mean()
     assert mean[8, 4] < mean[8, 0] and mean[8, 0] < mean[2, 0]

@@ -13,7 +13,7 @@ import torch
 import bayesmeta as bm
 
 optuna = pytest.importorskip("optuna")
-TAUS = [0.01, 0.1, 1.0, 10.0, 100.0]
+TAUS = [0.01, 1.0, 100.0]
 
 
 def ridge(tasks):
@@ -68,7 +68,7 @@ def test_a_search_goes_on_from_its_file(tmp_path):
 
     def counted(trial, support):
         calls.append(trial.number)
-        if trial.number == 2 and len(set(calls)) == 3:
+        if trial.number == 1 and len(set(calls)) == 2:
             raise KeyboardInterrupt
         return candidate(trial, support)
 
@@ -79,17 +79,16 @@ def test_a_search_goes_on_from_its_file(tmp_path):
             trials=trials,
             folds=2,
             storage=file,
-            sampler=every_tau(),
             progress=False,
         )
 
-    with pytest.warns(UserWarning, match="interrupted after 2 of 4 trials"):
-        first = go(4)
+    with pytest.warns(UserWarning, match="interrupted after 1 of 3 trials"):
+        first = go(3)
     before = [t.value for t in first.trials if t.value is not None]
-    after = [t.value for t in go(4).trials if t.value is not None]
-    assert len(before) == 2 and len(after) == 4 and after[:2] == before
+    after = [t.value for t in go(3).trials if t.value is not None]
+    assert len(before) == 1 and len(after) == 3 and after[:1] == before
     done = len(calls)
-    go(4)
+    go(3)
     assert len(calls) == done
 
 
