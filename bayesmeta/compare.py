@@ -22,7 +22,7 @@ class Comparison:
         overall: by model, the best first: "log_score", nats a datapoint, with "log_score_error";
             "error", root mean square or, of classes, the share that is wrong; "behind", how far
             its log score is behind the best, with "behind_error". Standard errors are over tasks,
-            of the differences task by task for "behind".
+            of the differences task by task for "behind"; NaN where there is one task.
         by_task: by task: "datapoints", and for each model "log_score" and "error", as columns
             ("log_score", model).
     """
@@ -120,5 +120,6 @@ def _overall(found: Mapping[str, _Scores], counts: Tensor) -> pd.DataFrame:
 def _error_of_sum(sums: Tensor, counts: Tensor) -> float:
     """The standard error of a mean over datapoints, of tasks drawn from a population of them."""
     each = sums - counts * sums.sum() / counts.sum()
-    some = counts > 0
-    return float(each.square().sum().sqrt() / counts.sum() * (1 + 1 / some.sum()) ** 0.5)
+    some = (counts > 0).sum()
+    # One task says nothing of how tasks differ: 0 * inf is NaN.
+    return float(each.square().sum().sqrt() / counts.sum() * (some / (some - 1)).sqrt())

