@@ -28,6 +28,7 @@ Variable = tuple[tuple[str, ...], np.ndarray]
 _OBSERVATION = "observation"
 _SAMPLE = ("chain", "draw")
 _PRIOR_DRAWS = 500
+_KINDS = ("all", "stats", "diagnostics")
 
 
 def to_arviz(posterior: Posterior) -> arviz.InferenceData | xr.DataTree:
@@ -103,6 +104,8 @@ def summary(posterior: Posterior, kind: str = "all") -> pd.DataFrame:
     """
     dataset = values(posterior)
     if dataset.sizes["chain"] * dataset.sizes["draw"] == 1:
+        if kind not in _KINDS:
+            raise ValueError(f"summary got kind={kind!r}; give one of {', '.join(_KINDS)}")
         labels, draws = flattened(dataset)
         return pd.DataFrame({"mean": draws[0, 0]}, index=labels)
     az = classic()

@@ -56,15 +56,24 @@ def calibration(posterior: Posterior, query: Tasks, *, bins: int = 15) -> Calibr
 
     Raises:
         StructureError: where the outcome is no class.
-        TasksError: where the query has no y.
+        TasksError: where the query has no y, or a class that the model does not have.
+        ValueError: where there is no bin.
     """
+    if bins < 1:
+        raise ValueError(f"calibration got bins={bins}; it must be at least 1")
+    chances = posterior.predict(query).mean
     if query.y is None:
         raise TasksError("the query has no outcomes to compare with; give tasks with y")
-    chances = posterior.predict(query).mean
     if chances.dim() != query.y.dim() + 1:
         raise StructureError(
             "calibration is of classes, but the outcome is no categorical one; for numbers, "
             "compare how often predict(...).quantile(q) is above the outcome with q"
+        )
+    known, seen = chances.shape[-1], query.y[query.mask]
+    if seen.min() < 0 or seen.max() >= known:
+        raise TasksError(
+            f"the query has classes from {float(seen.min()):g} to {float(seen.max()):g}, but the "
+            f"model has {known}: 0 to {known - 1}"
         )
     confidence, chosen = (x[query.mask] for x in chances.max(-1))
     right = (chosen == query.y[query.mask].to(chosen)).double()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
@@ -22,7 +22,7 @@ class Comparison:
         overall: by model, the best first: "log_score", nats a datapoint, with "log_score_error";
             "error", root mean square or, of classes, the share that is wrong; "behind", how far
             its log score is behind the best, with "behind_error". Standard errors are over tasks,
-            of the differences task by task for "behind"; NaN where there is one task.
+            of the differences task by task for "behind"; over datapoints where there is one task.
         by_task: by task: "datapoints", and for each model "log_score" and "error", as columns
             ("log_score", model).
     """
@@ -53,8 +53,17 @@ def compare(posteriors: Mapping[str, Posterior], query: Tasks) -> Comparison:
         ValueError: for no posterior.
         TasksError: where a posterior holds other tasks, or the query has no y or no datapoint.
     """
+    if not isinstance(posteriors, Mapping):
+        raise TypeError(
+            f'compare got {posteriors!r}; give posteriors by name, {{"name": posterior}}'
+        )
     if not posteriors:
         raise ValueError('compare got no posterior; give {"name": posterior, ...}')
+    if not isinstance(query, Tasks):
+        raise TypeError(
+            f"compare got query={query!r}; give bm.Tasks of datapoints held out, as by support, "
+            "query = tasks.split(shots)"
+        )
     if query.y is None or not query.mask.any():
         raise TasksError("the query has no outcomes to score; give tasks with y")
     found = {name: _Scores.of(posterior, query) for name, posterior in posteriors.items()}
@@ -62,14 +71,20 @@ def compare(posteriors: Mapping[str, Posterior], query: Tasks) -> Comparison:
     by_task.index.name = "task"
     counts = query.sizes.cpu().double()
     for name, scores in found.items():
-        by_task["log_score", name] = (scores.log_score / counts).numpy()
-        by_task["error", name] = scores.error(counts).numpy()
-    return Comparison(_overall(found, counts), by_task)
+        total = scores.by_task()
+        by_task["log_score", name] = (total.log_score / counts).numpy()
+        by_task["error", name] = total.error(counts).numpy()
+    if len(query) > 1:
+        found = {name: scores.by_task() for name, scores in found.items()}
+        return Comparison(_overall(found, counts), by_task)
+    each = query.mask[0].cpu()
+    found = {name: scores.by_datapoint(each) for name, scores in found.items()}
+    return Comparison(_overall(found, torch.ones_like(each[each], dtype=counts.dtype)), by_task)
 
 
 @dataclass(frozen=True)
 class _Scores:
-    """Sums over each task's datapoints, (tasks,): log scores, and squared errors or mistakes."""
+    """Log scores, and squared errors or mistakes: of datapoints (tasks, data), or sums of them."""
 
     log_score: Tensor
     mistakes: Tensor
@@ -86,9 +101,17 @@ class _Scores:
         each = wrong.reshape(*wrong.shape[:2], -1).sum(-1)
         log_score = posterior.log_score(query)
         log_score, each = (
-            torch.where(query.mask, x, 0.0).sum(1).cpu().double() for x in (log_score, each)
+            torch.where(query.mask, x, 0.0).cpu().double() for x in (log_score, each)
         )
         return cls(log_score, each, are_classes)
+
+    def by_task(self) -> _Scores:
+        """Sums over each task's datapoints, (tasks,)."""
+        return replace(self, log_score=self.log_score.sum(1), mistakes=self.mistakes.sum(1))
+
+    def by_datapoint(self, mask: Tensor) -> _Scores:
+        """Of the first task, without padding, (datapoints,)."""
+        return replace(self, log_score=self.log_score[0, mask], mistakes=self.mistakes[0, mask])
 
     def error(self, counts: Tensor) -> Tensor:
         """Root mean square, or the share of mistakes, of each task."""
@@ -121,5 +144,4 @@ def _error_of_sum(sums: Tensor, counts: Tensor) -> float:
     """The standard error of a mean over datapoints, of tasks drawn from a population of them."""
     each = sums - counts * sums.sum() / counts.sum()
     some = (counts > 0).sum()
-    # One task says nothing of how tasks differ: 0 * inf is NaN.
     return float(each.square().sum().sqrt() / counts.sum() * (some / (some - 1)).sqrt())

@@ -111,12 +111,18 @@ def _fit(
     if validation is not None:
         structure(model, validation)
     _check_training(theta, phi, tasks, validation, checkpoint)
+    if query is not None and not theta.infers:
+        raise ValueError(
+            f"theta=bm.{type(theta).__name__}() is known, so that there is nothing for query= to "
+            "score; leave it out, and give it to post.predict(query) or post.log_score(query)"
+        )
     if tasks.num_tasks == 1 and found.phi and found.theta and theta.infers:
         warnings.warn(
             f"there is a single task ('{tasks.names[0]}'): what theta says of the spread between "
             "tasks rests on its prior alone",
             stacklevel=2,
         )
+    phi = phi if progress else phi.silent()
     with isolated(seed):
         density = Density(model, found, tasks)
         phi.check(density, tasks.sample())

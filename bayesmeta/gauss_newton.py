@@ -126,7 +126,7 @@ def choose(
 def _refusal(what: str) -> StructureError:
     return StructureError(
         f"bm.GaussNewton() knows some outcomes and independent phi only: {what} treat; use "
-        "curvature=bm.Hessian(), or another phi strategy"
+        "curvature=bm.Hessian() where the strategy takes one, or another phi strategy"
     )
 
 

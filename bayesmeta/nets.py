@@ -102,6 +102,44 @@ class Net:
             "a site in the plate 'tasks' with .to_event(1)"
         )
 
+    def carry(self, w: Tensor, source: Net, *, fresh: str | None = None) -> Tensor:
+        """Weights that another network has learned, at the places of the same names in this one.
+
+            theta = net.carry(post.theta["theta"][0, 0], old_net, fresh="3")
+            bm.fit(transfer.target(net), few, theta=bm.Fixed({"theta": theta}), phi=bm.FineTune())
+
+        Args:
+            w: the weights of the other network, (source.size,).
+            source: the other network.
+            fresh: a layer that is another here, as the last one for other classes: it gets zeros,
+                which say nothing of any class.
+
+        Returns:
+            (size,).
+
+        Raises:
+            ValueError: where w is not of the other network, there is no such layer, or a parameter
+                outside of it has no counterpart of its shape.
+        """
+        if w.shape != (source.size,):
+            raise ValueError(f"carry got weights of shape {tuple(w.shape)}, not ({source.size},)")
+        found = torch.zeros(self.size, dtype=w.dtype, device=w.device)
+        inside = {n for n in self.slices if n == fresh or n.startswith(f"{fresh}.")}
+        if fresh is not None and not inside:
+            raise ValueError(f"fresh='{fresh}' is no layer; parameters are {list(self.slices)}")
+        for name, shape in self._shapes.items():
+            if name in inside:
+                continue
+            if source._shapes.get(name) != shape:
+                theirs = source._shapes.get(name)
+                raise ValueError(
+                    f"parameter '{name}' has shape {tuple(shape)} here, and in the other network "
+                    f"{'none' if theirs is None else tuple(theirs)}; name the layer that is "
+                    "another, as fresh='3'"
+                )
+            found[self.slices[name]] = w[source.slices[name]]
+        return found
+
     def redrawn(self, prefix: str) -> Tensor:
         """The flat weights, of which those below `prefix` are drawn as for a new module.
 
@@ -131,7 +169,7 @@ class Net:
         if kept is not None:
             parts |= {n: kept.weights[..., self.slices[n]].to(w.dtype) for n in kept.names}
         return {
-            name: part.reshape(*part.shape[:-1], *self._shapes[name])
+            name: part.reshape((*part.shape[:-1], *self._shapes[name]))
             for name, part in parts.items()
         }
 

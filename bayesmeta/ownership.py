@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 from bayesmeta.columns import TasksError
 from bayesmeta.tasks import Tasks
 
 
-def places_among(tasks: Tasks, own: Tasks) -> list[int]:
+class Own(Enum):
+    """The default of what asks for tasks; not None, as that is the query of tasks without one."""
+
+    TASKS = "the posterior's own"
+
+
+def places_among(tasks: Tasks | None, own: Tasks) -> list[int]:
     """The places among `own` of the tasks given: the same tasks, perhaps at other datapoints.
 
     Raises:
         TypeError: where they are no Tasks.
         TasksError: where one of them is not among `own`, or may be another at the same position.
     """
+    if tasks is None:
+        raise TypeError(
+            "got None; tasks without a query have query=None: make one by support, query = "
+            "tasks.split(shots), or leave the argument out for the posterior's own datapoints"
+        )
     if not isinstance(tasks, Tasks):
         raise TypeError(
             f"got a {type(tasks).__name__}; give bm.Tasks, made by from_frame, from_arrays or "

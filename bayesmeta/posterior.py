@@ -16,7 +16,7 @@ from bayesmeta.checks import StructureError
 from bayesmeta.columns import TasksError
 from bayesmeta.density import Density
 from bayesmeta.noise import on_device
-from bayesmeta.ownership import places_among
+from bayesmeta.ownership import Own, places_among
 from bayesmeta.phi.base import Phi
 from bayesmeta.predict import (
     Prediction,
@@ -263,12 +263,12 @@ class Posterior:
 
     @_where_the_tasks_are
     def predict(
-        self, tasks: Tasks | None = None, *, repeats: int = 1, seed: int | None = None
+        self, tasks: Tasks | Own = Own.TASKS, *, repeats: int = 1, seed: int | None = None
     ) -> Prediction:
         """Outcomes of these tasks at the inputs given, (chain, draw, tasks, data); y is not read.
 
         Args:
-            tasks: inputs of the posterior's tasks, or of some of them; None takes its own.
+            tasks: inputs of the posterior's tasks, or of some of them; by default its own.
             repeats: outcomes for each draw of theta and phi, side by side along draw; more than 1
                 is for point estimates.
             seed: the source of randomness; None derives it from the fit's.
@@ -304,7 +304,7 @@ class Posterior:
         return joined([phi for (phi,) in outputs])
 
     @_where_the_tasks_are
-    def log_likelihood(self, tasks: Tasks | None = None) -> Tensor:
+    def log_likelihood(self, tasks: Tasks | Own = Own.TASKS) -> Tensor:
         """log p(y_ij | x_ij, phi_i, theta) at each draw, (chain, draw, tasks, data); 0 on padding.
 
         Raises:
@@ -321,14 +321,14 @@ class Posterior:
         outputs = in_chunks(at_draws, pointwise, self.fit.theta, phi, tasks)
         return joined([values for (values,) in outputs])
 
-    def log_score(self, tasks: Tasks | None = None) -> Tensor:
+    def log_score(self, tasks: Tasks | Own = Own.TASKS) -> Tensor:
         """log of the mean over draws of p(y_ij | x_ij, phi_i, theta), (tasks, data).
 
         Padded cells hold NaN, as those of `predict` do: sum or average over tasks.mask.
         """
         values = self.log_likelihood(tasks).flatten(0, 1)
         score = torch.logsumexp(values, 0) - math.log(len(values))
-        hidden = ~(self.tasks if tasks is None else tasks).mask
+        hidden = ~(self.tasks if isinstance(tasks, Own) else tasks).mask
         return score.masked_fill(hidden, torch.nan)
 
     def summary(self, kind: str = "all") -> pd.DataFrame:
@@ -358,17 +358,17 @@ class Posterior:
 
         return to_arviz(self)
 
-    def _own(self, tasks: Tasks | None) -> tuple[Tasks, Tensor]:
+    def _own(self, tasks: Tasks | Own) -> tuple[Tasks, Tensor]:
         """The tasks given, and the draws of centred phi that are theirs."""
-        if tasks is None and not bool(self.tasks.mask.any()):
+        if not isinstance(tasks, Own):
+            places = places_among(tasks, self.tasks)
+            return tasks.to(self.tasks.device, self.tasks.dtype), self.centred_phi[:, :, places]
+        if not bool(self.tasks.mask.any()):
             raise TasksError(
                 "the posterior's own tasks hold no datapoints (a posterior that was loaded holds "
                 "no data); give tasks of the same names, as in predict(tasks)"
             )
-        if tasks is None:
-            return self.tasks, self.centred_phi
-        places = places_among(tasks, self.tasks)
-        return tasks.to(self.tasks.device, self.tasks.dtype), self.centred_phi[:, :, places]
+        return self.tasks, self.centred_phi
 
     def __repr__(self) -> str:
         chains, draws = self.fit.theta.shape[:2]

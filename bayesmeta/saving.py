@@ -18,12 +18,13 @@ from bayesmeta.guides import Guide
 from bayesmeta.phi.base import Phi
 from bayesmeta.posterior import Posterior
 from bayesmeta.problem import Model
+from bayesmeta.stages import Stage
 from bayesmeta.structure import Role, Structure, structure
 from bayesmeta.tasks import Tasks
 from bayesmeta.theta.base import Fit
 
 _FILE = "posterior.safetensors"
-_PARTS = (Phi, Encoder, Guide, Bound, Curvature)
+_PARTS = (Phi, Encoder, Guide, Bound, Curvature, Stage, torch.optim.Optimizer)
 
 
 def save(post: Posterior, folder: Path) -> None:
@@ -31,13 +32,17 @@ def save(post: Posterior, folder: Path) -> None:
 
     Kept are names of tasks, with phi of each, and names and shapes of columns; their values are
     not: whoever has the folder can adapt to new tasks, and cannot see the old ones' data.
+
+    Raises:
+        CheckpointError: where the strategy holds what has no name to be found by, as a function.
     """
+    strategy = _encoded(post.strategy)
     tensors = {"theta": post.fit.theta, "phi": post.centred_phi, "losses": post.losses}
     tensors |= {f"state_{k}": x for k, x in enumerate(post.fit.state)}
     tensors |= {f"stats_{name}": x for name, x in post.stats.items()}
     tasks = post.tasks
     about = {
-        "strategy": _encoded(post.strategy),
+        "strategy": strategy,
         "is_point": post.is_point,
         "seed": post.seed,
         "notes": list(post.notes),
@@ -132,12 +137,19 @@ def _dtype(name: str) -> torch.dtype:
 
 def _encoded(part: Any) -> Any:
     """A strategy as JSON: the names of classes, and their fields."""
+    if isinstance(part, type) and issubclass(part, _PARTS):
+        return {"class": part.__name__}
     if is_dataclass(part):
         return {
             "class": type(part).__name__,
             "fields": {f.name: _encoded(getattr(part, f.name)) for f in fields(part) if f.init},
         }
-    return [_encoded(one) for one in part] if isinstance(part, tuple) else part
+    if callable(part):
+        raise CheckpointError(
+            f"the strategy holds the function {part!r}, which cannot be saved; the posterior is "
+            "as it was: give a class, as FineTune(optimiser=torch.optim.SGD), and adapt by it"
+        )
+    return [_encoded(one) for one in part] if isinstance(part, tuple | list) else part
 
 
 def _decoded(given: Any, folder: str | Path) -> Any:
@@ -153,6 +165,8 @@ def _decoded(given: Any, folder: str | Path) -> Any:
             f"'{folder}' was saved with a {given['class']}, which is not known here; import the "
             "module that defines it before you load"
         )
+    if "fields" not in given:
+        return kind
     return kind(**{name: _decoded(value, folder) for name, value in given["fields"].items()})
 
 

@@ -6,7 +6,9 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from bayesmeta.checkpoint import CheckpointError, digest
@@ -56,9 +58,11 @@ def search(
         ImportError: where Optuna is not installed.
         CheckpointError: where the storage is of other tasks or folds.
         TasksError: where a task has fewer datapoints than there are folds.
+        ValueError: where no trial has a finite log score.
     """
+    package = _optuna()
     with _quiet():
-        study = _study(storage, sampler, seed)
+        study = _study(package, storage, sampler, seed)
     about = digest(tasks.tensors(), f"{folds} folds, seed {seed}")
     if study.user_attrs.get("about", about) != about:
         raise CheckpointError(
@@ -75,15 +79,25 @@ def search(
             seed=seed,
             progress=False,
         )
-        return float(found.nanmean())
+        value = float(found.nanmean())
+        if not isfinite(value):
+            # A score of -inf would be the best of those that are no better.
+            raise package.TrialPruned(f"the log score is {value}")
+        return value
 
     try:
-        study.optimize(score, n_trials=max(0, trials - _done(study)), show_progress_bar=progress)
+        left = max(0, trials - _done(study, "COMPLETE", "PRUNED"))
+        study.optimize(score, n_trials=left, show_progress_bar=progress)
     except KeyboardInterrupt:
         if not _done(study):
             raise
         warnings.warn(
             f"interrupted after {_done(study)} of {trials} trials, which are kept", stacklevel=2
+        )
+    if not _done(study):
+        raise ValueError(
+            f"none of {len(study.trials)} trials has a finite log score; propose other values, as "
+            "a smaller lr"
         )
     return study
 
@@ -100,27 +114,36 @@ def _quiet() -> Iterator[None]:
         log.setLevel(before)
 
 
-def _done(study: optuna.Study) -> int:
-    return sum(trial.state.name == "COMPLETE" for trial in study.trials)
+def _done(study: optuna.Study, *states: str) -> int:
+    return sum(trial.state.name in (states or ("COMPLETE",)) for trial in study.trials)
+
+
+def _optuna() -> ModuleType:
+    try:
+        import optuna
+    except ImportError as error:
+        raise ImportError(
+            "bm.search proposes by Optuna, which is not installed: pip install optuna, or "
+            "install bayesmeta with its extra 'search'"
+        ) from error
+    return optuna
 
 
 def _study(
-    storage: str | Path | None, sampler: optuna.samplers.BaseSampler | None, seed: int
+    package: ModuleType,
+    storage: str | Path | None,
+    sampler: optuna.samplers.BaseSampler | None,
+    seed: int,
 ) -> optuna.Study:
-    try:
-        import optuna
-        from optuna.storages.journal import JournalFileBackend
-    except ImportError as error:
-        raise ImportError(
-            "bm.search proposes by Optuna, which is not installed: pip install bayesmeta[search]"
-        ) from error
     kept = None
     if storage is not None:
-        kept = optuna.storages.JournalStorage(JournalFileBackend(str(storage)))
-    return optuna.create_study(
+        from optuna.storages.journal import JournalFileBackend
+
+        kept = package.storages.JournalStorage(JournalFileBackend(str(storage)))
+    return package.create_study(
         study_name="bayesmeta",
         direction="maximize",
         storage=kept,
-        sampler=sampler or optuna.samplers.TPESampler(seed=seed),
+        sampler=sampler or package.samplers.TPESampler(seed=seed),
         load_if_exists=True,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
+from numbers import Integral, Real
 from typing import NamedTuple
 
 import torch
@@ -44,8 +46,10 @@ class Stage(ABC):
     lr: float = 1e-3
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or self.lr <= 0:
-            raise ValueError(f"{self!r}: steps must be at least 0, and lr above 0")
+        if not isinstance(self.steps, Integral) or not isinstance(self.lr, Real):
+            raise TypeError(f"{self!r}: steps must be a whole number, and lr a number")
+        if self.steps < 0 or not 0 < self.lr < inf:
+            raise ValueError(f"{self!r}: steps must be at least 0, and lr above 0 and finite")
 
     @abstractmethod
     def ways(self, layers: Layers, slopes: Slopes, *, scored: bool) -> Sequence[Sequence[Move]]:
@@ -63,7 +67,8 @@ class Stage(ABC):
 class Probe(Stage):
     """The last block alone: a linear probe, where that is a linear layer (Alain & Bengio 2017).
 
-    What the layers before make of the data is computed once.
+    What the layers before make of the data is computed once. Last is what the module registers
+    last, as it stands in `FineTune.summary`; where it is called in another order, name the blocks.
     """
 
     lr: float = 1e-2

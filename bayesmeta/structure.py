@@ -271,16 +271,40 @@ def run_checked(model: Model, tasks: Tasks, *, provenance: bool = True) -> dict[
             f"columns of tasks.x are {list(tasks.x)}"
         ) from error
     except (ValueError, RuntimeError, AssertionError, IndexError) as error:
+        _check_outcomes(model, tasks, error)
+        columns = {n: f"{tuple(c.shape)} {c.dtype}" for n, c in tasks.x.items()}
         raise StructureError(
             f"the model does not run on these tasks: {type(error).__name__}: {error}. The plates "
             f"must be 'tasks' (dim=-2, size {tasks.num_tasks}) and 'data' (dim=-1, size "
-            f"{tasks.num_data}); the columns are "
-            f"{ {n: tuple(c.shape) for n, c in tasks.x.items()} }, a value in 'tasks' has shape "
+            f"{tasks.num_data}); the columns are {columns}, a value in 'tasks' has shape "
             f"({tasks.num_tasks}, 1). Write {HOW}"
         ) from error
     check_sites(sites, tasks)
     check_finite_density(sites, tasks)
     return sites
+
+
+def _check_outcomes(model: Model, tasks: Tasks, error: Exception) -> None:
+    """Say that y is at fault, where the model runs without it and does not know such outcomes."""
+    if tasks.y is None:
+        return
+    try:
+        sites = run(model, replace(tasks, y=None))
+        supports = {n: site.fn.support for n, site in sites.items() if _is_of_data(site)}
+        outside = {n: s for n, s in supports.items() if not s.check(tasks.y)[tasks.mask].all()}
+    except Exception:
+        return
+    for name, support in outside.items():
+        seen = tasks.y[tasks.mask]
+        raise StructureError(
+            f"y has values from {float(seen.min()):g} to {float(seen.max()):g}, but site '{name}' "
+            f"takes {support}; number classes 0, 1, ... as the model does, or give it another "
+            f"outcome ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _is_of_data(site: Site) -> bool:
+    return not site.is_deterministic and not is_factor(site) and DATA in plate_names(site)
 
 
 def _followed(model: Model, tasks: Tasks) -> dict[str, Site]:

@@ -52,6 +52,15 @@ class Loss:
         prior = terms.phi / self.tasks.sizes.clamp(min=1)
         return -terms.data / batch.sizes.clamp(min=1) - prior
 
+    def least_prior(self) -> Tensor:
+        """The prior's part of the loss at the prior's mean, (tasks,): what no phi has less of."""
+        if not self.with_prior:
+            return torch.zeros(len(self.tasks), dtype=self.tasks.dtype, device=self.tasks.device)
+        with torch.no_grad():
+            mean = self.density.prior_mean(self.theta, self.tasks)
+            terms = self.density.terms(self.theta, mean, self.tasks, jacobian=False)
+        return -terms.phi / self.tasks.sizes.clamp(min=1)
+
 
 def slopes(loss: Loss, layers: Layers, phi: Tensor) -> Tensor:
     """|d loss / d phi_block| / |phi_block| of each block, (tasks, blocks) (Lee et al. 2023)."""
@@ -118,6 +127,8 @@ class Tuner:
         rate = move.rate.to(phi).expand_as(phi)
         part = Part(self.loss.density, self.layers, (rate > 0).any(0), phi)
         rate, step = part.of(rate), self._step(part)
+        # A density of many numbers is far from 0 even at its best: that much says nothing.
+        least = float(self.loss.least_prior().sum())
         best = _Best(self.loss, self.scored, phi)
         at = torch.nn.Parameter(part.of(phi).clone())
         optimiser = self.optimiser([at], lr=move.lr)
@@ -133,7 +144,7 @@ class Tuner:
                         self._keep_finite(at, before)
                     bar.update()
                     if (k + 1) % every == 0 or k + 1 == move.steps:
-                        bar.set_postfix(loss=f"{float(value) / len(at):.4g}")
+                        bar.set_postfix(loss=f"{(float(value) - least) / len(at):.4g}")
                         if best.waits(part.whole(at)) >= (self.patience or move.steps):
                             break
             except KeyboardInterrupt:
@@ -182,8 +193,9 @@ class Tuner:
         if names:
             warnings.warn(
                 f"fine-tuning met a gradient that is no number in {len(names)} of "
-                f"{len(self.lost)} tasks ({first_few(names)}), whose phi stays where it was "
-                "before; take a smaller lr, or inputs scaled to unit variance",
+                f"{len(self.lost)} tasks ({first_few(names)}), whose phi stays where that was, "
+                "and may have gone astray on the way; take a smaller lr, or inputs scaled to unit "
+                "variance",
                 stacklevel=2,
             )
 

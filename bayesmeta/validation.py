@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ def folds_of(tasks: Tasks, folds: int, seed: int) -> Iterator[tuple[Tasks, Tasks
     Raises:
         TasksError: where a task has fewer datapoints than there are folds, or there is one fold.
     """
+    if not isinstance(folds, Integral):
+        raise TypeError(f"folds={folds!r} were asked for; give a whole number of at least 2")
     if folds < 2 or (tasks.sizes < folds).any():
         small = int(tasks.sizes.argmin())
         raise TasksError(
@@ -59,10 +62,34 @@ def cross_validate(
         nats; NaN on padding.
 
     Raises:
-        TasksError: where a task has fewer datapoints than there are folds.
+        TasksError: where a task has fewer datapoints than there are folds, or a posterior has seen
+            other datapoints than it was given.
+        TypeError: where `infer` is no function, or gives no posterior.
     """
+    if not callable(infer):
+        raise TypeError(
+            f"cross_validate got {infer!r}; give a function that makes a posterior of a part of "
+            "the datapoints, as lambda support: post.adapt(support, phi=tuning)"
+        )
     score = torch.full(tasks.mask.shape, torch.nan, dtype=tasks.dtype, device=tasks.device)
     parts = folds_of(tasks, folds, seed)
     for support, query in tqdm(parts, "folds", total=folds, disable=not progress):
-        score = torch.where(query.mask, infer(support).log_score(query), score)
+        score = torch.where(query.mask, _of(infer, support).log_score(query), score)
     return score
+
+
+def _of(infer: Callable[[Tasks], Posterior], support: Tasks) -> Posterior:
+    """The posterior of the support, and of nothing else."""
+    posterior = infer(support)
+    if not isinstance(posterior, Posterior):
+        raise TypeError(
+            f"the function that was to infer gave {posterior!r}; it must return the posterior of "
+            "the tasks it is given, as lambda support: post.adapt(support, phi=tuning)"
+        )
+    if posterior.tasks.sizes.tolist() != support.sizes.tolist():
+        raise TasksError(
+            f"the posterior has seen {int(posterior.tasks.sizes.sum())} datapoints where it was "
+            f"given {int(support.sizes.sum())}: what is held out must not be seen; infer from the "
+            "argument of the function, and from nothing else"
+        )
+    return posterior

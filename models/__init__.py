@@ -14,13 +14,14 @@
 - `fashion_mnist`: no model, but photographs of ten kinds of clothes.
 - `masked_autoencoder`: features without labels, by filling in what was hidden of an image.
 - `intents`: no model, but sentences to an assistant, by domain, and their features.
+- `words`: prototypes of sentences, by the weight of each word.
 - `sinusoid`: sine waves, a small network a task: the regression of MAML's paper.
 - `last_layer`: the same waves by a Bayesian last layer on shared features, as in ALPaCA.
 - `neural_process`: functions by a shared decoder and a latent vector each, drawn from a Gaussian
   process whose exact predictive is known.
 - `attentive_process`: the same functions by a decoder that attends to slots.
 - `convolutional_process`: the same functions by a decoder that reads maps of theirs; and images.
-- `pooling`: radon by county with complete, no and partial pooling.
+- `pooling`: radon by county with complete, no and partial pooling, and with shared features.
 - `transfer`: a network trained on a source, and fine-tuned on targets (L2-SP); `corruptions` makes
   images worse.
 """
@@ -48,6 +49,7 @@ from . import (
     ridge,
     sinusoid,
     transfer,
+    words,
 )
 
 __all__ = [
@@ -73,4 +75,5 @@ __all__ = [
     "ridge",
     "sinusoid",
     "transfer",
+    "words",
 ]

@@ -36,11 +36,23 @@ def prototypes(
     """The model of `ways` classes; theta is the embedding's weights, phi the prototypes."""
     with isolated(seed):
         embed = Net(nn.Sequential(*features(filters, norm)))
-    origin = torch.zeros(ways, 4 * filters)
+    return of(embed, 4 * filters, ways)
+
+
+def of(embed: Net, width: int, ways: int, column: str = "image") -> Callable[[Tasks], None]:
+    """The model of `ways` classes for any embedding.
+
+    Args:
+        embed: makes an embedding (width,) of each example.
+        width: its size.
+        ways: the number of classes.
+        column: of x that is embedded.
+    """
+    origin = torch.zeros(ways, width)
 
     def model(tasks: Tasks) -> None:
         theta = pyro.param("theta", lambda: embed.weights().to(tasks.dtype))
-        z = embed(theta, tasks.x["image"])
+        z = embed(theta, tasks.x[column])
         with pyro.plate("tasks", tasks.num_tasks, dim=-2):
             around = dist.Normal(origin.to(tasks.dtype), PRIOR_SD).to_event(2)
             prototype = pyro.sample("prototype", around)

@@ -73,7 +73,7 @@ def target(
         column: of x that f reads.
 
     Raises:
-        ValueError: where tau does not name each child once.
+        ValueError: where tau does not name each child once, or is not above 0.
     """
     child = [name.partition(".")[0] for name in net.slices]
     children = list(dict.fromkeys(child))
@@ -81,6 +81,10 @@ def target(
     which = torch.tensor([children.index(name) for name in child]).repeat_interleave(sizes)
     if isinstance(tau, Mapping) and set(tau) != set(children):
         raise ValueError(f"tau is given for {list(tau)}, but the network's layers are {children}")
+
+    given = tau.values() if isinstance(tau, Mapping) else [] if tau is None else [tau]
+    if not all(sd > 0 for sd in given):
+        raise ValueError(f"tau={tau} was given, but each sd must be above 0")
 
     def width(tasks: Tasks) -> Tensor:
         if tau is None:

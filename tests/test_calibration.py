@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -74,5 +76,26 @@ def test_numbers_are_refused():
     post = bm.fit(model, tasks, theta=bm.Fixed({}), phi=bm.Mode(), progress=False)
     with pytest.raises(bm.StructureError, match="no categorical one"):
         bm.calibration(post, tasks)
-    with pytest.raises(bm.TasksError, match="no outcomes"):
-        bm.calibration(post, tasks.without_y())
+
+
+@pytest.mark.parametrize(
+    ("query", "bins", "error", "message"),
+    [
+        (data(20).without_y(), 10, bm.TasksError, "no outcomes to compare"),
+        (
+            replace(data(20), y=2 * data(20).y),
+            10,
+            bm.TasksError,
+            "from 0 to 2, .* model has 2: 0 to 1",
+        ),
+        (data(20), 0, ValueError, "bins=0"),
+        (data(20).query, 10, TypeError, r"got None; tasks without a query have query=None"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(query, bins, error, message):
+    tasks = data(20)
+    post = bm.fit(sharpened(1.0), tasks, theta=bm.Fixed({}), phi=bm.Mode(), progress=False)
+    if isinstance(query, bm.Tasks):
+        query = replace(query, origin=tasks.origin)
+    with pytest.raises(error, match=message):
+        bm.calibration(post, query, bins=bins)

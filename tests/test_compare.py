@@ -72,6 +72,16 @@ def test_standard_errors_are_those_of_fresh_tasks():
         assert abs(float(values.std() / said) - 1) < 0.25
 
 
+def test_of_one_task_the_standard_errors_are_over_its_datapoints():
+    support, query = data(1)[["t1"]], data()[["t1"]]
+    row = bm.compare(posteriors(support), query).overall.loc["low"]
+    log_p = {mean: dist.Normal(mean, 1.0).log_prob(query.y[0]) for mean in MEANS.values()}
+    expected = float(log_p[-0.5].std() / 6**0.5)
+    assert row["log_score_error"] == pytest.approx(expected, abs=1e-5)
+    behind = (log_p[0.0] - log_p[-0.5]).std() / 6**0.5
+    assert row["behind_error"] == pytest.approx(float(behind), abs=1e-5)
+
+
 def test_classes_are_judged_by_how_many_are_wrong():
     def coin(tasks):
         mu = pyro.sample("mu", dist.Normal(torch.zeros(()), 1.0))
@@ -108,6 +118,10 @@ def test_what_cannot_be_compared_is_refused():
     post = posteriors(data(1))
     with pytest.raises(ValueError, match="no posterior"):
         bm.compare({}, data())
+    with pytest.raises(TypeError, match="give posteriors by name"):
+        bm.compare(list(post.values()), data())
+    with pytest.raises(TypeError, match=r"query=None; give bm\.Tasks"):
+        bm.compare(post, data().query)
     with pytest.raises(bm.TasksError, match="no outcomes to score"):
         bm.compare(post, data().without_y())
     with pytest.raises(bm.TasksError, match="holds phi of 40 tasks"):

@@ -17,6 +17,7 @@ FILES = {
     "eight_schools.py": {"eight_schools.png"},
     "few_tasks.py": {"few_tasks.md"},
     "image_completion.py": {"image_completion.png"},
+    "intents.py": {"intents.png"},
     "ladder.py": {"ladder.md"},
     "lynx_hare.py": {"lynx_hare.png"},
     "maml_sinusoids.py": {"maml_sinusoids.png"},

@@ -55,6 +55,11 @@ def test_a_parameter_that_becomes_a_latent_is_noted():
 def test_a_query_that_nothing_would_read_is_refused():
     tasks = normal_means.tasks(num_tasks=3, num_data=4, ragged=False)
     support, query = tasks.split(2)
+    known = bm.Fixed({"mu": torch.tensor(0.0)})
+    with pytest.raises(
+        ValueError, match=r"Fixed\(\) is known, so that there is nothing for query="
+    ):
+        bm.fit(normal_means.model, support, theta=known, phi=bm.Mode(), query=query)
     with pytest.raises(ValueError, match=r"phi=bm\.Joint\(\) has no few-shot objective"):
         bm.fit(normal_means.model, support, query=query, theta=SHORT)
 

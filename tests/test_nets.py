@@ -184,6 +184,39 @@ def test_weights_take_the_dtype_of_floating_inputs():
     assert table(table.weights(), torch.zeros(2, 5, dtype=torch.int64)).dtype == torch.float32
 
 
+def test_a_parameter_may_be_a_single_number():
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.by = nn.Parameter(torch.tensor(3.0))
+
+        def forward(self, x):
+            return self.by * x
+
+    net, x = nets.Net(Scale()), torch.ones(2, 5, 3)
+    assert torch.equal(net(net.weights(), x), 3 * x)
+    assert torch.equal(net(torch.tensor([[[1.0]], [[2.0]]]), x)[1], 2 * x[1])
+
+
+def perceptron(classes: int) -> nets.Net:
+    return nets.Net(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, classes)))
+
+
+def test_weights_are_carried_to_a_network_with_another_last_layer():
+    old, new = perceptron(5), perceptron(2)
+    carried = new.carry(old.weights(), old, fresh="2")
+    assert torch.equal(carried[:16], old.weights()[:16]) and not carried[16:].any()
+    assert carried.shape == (new.size,)
+    same = perceptron(5)
+    assert torch.equal(same.carry(old.weights(), old), old.weights())
+    with pytest.raises(ValueError, match=r"'2.weight' has shape \(2, 4\) here.*\(5, 4\); name the"):
+        new.carry(old.weights(), old)
+    with pytest.raises(ValueError, match="fresh='3' is no layer; parameters are"):
+        new.carry(old.weights(), old, fresh="3")
+    with pytest.raises(ValueError, match=r"shape \(3,\), not"):
+        new.carry(torch.zeros(3), old, fresh="2")
+
+
 @pytest.mark.parametrize("given", [[nn.Linear(1, 1)], nn.Linear])
 def test_what_is_no_module_is_refused(given):
     with pytest.raises(TypeError, match=r"give a torch module, as .*nn\.Sequential\("):

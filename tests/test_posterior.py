@@ -71,6 +71,13 @@ def test_predicting_for_other_tasks_says_to_adapt_first(post):
         post.predict(other)
 
 
+@pytest.mark.parametrize("ask", ["predict", "log_score", "log_likelihood"])
+def test_a_query_that_is_none_is_not_taken_for_the_fits_own(post, ask):
+    assert post.tasks.query is None
+    with pytest.raises(TypeError, match="got None; tasks without a query have query=None"):
+        getattr(post, ask)(post.tasks.query)
+
+
 def test_adapting_without_y_says_what_to_give(post):
     with pytest.raises(bm.StructureError, match="without y"):
         post.adapt(post.tasks.without_y())

@@ -13,7 +13,15 @@ from safetensors.torch import load_file
 
 import bayesmeta as bm
 from bayesmeta import checkpoint
-from bayesmeta.models import eight_schools, lecture, neural_process, normal_means, radon, sinusoid
+from bayesmeta.models import (
+    eight_schools,
+    lecture,
+    neural_process,
+    normal_means,
+    radon,
+    sinusoid,
+    transfer,
+)
 
 SHORT = bm.Adam(steps=3, compile=False)
 FILE = "posterior.safetensors"
@@ -40,6 +48,15 @@ def fitted(name: str) -> tuple[bm.Posterior, bm.Tasks]:
         waves, query = sinusoid.tasks(6, 8).split(4)
         pair = bm.MetaSGD(adam=SHORT)
         return bm.fit(sinusoid.model, waves, query=query, **pair, progress=False), waves
+    if name == "fine-tuned":
+        clothes = transfer.tasks(2, shots=1)
+        known = bm.Fixed({"theta": transfer.perceptron().weights()})
+        stages = [bm.Probe(steps=2), bm.Surgical("phi.3", steps=1)]
+        around = bm.FineTune(tuple(stages), optimiser=torch.optim.SGD)
+        phi = bm.PostHocLaplace(around, draws=3, scale=0.1)
+        return bm.fit(
+            transfer.model, clothes, theta=known, phi=phi, progress=False
+        ), transfer.tasks(1, shots=1, seed=1)
     functions = neural_process.tasks(6, shots=5, queries=4)
     phi = bm.Amortised(OwnEncoder(), bm.DiagonalNormal(), bm.Predictive(2), draws=3)
     post = bm.fit(
@@ -48,7 +65,9 @@ def fitted(name: str) -> tuple[bm.Posterior, bm.Tasks]:
     return post, neural_process.tasks(2, shots=5, queries=4, seed=1)
 
 
-@pytest.mark.parametrize("name", ["noncentred", "closed form", "learned rates", "network"])
+@pytest.mark.parametrize(
+    "name", ["noncentred", "closed form", "learned rates", "fine-tuned", "network"]
+)
 def test_what_was_saved_is_loaded(name: str, tmp_path: Path) -> None:
     post, new = fitted(name)
     post.save(tmp_path / "run")
@@ -63,6 +82,16 @@ def test_what_was_saved_is_loaded(name: str, tmp_path: Path) -> None:
     predicted = (p.adapt(new).predict().mean for p in (post, found))
     torch.testing.assert_close(*predicted, equal_nan=True)
     assert not found.summary().empty
+
+
+def test_a_function_in_a_strategy_cannot_be_saved(tmp_path: Path) -> None:
+    tuning = bm.FineTune([], optimiser=lambda parameters, lr: torch.optim.SGD(parameters, lr))
+    known = bm.Fixed({"theta": transfer.perceptron().weights()})
+    clothes = transfer.tasks(1, shots=1)
+    post = bm.fit(transfer.model, clothes, theta=known, phi=tuning, progress=False)
+    with pytest.raises(bm.CheckpointError, match=r"holds the function .* cannot be saved"):
+        post.save(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def numbers(path: Path) -> set[float]:

@@ -99,7 +99,23 @@ def test_a_file_of_other_tasks_is_refused(tmp_path):
         bm.search(candidate, target(seed=1), trials=2, folds=2, storage=file, progress=False)
 
 
+@pytest.mark.parametrize("finite", [{100.0}, set()])
+def test_trials_without_a_finite_score_are_no_best(monkeypatch, finite):
+    def score(infer, tasks, **options):
+        tau = round(float(infer(tasks).theta["tau"].mean()), 6)
+        return torch.tensor([-tau if tau in finite else -torch.inf])
+
+    monkeypatch.setattr(sys.modules["bayesmeta.search"], "cross_validate", score)
+    settings = {"trials": 3, "sampler": every_tau(), "progress": False}
+    if finite:
+        study = bm.search(candidate, target(), **settings)
+        assert study.best_params == {"tau": 100.0} and study.best_value == -100.0
+        return
+    with pytest.raises(ValueError, match="none of 3 trials has a finite log score"):
+        bm.search(candidate, target(), **settings)
+
+
 def test_without_optuna_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ImportError, match=r"pip install bayesmeta\[search\]"):
+    with pytest.raises(ImportError, match="pip install optuna"):
         bm.search(candidate, target())

@@ -360,3 +360,23 @@ def test_of_very_many_tasks_some_are_read_and_all_are_checked() -> None:
     y[-2, 1] = 2.0
     with pytest.raises(bm.StructureError, match="task '2999'"):
         bm.structure(binary, bm.Tasks.from_arrays(y))
+
+
+@pytest.mark.parametrize(("first", "ok"), [(0.0, True), (3.0, False), (-1.0, False)])
+def test_classes_numbered_otherwise_are_named(first: float, ok: bool) -> None:
+    def model(tasks: bm.Tasks) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Categorical(logits=phi), obs=tasks.y)
+
+    tasks = bm.Tasks.from_arrays(torch.tensor([[0.0, 1.0], [2.0, 0.0]]) + first)
+    if ok:
+        assert bm.structure(model, tasks).data == ("y",)
+        return
+    message = (
+        rf"y has values from {first:g} to {first + 2:g}, but site 'y' takes .*upper_bound=2.*; "
+        "number classes 0, 1, "
+    )
+    with pytest.raises(bm.StructureError, match=message):
+        bm.structure(model, tasks)

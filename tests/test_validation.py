@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -13,9 +15,9 @@ from bayesmeta.validation import folds_of
 TAU, SIGMA = 1.5, 0.7
 
 
-def model(tasks):
+def model(tasks, tau=TAU):
     with pyro.plate("tasks", tasks.num_tasks, dim=-2):
-        mean = pyro.sample("mean", dist.Normal(torch.zeros(()), TAU))
+        mean = pyro.sample("mean", dist.Normal(torch.zeros(()), tau))
         with pyro.plate("data", tasks.num_data, dim=-1):
             pyro.sample("y", dist.Normal(mean, SIGMA), obs=tasks.y)
 
@@ -28,9 +30,11 @@ def tasks(shots=7):
     return bm.Tasks.from_arrays(y, mask=mask, names=["a", "b", "c"])
 
 
-def infer(support):
+def infer(support, tau=TAU):
     known = bm.Fixed({})
-    return bm.fit(model, support, theta=known, phi=bm.Exact(draws=4000), progress=False)
+    return bm.fit(
+        partial(model, tau=tau), support, theta=known, phi=bm.Exact(draws=4000), progress=False
+    )
 
 
 def check_score(fit):
@@ -52,9 +56,20 @@ def test_scores_are_those_of_the_exact_predictive():
     check_score(infer)
 
 
-def test_a_posterior_that_has_seen_everything_is_found_out():
+def test_another_prior_is_found_out():
     with pytest.raises(AssertionError):
-        check_score(lambda support: infer(tasks()))
+        check_score(partial(infer, tau=0.3))
+
+
+def test_a_posterior_that_has_seen_everything_is_refused():
+    with pytest.raises(bm.TasksError, match="seen 18 datapoints where it was given 8"):
+        bm.cross_validate(lambda support: infer(tasks()), tasks(), folds=2, progress=False)
+
+
+@pytest.mark.parametrize("wrong", [infer(tasks()), lambda support: None])
+def test_what_infers_nothing_is_refused(wrong):
+    with pytest.raises(TypeError, match=r"a function that|must return the"):
+        bm.cross_validate(wrong, tasks(), folds=2, progress=False)
 
 
 def test_folds_are_disjoint_and_cover_each_task():

@@ -47,6 +47,10 @@ class Phi(ABC):
         """
         return True
 
+    def silent(self) -> Phi:
+        """The same strategy without a progress bar of its own."""
+        return self
+
     def check_new(self, density: Density, seen: Tasks, new: Tasks) -> None:  # noqa: B027
         """Refuse new tasks that are not laid out like those that were seen in training.
 

@@ -56,8 +56,11 @@ class FineTune(Phi):
     Attributes:
         stages: what moves, one after the other: Probe, Full, Gradual, Surgical.
         blocks: names of layers, from the input on, that together are all of phi; None takes each
-            site, and of a site that is a network's weights each child of the module.
-        fresh: a layer, by name, that starts as in a new network instead of at theta.
+            site, and of a site that is a network's weights each child of the module, in the order
+            in which the module registers them.
+        fresh: a layer, by name, that starts as in a new network instead of at theta. Its prior is
+            still around theta, which for a last layer of other classes is no place to be: see
+            `Net.carry`, which puts zeros there.
         with_prior: whether log p(phi_i | theta) is part of what is minimised.
         optimiser: a class of torch.optim, or a function of (parameters, lr=...).
         batch_size: datapoints a step; None takes all.
@@ -80,11 +83,20 @@ class FineTune(Phi):
     has_evidence: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        wrong = [stage for stage in self.stages if not isinstance(stage, Stage)]
-        if wrong:
+        listed = isinstance(self.stages, Sequence) and not isinstance(self.stages, str)
+        if not listed or not all(isinstance(stage, Stage) for stage in self.stages):
             raise TypeError(
-                f"FineTune got the stage {wrong[0]!r}; give stages such as bm.Probe(), bm.Full(), "
-                "bm.Gradual() or bm.Surgical()"
+                f"FineTune got stages={self.stages!r}; give a list of stages, such as "
+                "[bm.Probe(), bm.Full()], bm.Gradual() or bm.Surgical()"
+            )
+        if isinstance(self.optimiser, torch.optim.Optimizer) or not callable(self.optimiser):
+            raise TypeError(
+                f"FineTune got optimiser={self.optimiser!r}; give a class, such as "
+                "torch.optim.AdamW, or a function of (parameters, lr=...)"
+            )
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(
+                f"FineTune got batch_size={self.batch_size}; it must be at least 1, or None for all"
             )
         if isinstance(self.blocks, str):
             raise TypeError(f"FineTune got blocks={self.blocks!r}; give a sequence of names")
@@ -93,6 +105,10 @@ class FineTune(Phi):
                 f"FineTune got held_out={self.held_out}, patience={self.patience}; held_out is a "
                 "share of the datapoints, from 0 to below 1, and patience needs one above 0"
             )
+
+    def silent(self) -> FineTune:
+        """The same without a progress bar."""
+        return replace(self, progress=False)
 
     def check(self, density: Density, tasks: Tasks) -> None:
         """Refuse names of layers that phi does not have."""

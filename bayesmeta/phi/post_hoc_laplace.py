@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, cast
 
 import torch
@@ -33,7 +33,12 @@ class PostHocLaplace(Phi):
     numbers of the chosen layers; the others stay where they are. Over the last layer alone
     (Kristiadi, Hein & Hennig 2020) predictions are those of a linear model on fixed features. Over
     all layers, draws of a network under a Gauss-Newton curvature can be much too wide where data
-    are few (Immer, Korzepa & Bauer 2021): compare `log_score` on held-out data.
+    are few (Immer, Korzepa & Bauer 2021), and over the last one too: where classes are certain the
+    data's curvature vanishes, so that the normal is wider than the posterior. Compare `log_score`
+    on held-out data, and choose `scale` by it, as bm.search does (docs/transfer.md has figures).
+
+    `around` runs anew, so that where it is random, by `fresh`, batches or held-out data, its phi_i
+    is another one than that of an earlier fit.
 
     Attributes:
         around: the strategy that finds phi_i.
@@ -67,6 +72,10 @@ class PostHocLaplace(Phi):
     def draws_at_point(self) -> int:
         """As many as `draws`."""
         return self.draws
+
+    def silent(self) -> PostHocLaplace:
+        """The same without a progress bar."""
+        return replace(self, around=self.around.silent())
 
     def check(self, density: Density, tasks: Tasks) -> None:
         """Refuse outcomes and priors that Gauss-Newton does not know, and unknown layers."""

@@ -103,3 +103,25 @@ def test_pre_training_on_photographs_helps_a_target_of_few() -> None:
         chosen = tuned.predict(target.query).mean.argmax(-1)
         right.append(float((chosen == target.query.y).double().mean()))
     assert right[0] > right[1] + 0.05, right
+
+
+@pytest.mark.parametrize("tau", [0.0, -1.0, {"1": 0.1, "3": float("nan")}])
+def test_a_tau_that_is_no_sd_is_refused(tau):
+    with pytest.raises(ValueError, match=r"each sd must be above 0"):
+        transfer.target(transfer.perceptron(), tau=tau)
+
+
+def test_a_network_of_other_classes_starts_from_the_features_of_the_first():
+    """The probe of features that tell three kinds apart is right, of those drawn anew less so."""
+    old, new = transfer.perceptron(), transfer.perceptron(classes=3, seed=1)
+    theta = new.carry(old.weights(), old, fresh="3")
+    clothes = fashion_mnist.classes(fashion_mnist.Split.TEST)[[0, 5, 8]]
+    target = clothes.episodes(2, ways=3, shots=10, queries=20)
+    known = bm.Fixed({"theta": theta})
+    tuning = bm.FineTune([bm.Probe()])
+    model = transfer.target(new, tau={"1": 0.1, "3": 1.0})
+    post = bm.fit(model, target, theta=known, phi=tuning, progress=False)
+    first = new.slices["1.weight"]
+    assert (post.phi["phi"][0, 0, :, first] - theta[first]).abs().max() < 1e-6
+    right = (post.predict(target.query).mean.argmax(-1) == target.query.y).double().mean()
+    assert right > 0.8

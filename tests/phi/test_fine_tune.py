@@ -6,6 +6,7 @@ import itertools
 import signal
 import threading
 import warnings
+from dataclasses import replace
 from functools import partial
 
 import pyro
@@ -317,7 +318,14 @@ def test_names_that_phi_does_not_have_are_refused(options, message):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: bm.FineTune([bm.Full]), TypeError, "give stages such as"),
+        (lambda: bm.FineTune([bm.Full]), TypeError, "give a list of stages"),
+        (lambda: bm.FineTune(bm.Probe()), TypeError, "give a list of stages"),
+        (lambda: bm.FineTune("probe"), TypeError, "stages='probe'; give a list"),
+        (lambda: bm.FineTune(optimiser="adam"), TypeError, "give a class, such as"),
+        (lambda: bm.FineTune(batch_size=0), ValueError, "at least 1, or None for all"),
+        (lambda: bm.Full(lr="0.1"), TypeError, "lr a number"),
+        (lambda: bm.Full(lr=float("nan")), ValueError, "finite"),
+        (lambda: bm.Probe(steps=10.5), TypeError, "steps must be a whole number"),
         (lambda: bm.FineTune(blocks="phi.0"), TypeError, "a sequence of names"),
         (lambda: bm.FineTune(patience=3), ValueError, "patience needs one above 0"),
         (lambda: bm.Full(lr=-1.0), ValueError, "lr above 0"),
@@ -339,6 +347,28 @@ def test_it_infers_no_theta():
     model, _ = network()
     with pytest.raises(ValueError, match="has no log evidence"):
         bm.fit(model, data(), theta=bm.Point(), phi=bm.FineTune(), progress=False)
+
+
+def test_fit_without_progress_silences_it(capsys):
+    model, net = network()
+    known, phi = bm.Fixed({"theta": net.weights()}), bm.FineTune([bm.Full(steps=2)])
+    for strategy in (phi, bm.PostHocLaplace(phi, draws=2)):
+        post = bm.fit(model, data(), theta=known, phi=strategy, progress=False)
+        assert post.strategy == strategy and post.free_phi.isfinite().all()
+        assert capsys.readouterr().err == ""
+
+
+def test_the_loss_shown_is_zero_at_best(capsys):
+    """Data that the start explains: a penalty of 0, and no constants of the prior."""
+    tasks = data(features=FEATURES)
+    tasks = replace(tasks, y=0 * tasks.y)
+    tuning = bm.FineTune([bm.Full(steps=20)])
+    theta = torch.zeros(FEATURES, dtype=torch.float64)
+    post = bm.fit(linear, tasks, theta=bm.Fixed({"theta": theta}), phi=tuning)
+    assert not post.free_phi.any()
+    shown = float(capsys.readouterr().err.rsplit("loss=", 1)[1].split("]")[0])
+    at_best = dist.Normal(0.0, SIGMA).log_prob(torch.tensor(0.0))
+    assert shown == pytest.approx(-float(at_best), abs=1e-3)
 
 
 def test_it_runs_silently_and_without_warnings(capsys):
