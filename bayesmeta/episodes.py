@@ -123,14 +123,37 @@ class Classes:
         origin = object()
         return self._tasks(support, origin).with_query(self._tasks(query, origin))
 
+    def shuffled(self, size: int = 10, seed: int = 0) -> Tasks:
+        """All examples, each with the number of its class, in random order: to pre-train on.
+
+        Such tasks are parts of one dataset, and say only what a step of training reads together:
+        `batch_size` counts tasks. Examples that do not fill a task are left out.
+
+        Args:
+            size: examples a task.
+            seed: chooses the order.
+
+        Raises:
+            TasksError: where there are fewer examples than a task has.
+        """
+        labels = torch.arange(len(self)).repeat_interleave(torch.tensor(self.sizes))
+        if not 0 < size <= len(labels):
+            raise TasksError(f"size={size} was asked for, and there are {len(labels)} examples")
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+        index = order[: len(order) // size * size].view(-1, size)
+        return self._numbered(index, labels[index].float(), object())
+
     def _tasks(self, index: Tensor, origin: object) -> Tasks:
         num_tasks, ways, count = index.shape
         labels = torch.arange(ways, dtype=torch.float32).repeat_interleave(count)
+        return self._numbered(index.flatten(1), labels.repeat(num_tasks, 1), origin)
+
+    def _numbered(self, index: Tensor, labels: Tensor, origin: object) -> Tasks:
         return Tasks(
-            x=Lookup(self.column, self.examples, index.flatten(1)),
-            y=labels.expand(num_tasks, -1).contiguous(),
-            mask=torch.ones(num_tasks, ways * count, dtype=torch.bool),
-            names=tuple(map(str, range(num_tasks))),
+            x=Lookup(self.column, self.examples, index),
+            y=labels,
+            mask=torch.ones(index.shape, dtype=torch.bool),
+            names=tuple(map(str, range(len(index)))),
             origin=origin,
         )
 

@@ -84,10 +84,8 @@ def network(classes: int) -> bm.nets.Net:
 
 def pretrained(make: Make, last: str, smoke: bool) -> bm.Fixed:
     """Weights for a target: those of a classifier of the source's intents, less its last layer."""
-    source, net, new = intents.classes(*SOURCE, size=SIZE), make(75), make(WAYS)
-    labels = torch.arange(75).repeat_interleave(torch.tensor(source.sizes))
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)).view(-1, 10)
-    data = bm.Tasks.from_arrays(labels[order].float(), {"text": source.examples[order]})
+    net, new = make(75), make(WAYS)
+    data = intents.classes(*SOURCE, size=SIZE).shuffled(size=10)
     adam = bm.Adam(lr=2e-3, steps=3 if smoke else 1000, patience=0, compile=False)
     theta = bm.Point(batch_size=25, adam=adam)
     post = bm.fit(transfer.source(net, column="text"), data, theta=theta, phi=bm.Joint())

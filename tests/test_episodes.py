@@ -51,6 +51,18 @@ def test_every_class_takes_every_label_and_every_example_is_used() -> None:
     assert len(values.unique()) == sum(SIZES)
 
 
+def test_all_examples_are_cut_into_tasks_with_the_numbers_of_their_classes() -> None:
+    tasks = numbered().shuffled(size=5, seed=2)
+    assert tasks.y.shape == (5, 5)  # of 28 examples
+    x = tasks.x["image"][..., 0]
+    assert torch.equal((x // 10).to(tasks.y), tasks.y) and len(x.unique()) == 25
+    assert not torch.equal(tasks.y, tasks.y.sort().values)
+    assert torch.equal(x, numbered().shuffled(size=5, seed=2).x["image"][..., 0])
+    assert not torch.equal(x, numbered().shuffled(size=5, seed=3).x["image"][..., 0])
+    with pytest.raises(bm.TasksError, match="size=29 was asked for, and there are 28"):
+        numbered().shuffled(size=29)
+
+
 def test_same_seed_same_episodes() -> None:
     first, second, other = (
         numbered().episodes(5, ways=2, shots=1, queries=1, seed=seed).x["image"]
