@@ -10,11 +10,15 @@ others held out; then counties themselves are held out, one after the other.
 
                             nats a house   behind the best   root mean square error
     partial, with uranium         -1.156                                      0.779
+    shared features               -1.167    0.011 +- 0.008                    0.785
     partial pooling               -1.209    0.053 +- 0.017                    0.817
     complete pooling              -1.227    0.071 +- 0.023                    0.826
     no pooling                    -1.537    0.382 +- 0.028                    0.918
 
-The 85 counties, each predicted whole by all others: -1065.1 nats.
+The 85 counties, each predicted whole by all others: -1065.1 nats. A new county's houses are worth
+-1.392 nats each by 3 counties, -1.172 by 10 and -1.161 by 32. One to three houses of its own help
+where little is known (-1.307 by 3 counties), and not where its uranium tells as much (-1.175 by 32;
+the closed form says the same).
 """
 
 from __future__ import annotations
