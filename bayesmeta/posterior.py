@@ -309,6 +309,7 @@ class Posterior:
 
         Raises:
             TasksError: where the tasks are others than the posterior's, or have no y.
+            StructureError: where the model does not know such outcomes.
         """
         tasks, phi = self._own(tasks)
         if tasks.y is None:
@@ -318,7 +319,12 @@ class Posterior:
         def pointwise(theta: Tensor, phi: Tensor, given: Tasks) -> tuple[Tensor]:
             return (centred.pointwise(theta, phi, given),)
 
-        outputs = in_chunks(at_draws, pointwise, self.fit.theta, phi, tasks)
+        try:
+            outputs = in_chunks(at_draws, pointwise, self.fit.theta, phi, tasks)
+        except (IndexError, RuntimeError):
+            # Such as of a class that the model does not have: say so, if that is it.
+            run_checked(self.density.model, tasks)
+            raise
         return joined([values for (values,) in outputs])
 
     def log_score(self, tasks: Tasks | Own = Own.TASKS) -> Tensor:

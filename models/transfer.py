@@ -68,13 +68,16 @@ def target(
     Args:
         net: f.
         tau: the sd of phi around theta: one for all weights, or one for each child of the module by
-            its name; None makes it a parameter with one value for each child, in their order.
+            its name, "3" or, as in FineTune, "phi.3"; None makes it a parameter with one value for
+            each child, in their order.
         outcome: the distribution of y given f's output.
         column: of x that f reads.
 
     Raises:
         ValueError: where tau does not name each child once, or is not above 0.
     """
+    if isinstance(tau, Mapping):
+        tau = {name.removeprefix("phi."): sd for name, sd in tau.items()}
     child = [name.partition(".")[0] for name in net.slices]
     children = list(dict.fromkeys(child))
     sizes = torch.tensor([place.stop - place.start for place in net.slices.values()])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyro.distributions as dist
 import pytest
 import torch
@@ -125,3 +127,14 @@ def test_a_network_of_other_classes_starts_from_the_features_of_the_first():
     assert (post.phi["phi"][0, 0, :, first] - theta[first]).abs().max() < 1e-6
     right = (post.predict(target.query).mean.argmax(-1) == target.query.y).double().mean()
     assert right > 0.8
+
+
+def test_a_class_that_the_model_does_not_have_is_named():
+    few = transfer.tasks(1, shots=1)
+    known = bm.Fixed({"theta": transfer.perceptron().weights()})
+    model = transfer.target(transfer.perceptron(), tau={"phi.1": 0.1, "phi.3": 1.0})
+    post = bm.fit(model, few, theta=known, phi=bm.FineTune([]), progress=False)
+    assert post.log_score(few.query).isfinite().all()
+    unseen = replace(few.query, y=few.query.y + 3)
+    with pytest.raises(bm.StructureError, match="y has values from 3 to 12, but site 'y' takes"):
+        post.log_score(unseen)
