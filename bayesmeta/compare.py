@@ -50,22 +50,11 @@ def compare(posteriors: Mapping[str, Posterior], query: Tasks) -> Comparison:
         query: datapoints that none of them has seen.
 
     Raises:
+        TypeError: where the posteriors have no names, or the query is none.
         ValueError: for no posterior.
         TasksError: where a posterior holds other tasks, or the query has no y or no datapoint.
     """
-    if not isinstance(posteriors, Mapping):
-        raise TypeError(
-            f'compare got {posteriors!r}; give posteriors by name, {{"name": posterior}}'
-        )
-    if not posteriors:
-        raise ValueError('compare got no posterior; give {"name": posterior, ...}')
-    if not isinstance(query, Tasks):
-        raise TypeError(
-            f"compare got query={query!r}; give bm.Tasks of datapoints held out, as by support, "
-            "query = tasks.split(shots)"
-        )
-    if query.y is None or not query.mask.any():
-        raise TasksError("the query has no outcomes to score; give tasks with y")
+    _check(posteriors, query)
     found = {name: _Scores.of(posterior, query) for name, posterior in posteriors.items()}
     by_task = pd.DataFrame({"datapoints": query.sizes.cpu().numpy()}, index=list(query.names))
     by_task.index.name = "task"
@@ -80,6 +69,23 @@ def compare(posteriors: Mapping[str, Posterior], query: Tasks) -> Comparison:
     each = query.mask[0].cpu()
     found = {name: scores.by_datapoint(each) for name, scores in found.items()}
     return Comparison(_overall(found, torch.ones_like(each[each], dtype=counts.dtype)), by_task)
+
+
+def _check(posteriors: object, query: object) -> None:
+    """Refuse what cannot be compared."""
+    if not isinstance(posteriors, Mapping):
+        raise TypeError(
+            f'compare got {posteriors!r}; give posteriors by name, {{"name": posterior}}'
+        )
+    if not posteriors:
+        raise ValueError('compare got no posterior; give {"name": posterior, ...}')
+    if not isinstance(query, Tasks):
+        raise TypeError(
+            f"compare got query={query!r}; give bm.Tasks of datapoints held out, as by support, "
+            "query = tasks.split(shots)"
+        )
+    if query.y is None or not query.mask.any():
+        raise TasksError("the query has no outcomes to score; give tasks with y")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ COLOURS = {
     "probe": "#009E73",
     "fine-tuning": "#D55E00",
     "probe, then tune": "#0072B2",
-    "the same, Laplace": "#CC79A7",
+    "Laplace, scale 0.1": "#CC79A7",
 }
 
 
