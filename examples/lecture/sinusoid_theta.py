@@ -84,7 +84,7 @@ def section(smoke: bool = False) -> Section:
     untrained = bm.fit(
         last_layer.model, tasks[:50], **bm.ALPaCA(draws=500, adam=start), progress=False
     )
-    trained = train(tasks, 50 if smoke else 1000)
+    trained = train(tasks, 50 if smoke else 2000)
     curves = {"before": drawn(untrained), "after": drawn(trained), "tasks": waves(500)}
     numbers = [
         Number(f"explained by sin x, cos x: {name}", *mean_and_error(explained(c)), oracle)
