@@ -114,6 +114,7 @@ def test_what_cannot_be_left_out_is_refused() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_eight_schools_against_exact_refits() -> None:
     schools = eight_schools.tasks()
     nuts = bm.NUTS(chains=4, tune=500, draws=1000, compile=False)

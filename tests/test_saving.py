@@ -50,12 +50,13 @@ def fitted(name: str) -> tuple[bm.Posterior, bm.Tasks]:
         return bm.fit(sinusoid.model, waves, query=query, **pair, progress=False), waves
     if name == "fine-tuned":
         clothes = transfer.tasks(2, shots=1)
-        known = bm.Fixed({"theta": transfer.perceptron().weights()})
+        net = transfer.perceptron(hidden=4)
+        known = bm.Fixed({"theta": net.weights()})
         stages = [bm.Probe(steps=2), bm.Surgical("phi.3", steps=1)]
         around = bm.FineTune(tuple(stages), optimiser=torch.optim.SGD)
         phi = bm.PostHocLaplace(around, draws=3, scale=0.1)
         return bm.fit(
-            transfer.model, clothes, theta=known, phi=phi, progress=False
+            transfer.target(net), clothes, theta=known, phi=phi, progress=False
         ), transfer.tasks(1, shots=1, seed=1)
     functions = neural_process.tasks(6, shots=5, queries=4)
     phi = bm.Amortised(OwnEncoder(), bm.DiagonalNormal(), bm.Predictive(2), draws=3)
