@@ -85,18 +85,17 @@ def target(
     if isinstance(tau, Mapping) and set(tau) != set(children):
         raise ValueError(f"tau is given for {list(tau)}, but the network's layers are {children}")
 
-    given = tau.values() if isinstance(tau, Mapping) else [] if tau is None else [tau]
-    if not all(sd > 0 for sd in given):
+    each = None if tau is None else [tau[n] if isinstance(tau, Mapping) else tau for n in children]
+    if each is not None and not all(sd > 0 for sd in each):
         raise ValueError(f"tau={tau} was given, but each sd must be above 0")
 
     def width(tasks: Tasks) -> Tensor:
-        if tau is None:
+        if each is None:
             start = torch.full((len(children),), 0.1, dtype=tasks.dtype)
-            learned = pyro.param("tau", start, constraint=dist.constraints.positive)
-            return learned[which.to(tasks.device)]
-        each = [tau[name] for name in children] if isinstance(tau, Mapping) else [tau]
-        values = torch.tensor(each, dtype=tasks.dtype)
-        return values[which.to(tasks.device)] if isinstance(tau, Mapping) else values
+            values = pyro.param("tau", start, constraint=dist.constraints.positive)
+        else:
+            values = torch.tensor(each, dtype=tasks.dtype)
+        return values[which.to(tasks.device)]
 
     def model(tasks: Tasks) -> None:
         theta = pyro.param("theta", lambda: net.weights().to(tasks.dtype))

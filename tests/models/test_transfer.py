@@ -114,7 +114,7 @@ def test_a_tau_that_is_no_sd_is_refused(tau):
 
 
 def test_a_network_of_other_classes_starts_from_the_features_of_the_first():
-    """The probe of features that tell three kinds apart is right, of those drawn anew less so."""
+    """A probe moves the new last layer alone, from zero, and leaves the features carried over."""
     old, new = transfer.perceptron(), transfer.perceptron(classes=3, seed=1)
     theta = new.carry(old.weights(), old, fresh="3")
     clothes = fashion_mnist.classes(fashion_mnist.Split.TEST)[[0, 5, 8]]
