@@ -198,8 +198,8 @@ def check_value(name: str, value: Tensor, fn: Any) -> None:
     if tuple(value.shape) != expected:
         raise StructureError(
             f"site '{name}' was given a value of shape {tuple(value.shape)}, but it has shape "
-            f"{expected}; give one value of that shape, without dimensions for chain and draw: "
-            "another network's weights are carried over by net.carry(weights, other_net)"
+            f"{expected}; give one value of that shape, without dimensions for chain and draw "
+            "(another network's weights fit after bm.nets.Net.carry)"
         )
     if bool(value.isnan().any()):
         raise StructureError(f"site '{name}' was given a value that is no number (NaN)")
