@@ -86,15 +86,14 @@ def search(
         return value
 
     try:
-        left = max(0, trials - _done(study, "COMPLETE", "PRUNED"))
+        left = max(0, trials - _ended(study, "COMPLETE", "PRUNED"))
         study.optimize(score, n_trials=left, show_progress_bar=progress)
     except KeyboardInterrupt:
-        if not _done(study):
+        done = _ended(study, "COMPLETE", "PRUNED")
+        if not done:
             raise
-        warnings.warn(
-            f"interrupted after {_done(study)} of {trials} trials, which are kept", stacklevel=2
-        )
-    if not _done(study):
+        warnings.warn(f"interrupted after {done} of {trials} trials, which are kept", stacklevel=2)
+    if not _ended(study, "COMPLETE"):
         raise ValueError(
             f"none of {len(study.trials)} trials has a finite log score; propose other values, as "
             "a smaller lr"
@@ -114,8 +113,8 @@ def _quiet() -> Iterator[None]:
         log.setLevel(before)
 
 
-def _done(study: optuna.Study, *states: str) -> int:
-    return sum(trial.state.name in (states or ("COMPLETE",)) for trial in study.trials)
+def _ended(study: optuna.Study, *states: str) -> int:
+    return sum(trial.state.name in states for trial in study.trials)
 
 
 def _optuna() -> ModuleType:
