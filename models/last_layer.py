@@ -16,7 +16,7 @@ from collections.abc import Callable
 import pyro
 import pyro.distributions as dist
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bayesmeta.nets import Net
 from bayesmeta.problem import isolated
@@ -38,6 +38,17 @@ def last_layer(
     with isolated(seed):
         layers = [nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh()]
         embed = Net(nn.Sequential(*layers, nn.Linear(hidden, features)))
+    return of(embed, features, lambda tasks: tasks.x["x"])
+
+
+def of(embed: Net, features: int, inputs: Callable[[Tasks], Tensor]) -> Callable[[Tasks], None]:
+    """The model for any features.
+
+    Args:
+        embed: makes the features of each datapoint.
+        features: how many.
+        inputs: what of the tasks is given to it, (tasks, data, ...).
+    """
     size = features + 1
 
     def model(tasks: Tasks) -> None:
@@ -45,7 +56,7 @@ def last_layer(
         mean = pyro.param("mean", torch.zeros(size, dtype=tasks.dtype))
         scale = pyro.param("scale", torch.ones(size, dtype=tasks.dtype), constraint=_POSITIVE)
         sigma = pyro.param("sigma", torch.tensor(0.5, dtype=tasks.dtype), constraint=_POSITIVE)
-        z = embed(theta, tasks.x["x"])
+        z = embed(theta, inputs(tasks))
         z = torch.cat([z, torch.ones_like(z[..., :1])], -1)
         with pyro.plate("tasks", tasks.num_tasks, dim=-2):
             w = pyro.sample("w", dist.Normal(mean, scale).to_event(1))

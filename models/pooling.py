@@ -3,7 +3,7 @@
     complete:  y_ij ~ N(alpha + beta floor_ij, sigma)             one alpha and beta: all are theta
     none:      alpha_i ~ N(0, WIDE), beta_i ~ N(0, WIDE)          each county alone: all are phi
     partial:   alpha_i ~ N(mu_alpha, tau_alpha), beta_i ~ N(mu_beta, tau_beta)
-    shared:    y_ij ~ N(w_i . (1, z_ij), sigma), z_ij features of (floor, uranium) by one network
+    shared:    y_ij ~ N(w_i . (z_ij, 1), sigma), z_ij features of (floor, uranium) by one network
 
 Gelman & Hill (2007), chapter 12; shared features as in Caruana (1997), each county with a layer of
 its own on what all have learned together. models.radon adds the county's uranium to partial.
@@ -14,13 +14,13 @@ from __future__ import annotations
 import pyro
 import pyro.distributions as dist
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bayesmeta.nets import Net
 from bayesmeta.problem import isolated
 from bayesmeta.tasks import Tasks
 
-from . import radon
+from . import last_layer, radon
 
 WIDE = 10.0
 FEATURES = 3
@@ -62,20 +62,10 @@ def partial(tasks: Tasks) -> None:
             pyro.sample("y", dist.Normal(alpha + beta * tasks.x["floor"], sigma), obs=tasks.y)
 
 
-def shared(tasks: Tasks) -> None:
-    """Features that all counties share, and a linear layer on them for each, around one for all."""
-    positive = dist.constraints.positive
-    theta = pyro.param("theta", lambda: EMBED.weights().to(tasks.dtype))
-    mean = pyro.param("mean", torch.zeros(FEATURES + 1, dtype=tasks.dtype))
-    scale = pyro.param("scale", torch.ones(FEATURES + 1, dtype=tasks.dtype), constraint=positive)
-    sigma = pyro.param("sigma", torch.tensor(0.5, dtype=tasks.dtype), constraint=positive)
+def _floor_and_uranium(tasks: Tasks) -> Tensor:
     floor = tasks.x["floor"]
-    z = EMBED(theta, torch.stack([floor, tasks.x["log_uranium"].expand_as(floor)], -1))
-    z = torch.cat([torch.ones_like(z[..., :1]), z], -1)
-    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
-        w = pyro.sample("w", dist.Normal(mean, scale).to_event(1))
-        with pyro.plate("data", tasks.num_data, dim=-1):
-            pyro.sample("y", dist.Normal((w * z).sum(-1), sigma), obs=tasks.y)
+    return torch.stack([floor, tasks.x["log_uranium"].expand_as(floor)], -1)
 
 
+shared = last_layer.of(EMBED, FEATURES, _floor_and_uranium)
 model, tasks = partial, radon.tasks
