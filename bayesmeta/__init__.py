@@ -13,24 +13,40 @@ theta, those inside are phi.
 """
 
 from bayesmeta import information, nets
-from bayesmeta.bounds import ELBO, ImportanceWeighted, Predictive, Simulated
-from bayesmeta.calibration import Calibration, calibration
-from bayesmeta.capture import CaptureError
-from bayesmeta.checkpoint import CheckpointError
-from bayesmeta.checks import StructureError
-from bayesmeta.columns import TasksError
-from bayesmeta.compare import Comparison, compare
-from bayesmeta.convolutional import Convolutional
-from bayesmeta.curvature import Hessian
-from bayesmeta.encoders import Attentive, DeepSet, Encoder
-from bayesmeta.episodes import Classes
+from bayesmeta.amortisation import (
+    ELBO,
+    Attentive,
+    Convolutional,
+    DeepSet,
+    Delta,
+    DiagonalNormal,
+    Encoder,
+    FullNormal,
+    ImportanceWeighted,
+    Predictive,
+    SetTransformer,
+    Simulated,
+    SplineFlow,
+)
+from bayesmeta.data import Classes, Tasks, TasksError
+from bayesmeta.engine import CaptureError
+from bayesmeta.evaluation import (
+    Calibration,
+    Comparison,
+    LearningCurve,
+    TaskScores,
+    amortisation_gap,
+    calibration,
+    compare,
+    cross_validate,
+    learning_curve,
+    leave_one_task_out,
+    search,
+)
+from bayesmeta.fine_tuning import Full, Gradual, Probe, Stage, Surgical
 from bayesmeta.fit import fit
-from bayesmeta.gap import amortisation_gap
-from bayesmeta.gauss_newton import GaussNewton
 from bayesmeta.graph import Graph, graph
-from bayesmeta.guides import Delta, DiagonalNormal, FullNormal
-from bayesmeta.learning_curve import LearningCurve, learning_curve
-from bayesmeta.leave_out import TaskScores, leave_one_task_out
+from bayesmeta.model import Structure, StructureError, structure
 from bayesmeta.phi import (
     HMC,
     Amortised,
@@ -45,8 +61,7 @@ from bayesmeta.phi import (
     SteinParticles,
     VariationalSteps,
 )
-from bayesmeta.posterior import Posterior
-from bayesmeta.predict import Prediction
+from bayesmeta.posterior import Posterior, Prediction, Refine, load, prior
 from bayesmeta.presets import (
     ANIL,
     FOMAML,
@@ -65,19 +80,9 @@ from bayesmeta.presets import (
     ProtoNet,
     Reptile,
 )
-from bayesmeta.prior import prior
-from bayesmeta.refine import Refine
-from bayesmeta.saving import load
-from bayesmeta.schedule import Adam
-from bayesmeta.search import search
-from bayesmeta.set_transformer import SetTransformer
-from bayesmeta.spline_flow import SplineFlow
-from bayesmeta.stages import Full, Gradual, Probe, Stage, Surgical
-from bayesmeta.structure import Structure, structure
-from bayesmeta.tasks import Tasks
+from bayesmeta.task_level import GaussNewton, Hessian
 from bayesmeta.theta import NUTS, Fixed, FullRank, Gaussian, LowRank, MeanField, Point
-from bayesmeta.training import TrainingError
-from bayesmeta.validation import cross_validate
+from bayesmeta.training import Adam, CheckpointError, TrainingError
 
 __all__ = [
     "ANIL",

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import torch
 
-from bayesmeta.checkpoint import digest
-from bayesmeta.checks import StructureError
-from bayesmeta.density import Density
-from bayesmeta.encoders import Encoder
-from bayesmeta.noise import on_device
+from bayesmeta.amortisation.encoders import Encoder
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.noise import on_device
+from bayesmeta.model.checks import StructureError
+from bayesmeta.model.density import Density
+from bayesmeta.model.handlers import Model, isolated
+from bayesmeta.model.structure import check_types, structure
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.joint import Joint
-from bayesmeta.posterior import Posterior
-from bayesmeta.problem import Model, isolated
-from bayesmeta.run import Run
-from bayesmeta.structure import check_types, structure
-from bayesmeta.tasks import Tasks
+from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.theta.base import Theta, seeds
 from bayesmeta.theta.nuts import NUTS
+from bayesmeta.training.checkpoint import digest
+from bayesmeta.training.fit_options import Run
 
 
 def fit(

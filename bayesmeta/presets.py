@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from bayesmeta.bounds import Predictive
-from bayesmeta.convolutional import Convolutional
-from bayesmeta.guides import Delta, DiagonalNormal
+from bayesmeta.amortisation.bounds import Predictive
+from bayesmeta.amortisation.convolutional import Convolutional
+from bayesmeta.amortisation.guides import Delta, DiagonalNormal
+from bayesmeta.amortisation.set_transformer import SetTransformer
 from bayesmeta.phi import Amortised, Exact, GradientSteps, Laplace, Mode, Phi, ReptileSteps
-from bayesmeta.schedule import Adam
-from bayesmeta.set_transformer import SetTransformer
 from bayesmeta.theta import Point, Theta
+from bayesmeta.training.schedule import Adam
 
 
 class Pair(TypedDict):

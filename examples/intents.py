@@ -39,9 +39,9 @@ from figures.intents import draw_intents
 from torch import Tensor, nn
 
 import bayesmeta as bm
+from bayesmeta.model.handlers import isolated
 from bayesmeta.models import intents, transfer, words
 from bayesmeta.models.intents import Domain
-from bayesmeta.problem import isolated
 
 SIZE, WAYS, HIDDEN, SHOTS = 1024, 15, 256, (1, 5, 20)
 SOURCE = (

@@ -37,8 +37,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 import bayesmeta as bm
+from bayesmeta.model.handlers import isolated
 from bayesmeta.models import fashion_mnist, transfer
-from bayesmeta.problem import isolated
 
 SIDE, SHOTS, JUDGED = 64, 20, 50
 Target = tuple[bm.Tasks, bm.Tasks]

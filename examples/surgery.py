@@ -43,8 +43,8 @@ from figures.surgery import draw_accuracies
 from torch import Tensor, nn
 
 import bayesmeta as bm
+from bayesmeta.model.handlers import isolated
 from bayesmeta.models import corruptions, fashion_mnist, transfer
-from bayesmeta.problem import isolated
 
 BLOCKS = ("block1", "block2", "block3", "block4", "last")
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)

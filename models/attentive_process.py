@@ -14,12 +14,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from bayesmeta.amortisation.set_transformer import Attention
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.handlers import isolated
 from bayesmeta.models.neural_process import exact_log_score, functions, tasks
 from bayesmeta.nets import Net
-from bayesmeta.perceptron import keep_size
-from bayesmeta.problem import isolated
-from bayesmeta.set_transformer import Attention
-from bayesmeta.tasks import Tasks
+from bayesmeta.nets.perceptron import keep_size
 
 __all__ = ["attentive_process", "exact_log_score", "model", "tasks"]
 

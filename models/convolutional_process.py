@@ -16,10 +16,10 @@ import pyro.distributions as dist
 import torch
 from torch.nn.functional import softplus
 
-from bayesmeta.convolutional import nearness
+from bayesmeta.amortisation.convolutional import nearness
+from bayesmeta.data.tasks import Tasks
 from bayesmeta.models.neural_process import LEAST_SD, exact_log_score, tasks
-from bayesmeta.perceptron import perceptron
-from bayesmeta.tasks import Tasks
+from bayesmeta.nets.perceptron import perceptron
 
 __all__ = ["convolutional_process", "exact_log_score", "model", "tasks"]
 

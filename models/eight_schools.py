@@ -13,7 +13,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 
-from bayesmeta.tasks import Tasks
+from bayesmeta.data.tasks import Tasks
 
 # Posterior mean and sd by quadrature over tau, given which mu and the effects are Gaussian.
 _MEAN_SD = {

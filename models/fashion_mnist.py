@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bayesmeta.episodes import Classes
-from bayesmeta.tasks import Tasks
+from bayesmeta.data.episodes import Classes
+from bayesmeta.data.tasks import Tasks
 
 _NPZ = Path(__file__).parent / "data" / "fashion_mnist.npz"
 NAMES = (

@@ -12,9 +12,9 @@ import pyro
 import pyro.distributions as dist
 from torch import nn
 
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.handlers import isolated
 from bayesmeta.nets import Net, TransductiveBatchNorm2d
-from bayesmeta.problem import isolated
-from bayesmeta.tasks import Tasks
 
 from . import omniglot
 

@@ -22,7 +22,7 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
-from bayesmeta.episodes import Classes
+from bayesmeta.data.episodes import Classes
 
 _JSON = Path(__file__).parent / "data" / "intents.json.gz"
 _LENGTHS = (3, 4)

@@ -15,7 +15,7 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 
-from bayesmeta.tasks import Tasks
+from bayesmeta.data.tasks import Tasks
 
 THETA_SD, PHI_SD, NOISE = 2.0, 0.5, 1.0
 

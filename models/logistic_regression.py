@@ -12,7 +12,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from bayesmeta.tasks import Tasks
+from bayesmeta.data.tasks import Tasks
 
 
 def model(tasks: Tasks) -> None:

@@ -24,11 +24,11 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
-from bayesmeta.encoders import Encoder
+from bayesmeta.amortisation.encoders import Encoder
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.handlers import isolated
 from bayesmeta.nets import Net
-from bayesmeta.perceptron import perceptron
-from bayesmeta.problem import isolated
-from bayesmeta.tasks import Tasks
+from bayesmeta.nets.perceptron import perceptron
 
 SITES = ("alpha", "beta", "gamma", "delta", "z0", "sigma")
 YEARS, STEPS = 21, 5

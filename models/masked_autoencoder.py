@@ -21,11 +21,11 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.handlers import isolated
 from bayesmeta.nets import Net
-from bayesmeta.perceptron import perceptron
-from bayesmeta.posterior import Posterior
-from bayesmeta.problem import isolated
-from bayesmeta.tasks import Tasks
+from bayesmeta.nets.perceptron import perceptron
+from bayesmeta.posterior.posterior import Posterior
 
 from . import omniglot
 

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from bayesmeta.data.tasks import Tasks
 from bayesmeta.nets import Net
-from bayesmeta.perceptron import perceptron
-from bayesmeta.tasks import Tasks
+from bayesmeta.nets.perceptron import perceptron
 
 LENGTH, NOISE, LEAST_SD = 0.4, 0.1, 0.001
 

@@ -14,7 +14,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from bayesmeta.tasks import Tasks
+from bayesmeta.data.tasks import Tasks
 
 MU_SD = 5.0
 TAU = 2.0

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bayesmeta.episodes import Classes
+from bayesmeta.data.episodes import Classes
 
 _NPZ = Path(__file__).parent / "data" / "omniglot28.npz"
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pyro
 import pyro.distributions as dist
 
-from bayesmeta.tasks import Tasks
+from bayesmeta.data.tasks import Tasks
 
 _CSV = Path(__file__).parent / "data" / "radon_mn.csv"
 

@@ -22,7 +22,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
-from bayesmeta.tasks import Tasks
+from bayesmeta.data.tasks import Tasks
 
 from .radon import frame
 

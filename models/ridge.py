@@ -20,9 +20,9 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.handlers import isolated
 from bayesmeta.nets import Net, TransductiveBatchNorm2d
-from bayesmeta.problem import isolated
-from bayesmeta.tasks import Tasks
 
 from .few_shot_classifier import Norm, features
 

@@ -14,9 +14,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.handlers import isolated
 from bayesmeta.nets import Net
-from bayesmeta.problem import isolated
-from bayesmeta.tasks import Tasks
 
 
 def _network(seed: int = 0) -> nn.Module:

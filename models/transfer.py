@@ -22,9 +22,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.handlers import isolated
 from bayesmeta.nets import Net
-from bayesmeta.problem import isolated
-from bayesmeta.tasks import Tasks
 
 from . import fashion_mnist
 

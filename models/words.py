@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from bayesmeta.data.tasks import Tasks
 from bayesmeta.nets import Net
-from bayesmeta.tasks import Tasks
 
 from . import intents, prototypes
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import bayesmeta as bm
+from bayesmeta.model.handlers import Model
 from bayesmeta.models import (
     anil,
     eight_schools,
@@ -23,7 +24,6 @@ from bayesmeta.models import (
     ridge,
     sinusoid,
 )
-from bayesmeta.problem import Model
 
 
 def drop(tasks: bm.Tasks) -> bm.Tasks:

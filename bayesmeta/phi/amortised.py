@@ -10,21 +10,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bayesmeta.bounds import ELBO, Bound, Predictive
-from bayesmeta.capture import capture, over_draws
-from bayesmeta.checks import StructureError
-from bayesmeta.curvature import log_density, parts_of
-from bayesmeta.density import Density
-from bayesmeta.encoders import DeepSet, Encoder
-from bayesmeta.guides import Anchor, Delta, FullNormal, Guide, TaskPosterior
-from bayesmeta.nets import Net
-from bayesmeta.noise import normal
-from bayesmeta.particles import joint_of, score_of
-from bayesmeta.perceptron import perceptron
+from bayesmeta.amortisation.bounds import ELBO, Bound, Predictive
+from bayesmeta.amortisation.encoder_rows import moments, rows_of
+from bayesmeta.amortisation.encoders import DeepSet, Encoder
+from bayesmeta.amortisation.guides import Anchor, Delta, FullNormal, Guide, TaskPosterior
+from bayesmeta.amortisation.simulated_phi import truth_of
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.capture import capture, over_draws
+from bayesmeta.engine.noise import normal
+from bayesmeta.model.checks import StructureError
+from bayesmeta.model.density import Density
+from bayesmeta.nets.net import Net
+from bayesmeta.nets.perceptron import perceptron
 from bayesmeta.phi.base import Phi
-from bayesmeta.readings import moments, rows_of
-from bayesmeta.tasks import Tasks
-from bayesmeta.truth import truth_of
+from bayesmeta.task_level.curvature import log_density, parts_of
+from bayesmeta.task_level.particles import joint_of, score_of
 
 _MOST_THETA = 32
 

@@ -11,8 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bayesmeta.density import Density
-from bayesmeta.tasks import Tasks
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.density import Density
 
 
 @dataclass(frozen=True)

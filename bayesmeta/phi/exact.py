@@ -8,12 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bayesmeta.checks import StructureError
-from bayesmeta.curvature import bend, parts_of
-from bayesmeta.density import Density
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.checks import StructureError
+from bayesmeta.model.density import Density
+from bayesmeta.model.handlers import isolated
 from bayesmeta.phi.integrated import Integrated
-from bayesmeta.problem import isolated
-from bayesmeta.tasks import Tasks
+from bayesmeta.task_level.curvature import bend, parts_of
 
 _TOLERANCE = 1e-7
 

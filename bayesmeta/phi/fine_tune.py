@@ -11,14 +11,14 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from bayesmeta.density import Density
-from bayesmeta.layers import Layers, read_layers
+from bayesmeta.data.selection import first_rows, shuffled_rows
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.fine_tuning.stages import Full, Probe, Stage
+from bayesmeta.fine_tuning.tuning import Loss, Tuner, slopes
+from bayesmeta.model.density import Density
+from bayesmeta.model.handlers import isolated
+from bayesmeta.nets.layers import Layers, read_layers
 from bayesmeta.phi.base import Phi
-from bayesmeta.problem import isolated
-from bayesmeta.selection import first_rows, shuffled_rows
-from bayesmeta.stages import Full, Probe, Stage
-from bayesmeta.tasks import Tasks
-from bayesmeta.tuning import Loss, Tuner, slopes
 
 
 class Tuned(Protocol):

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bayesmeta.capture import capture, over_draws
-from bayesmeta.checks import first_few
-from bayesmeta.curvature import log_density
-from bayesmeta.density import Density
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.capture import capture, over_draws
+from bayesmeta.model.checks import first_few
+from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi, check_steps
-from bayesmeta.tasks import Tasks
+from bayesmeta.task_level.curvature import log_density
 
 # Nats a datapoint.
 _FALL = 1.0

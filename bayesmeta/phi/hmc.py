@@ -10,12 +10,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bayesmeta.conditional import Conditional
-from bayesmeta.conditional_draws import draw_phi
-from bayesmeta.density import Density
-from bayesmeta.gauss_newton import choose
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
-from bayesmeta.tasks import Tasks
+from bayesmeta.task_level.conditional import Conditional
+from bayesmeta.task_level.conditional_draws import draw_phi
+from bayesmeta.task_level.gauss_newton import choose
 
 _LOW_ACCEPTANCE = 0.5
 

@@ -11,14 +11,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bayesmeta.ascent import find_mode
-from bayesmeta.conditional import Conditional
-from bayesmeta.curvature import Curvature, parts_of
-from bayesmeta.density import Density
-from bayesmeta.gauss_newton import MOST_DENSE, choose
-from bayesmeta.noise import normal
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.noise import normal
+from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
-from bayesmeta.tasks import Tasks
+from bayesmeta.task_level.ascent import find_mode
+from bayesmeta.task_level.conditional import Conditional
+from bayesmeta.task_level.curvature import Curvature, parts_of
+from bayesmeta.task_level.gauss_newton import MOST_DENSE, choose
 
 
 @dataclass(frozen=True)

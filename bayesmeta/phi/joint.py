@@ -9,13 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bayesmeta.ascent import find_mode
-from bayesmeta.conditional import Conditional
-from bayesmeta.density import Density
-from bayesmeta.gauss_newton import choose
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.hmc import HMC
-from bayesmeta.tasks import Tasks
+from bayesmeta.task_level.ascent import find_mode
+from bayesmeta.task_level.conditional import Conditional
+from bayesmeta.task_level.gauss_newton import choose
 
 
 @dataclass(frozen=True)

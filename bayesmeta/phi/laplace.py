@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bayesmeta.curvature import log_density, parts_of
-from bayesmeta.density import Density
-from bayesmeta.implicit import solver_of
-from bayesmeta.nodes import normal_nodes
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.density import Density
 from bayesmeta.phi.integrated import Integrated
-from bayesmeta.tasks import Tasks
+from bayesmeta.task_level.curvature import log_density, parts_of
+from bayesmeta.task_level.implicit_mode import solver_of
+from bayesmeta.task_level.normal_nodes import normal_nodes
 
 
 @dataclass(frozen=True)

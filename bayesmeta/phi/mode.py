@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bayesmeta.ascent import find_mode
-from bayesmeta.conditional import Conditional
-from bayesmeta.curvature import Curvature
-from bayesmeta.density import Density
-from bayesmeta.gauss_newton import choose
-from bayesmeta.implicit import solver_of
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
-from bayesmeta.tasks import Tasks
+from bayesmeta.task_level.ascent import find_mode
+from bayesmeta.task_level.conditional import Conditional
+from bayesmeta.task_level.curvature import Curvature
+from bayesmeta.task_level.gauss_newton import choose
+from bayesmeta.task_level.implicit_mode import solver_of
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
-from bayesmeta.density import Density
-from bayesmeta.gauss_newton import GaussNewton
-from bayesmeta.layers import Layers, read_layers
-from bayesmeta.noise import normal
-from bayesmeta.part import Part
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.noise import normal
+from bayesmeta.model.density import Density
+from bayesmeta.nets.layers import Layers, read_layers
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.fine_tune import FineTune
-from bayesmeta.precision import LowRankPrecision
-from bayesmeta.tasks import Tasks
+from bayesmeta.task_level.gauss_newton import GaussNewton
+from bayesmeta.task_level.partial_density import Part
+from bayesmeta.task_level.positive_definite import LowRankPrecision
 
 # Of the prior's standard deviations, in multiples of the model's.
 _SCALES = torch.logspace(-3, 3, 61, dtype=torch.float64)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bayesmeta.curvature import parts_of
-from bayesmeta.density import Density
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi, check_steps
 from bayesmeta.phi.gradient_steps import GradientSteps
-from bayesmeta.tasks import Tasks
+from bayesmeta.task_level.curvature import parts_of
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bayesmeta.capture import capture, over_draws
-from bayesmeta.density import Density
-from bayesmeta.noise import normal
-from bayesmeta.particles import joint_of, log_mean, score_of
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.capture import capture, over_draws
+from bayesmeta.engine.noise import normal
+from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi, check_steps
-from bayesmeta.tasks import Tasks
+from bayesmeta.task_level.particles import joint_of, log_mean, score_of
 
 
 @dataclass(frozen=True)

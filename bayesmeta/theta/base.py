@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayesmeta.density import Density
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
-from bayesmeta.run import Run
-from bayesmeta.schedule import Adam
-from bayesmeta.tasks import Tasks
+from bayesmeta.training.fit_options import Run
+from bayesmeta.training.schedule import Adam
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from bayesmeta.checks import StructureError
-from bayesmeta.density import Density
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.checks import StructureError
+from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
-from bayesmeta.run import Run
-from bayesmeta.tasks import Tasks
 from bayesmeta.theta.base import Fit, Theta, repeated
+from bayesmeta.training.fit_options import Run
 
 
 @dataclass(frozen=True, eq=False)

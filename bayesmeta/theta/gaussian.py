@@ -9,20 +9,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bayesmeta.capture import capture, over_draws
-from bayesmeta.density import Density
-from bayesmeta.noise import normal
-from bayesmeta.optimiser import Parameters
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.capture import capture, over_draws
+from bayesmeta.engine.noise import normal
+from bayesmeta.model.density import Density
+from bayesmeta.model.handlers import at_dtype
 from bayesmeta.phi.base import Phi
-from bayesmeta.problem import at_dtype
-from bayesmeta.run import Run
-from bayesmeta.schedule import Adam
-from bayesmeta.stepper import Loss, Noise
-from bayesmeta.tasks import Tasks
 from bayesmeta.theta.base import Fit, Theta, check_training, d_free, held_out, level_terms, seeds
 from bayesmeta.theta.families import Family, FullRank, MeanField
 from bayesmeta.theta.noncentring import check_names, noncentre
-from bayesmeta.training import Objective, train
+from bayesmeta.training.fit_options import Run
+from bayesmeta.training.loop import Objective, train
+from bayesmeta.training.optimiser import Parameters
+from bayesmeta.training.schedule import Adam
+from bayesmeta.training.stepper import Loss, Noise
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bayesmeta.capture import capture
-from bayesmeta.checks import base_distribution
-from bayesmeta.density import Density
-from bayesmeta.location_scale import is_location_scale
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.capture import capture
+from bayesmeta.model.checks import base_distribution
+from bayesmeta.model.density import Density
+from bayesmeta.model.location_scale import is_location_scale
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.joint import Joint
-from bayesmeta.run import Run
-from bayesmeta.tasks import Tasks
 from bayesmeta.theta.base import Theta
+from bayesmeta.training.fit_options import Run
 
 # At a half, a logistic regression of 200 tasks of 20 rows kept 40 effective draws of 4,000 centred.
 _THRESHOLD = 0.25

@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from bayesmeta.buckets import bucket, lay_out
-from bayesmeta.capture import capture, compile_graph, value_and_gradient
-from bayesmeta.density import Density
-from bayesmeta.implicit import compile_searches
-from bayesmeta.native import NativeDensity, build, has_c_entries, why_unavailable
+from bayesmeta.data.size_groups import bucket, lay_out
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.capture import capture, compile_graph, value_and_gradient
+from bayesmeta.engine.native import NativeDensity, build, has_c_entries, why_unavailable
+from bayesmeta.engine.sampler import Draws, LogDensity, sample
+from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
-from bayesmeta.run import Run
-from bayesmeta.sampler import Draws, LogDensity, sample
-from bayesmeta.tasks import Tasks
+from bayesmeta.task_level.implicit_mode import compile_searches
 from bayesmeta.theta.base import Fit, Theta, d_free, level_terms, seeds
 from bayesmeta.theta.gaussian import pilot
 from bayesmeta.theta.noncentring import check_names, noncentre
+from bayesmeta.training.fit_options import Run
 
 # What a gradient of one draw costs on average: trajectories of 2^3 to 2^4 steps.
 _GRADIENTS_PER_DRAW = 12

@@ -8,15 +8,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bayesmeta.density import Density
-from bayesmeta.optimiser import Parameters
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
-from bayesmeta.run import Run
-from bayesmeta.schedule import Adam
-from bayesmeta.stepper import Noise
-from bayesmeta.tasks import Tasks
 from bayesmeta.theta.base import Fit, Theta, check_training, d_free, held_out, level_terms, repeated
-from bayesmeta.training import Objective, train
+from bayesmeta.training.fit_options import Run
+from bayesmeta.training.loop import Objective, train
+from bayesmeta.training.optimiser import Parameters
+from bayesmeta.training.schedule import Adam
+from bayesmeta.training.stepper import Noise
 
 _TASKS_TO_ASK = 8
 

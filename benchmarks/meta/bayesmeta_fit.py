@@ -11,7 +11,7 @@ import torch
 
 import bayesmeta as bm
 from bayesmeta.models import few_shot_classifier, sinusoid
-from bayesmeta.optimiser import Optimiser
+from bayesmeta.training.optimiser import Optimiser
 from benchmarks.meta.problem import OUTER_LR, PROBLEMS, Problem
 from benchmarks.meta.serve import peak, report
 

@@ -12,7 +12,7 @@ from bayesmeta.lecture.means import mean_and_error
 from bayesmeta.lecture.section import Number, Section
 from bayesmeta.lecture.style import BLUE, GREY, ORANGE, label, panels
 from bayesmeta.models import lecture, neural_process
-from bayesmeta.perceptron import perceptron
+from bayesmeta.nets.perceptron import perceptron
 
 THETA, SHOTS, QUERIES = 2.0, 10, 8
 SHOWN = (1, 3, 10)

@@ -10,7 +10,7 @@ import torch
 import bayesmeta as bm
 from bayesmeta.models import convolutional_process
 from bayesmeta.models.neural_process import LEAST_SD
-from bayesmeta.perceptron import perceptron
+from bayesmeta.nets.perceptron import perceptron
 
 SIDE = 8
 AXIS = torch.linspace(-1.0, 1.0, SIDE)

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 import bayesmeta as bm
-from bayesmeta.density import Density
+from bayesmeta.model.density import Density
 from bayesmeta.models import anil, few_shot_classifier, omniglot, prototypes
-from bayesmeta.nets import Net
+from bayesmeta.nets.net import Net
 
 Make = Callable[..., Callable[[bm.Tasks], None]]
 TRAIN = omniglot.classes(omniglot.Split.TRAIN)

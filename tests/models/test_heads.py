@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import bayesmeta as bm
-from bayesmeta.density import Density
+from bayesmeta.model.density import Density
 from bayesmeta.models import few_shot_classifier, last_layer, omniglot, ridge
-from bayesmeta.nets import Net
+from bayesmeta.nets.net import Net
 
 TEST = omniglot.classes(omniglot.Split.TEST)
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
+from bayesmeta.data.tasks import Tasks
 from bayesmeta.models import normal_means
 from bayesmeta.models.normal_means import MU_SD, SIGMA, TAU
-from bayesmeta.tasks import Tasks
 
 EMPTY = Tasks.from_list([np.array([1.0, 2.5]), np.array([]), np.array([-0.5])])
 CASES = {

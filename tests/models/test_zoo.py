@@ -12,6 +12,7 @@ from pyro import poutine
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from bayesmeta.data.tasks import Tasks
 from bayesmeta.models import (
     eight_schools,
     linear_regression,
@@ -21,7 +22,6 @@ from bayesmeta.models import (
     radon,
     radon_contextual,
 )
-from bayesmeta.tasks import Tasks
 
 CONTEXTUAL = {
     "county_effect_mean": (),

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 import bayesmeta as bm
-from bayesmeta.density import Density
+from bayesmeta.model.density import Density
 from bayesmeta.models import linear_regression, logistic_regression, normal_means
 
 MU, TAU, SIGMA, MOST = 1.0, 2.0, 1.0, 20

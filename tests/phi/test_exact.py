@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import bayesmeta as bm
-from bayesmeta.density import Density
+from bayesmeta.model.density import Density
 from bayesmeta.models import linear_regression, logistic_regression, normal_means, radon
 
 NOISE = 0.7

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import bayesmeta as bm
-from bayesmeta.problem import isolated
+from bayesmeta.model.handlers import isolated
 
 SGD = partial(torch.optim.SGD, momentum=0.9)
 FEATURES, TAU, SIGMA = 4, 0.5, 0.3
@@ -113,11 +113,11 @@ def test_a_probe_is_ridge_regression_on_the_features():
 
 def test_what_does_not_move_is_computed_once():
     """After folding, a probe's step has no tanh left; a full step has one each layer."""
-    from bayesmeta.density import Density
-    from bayesmeta.layers import read_layers
-    from bayesmeta.part import Part
-    from bayesmeta.structure import structure
-    from bayesmeta.tuning import Loss, Tuner
+    from bayesmeta.fine_tuning.tuning import Loss, Tuner
+    from bayesmeta.model.density import Density
+    from bayesmeta.model.structure import structure
+    from bayesmeta.nets.layers import read_layers
+    from bayesmeta.task_level.partial_density import Part
 
     model, _ = network()
     tasks = data()

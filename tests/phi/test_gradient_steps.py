@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import bayesmeta as bm
-from bayesmeta.density import Density
+from bayesmeta.model.density import Density
 from bayesmeta.models import normal_means
 
 F64 = torch.float64

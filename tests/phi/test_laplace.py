@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 import bayesmeta as bm
-from bayesmeta.capture import capture
-from bayesmeta.curvature import Hessian
-from bayesmeta.density import Density
+from bayesmeta.engine.capture import capture
+from bayesmeta.model.density import Density
 from bayesmeta.models import linear_regression, logistic_regression
+from bayesmeta.task_level.curvature import Hessian
 
 
 def coin(tasks: bm.Tasks) -> None:

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 import bayesmeta as bm
-from bayesmeta.curvature import Hessian
-from bayesmeta.density import Density
-from bayesmeta.implicit import solver_of
+from bayesmeta.engine.native import why_unavailable
+from bayesmeta.model.density import Density
 from bayesmeta.models import logistic_regression, normal_means
-from bayesmeta.native import why_unavailable
+from bayesmeta.task_level.curvature import Hessian
+from bayesmeta.task_level.implicit_mode import solver_of
 
 LOGISTIC = logistic_regression.tasks(num_tasks=6, num_data=8)
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import bayesmeta as bm
-from bayesmeta.problem import isolated
+from bayesmeta.model.handlers import isolated
 from tests.phi.test_fine_tune import FEATURES, SGD, SIGMA, TAU, data, linear, network
 
 CONVERGED = bm.FineTune([bm.Full(steps=1500, lr=1e-2)], optimiser=SGD, progress=False)
@@ -67,7 +67,7 @@ def test_over_the_last_layer_it_is_linear_regression_on_the_features():
 def test_the_scale_is_the_one_with_most_evidence():
     """Of a grid, by dense determinants, for each task."""
     from bayesmeta.phi.post_hoc_laplace import _SCALES, _best_scale
-    from bayesmeta.precision import LowRankPrecision
+    from bayesmeta.task_level.positive_definite import LowRankPrecision
 
     generator = torch.Generator().manual_seed(0)
 

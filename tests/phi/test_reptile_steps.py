@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 import bayesmeta as bm
-from bayesmeta.density import Density
+from bayesmeta.model.density import Density
 from bayesmeta.models import normal_means
 
 TASKS = normal_means.tasks(num_tasks=6, num_data=4, seed=2)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import bayesmeta as bm
-from bayesmeta.density import Density
+from bayesmeta.model.density import Density
 from bayesmeta.models import normal_means
 from bayesmeta.phi.stein import stein_direction
 

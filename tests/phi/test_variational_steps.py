@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import bayesmeta as bm
-from bayesmeta.density import Density
+from bayesmeta.model.density import Density
 from bayesmeta.models import linear_regression, normal_means
 
 TASKS = normal_means.tasks(num_tasks=6, num_data=4, seed=2)

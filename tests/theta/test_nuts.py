@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import bayesmeta as bm
+from bayesmeta.engine.native import why_unavailable
 from bayesmeta.models import normal_means
-from bayesmeta.native import why_unavailable
 from bayesmeta.theta import nuts
 
 TASKS = normal_means.tasks(num_tasks=3, num_data=3, seed=1)

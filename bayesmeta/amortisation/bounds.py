@@ -1,0 +1,117 @@
+"""Bounds: what a network of posteriors is trained for, estimated by its draws."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from numbers import Integral
+from typing import ClassVar
+
+from torch import Tensor
+
+from bayesmeta.amortisation.guides import TaskPosterior
+from bayesmeta.task_level.particles import OfDraws, log_mean
+
+
+@dataclass(frozen=True)
+class Bound(ABC):
+    """An estimate of log p(D_i | theta) by draws phi_k of q.
+
+    Attributes:
+        particles: draws of phi for each task and step.
+        sees_query: whether D_i, and so what q is given, is support and query together.
+        knows_phi: whether it judges q by the phi that the data were simulated from.
+    """
+
+    particles: int = 8
+
+    sees_query: ClassVar[bool] = True
+    knows_phi: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.particles, Integral) or self.particles < 1:
+            raise ValueError(
+                f"{type(self).__name__} got particles={self.particles!r}; give 1 or more"
+            )
+
+    @abstractmethod
+    def __call__(self, q: TaskPosterior, phi: Tensor, joint: OfDraws, score: OfDraws) -> Tensor:
+        """The estimate, (tasks,).
+
+        Args:
+            q: the posterior of phi.
+            phi: draws of it, (particles, tasks, d_phi); or the one that is known.
+            joint: of phi, log p(D_i, phi_k | theta), (particles, tasks).
+            score: of phi, log p(query_i | phi_k, theta), or of D_i itself without a query.
+        """
+
+
+@dataclass(frozen=True)
+class ELBO(Bound):
+    """The evidence lower bound (Jordan et al. 1999).
+
+        E_q[log p(D_i, phi | theta) - log q(phi | D_i)]
+
+    Its gradient leaves out the score of q, whose mean is zero, so that it has no noise where q is
+    the posterior (Roeder, Wu & Duvenaud 2017).
+
+    Attributes:
+        particles: draws of phi for each task and step.
+    """
+
+    def __call__(self, q: TaskPosterior, phi: Tensor, joint: OfDraws, score: OfDraws) -> Tensor:
+        """The mean over draws."""
+        return (joint(phi) - q.held().log_prob(phi)).mean(0)
+
+
+@dataclass(frozen=True)
+class ImportanceWeighted(Bound):
+    """The log of the mean importance weight, a tighter bound (Burda, Grosse & Salakhutdinov 2016).
+
+    log 1/K sum_k p(D_i, phi_k | theta) / q(phi_k | D_i)
+
+    Attributes:
+        particles: draws of phi for each task and step.
+    """
+
+    def __call__(self, q: TaskPosterior, phi: Tensor, joint: OfDraws, score: OfDraws) -> Tensor:
+        """The log of the mean over draws."""
+        return log_mean(joint(phi) - q.log_prob(phi))
+
+
+@dataclass(frozen=True)
+class Predictive(Bound):
+    """The query's log likelihood by the support's posterior (Gordon et al. 2019).
+
+    log 1/K sum_k p(query_i | phi_k, theta),   phi_k ~ q(phi | support_i)
+
+    Attributes:
+        particles: draws of phi for each task and step.
+    """
+
+    sees_query: ClassVar[bool] = False
+
+    def __call__(self, q: TaskPosterior, phi: Tensor, joint: OfDraws, score: OfDraws) -> Tensor:
+        """The log of the mean over draws."""
+        return log_mean(score(phi))
+
+
+@dataclass(frozen=True)
+class Simulated(Bound):
+    """The log density of the phi that simulated data were drawn from (Papamakarios & Murray 2016).
+
+        log q(phi_i | D_i),   phi_i ~ p(phi),   D_i ~ p(D | phi_i)
+
+    Its mean is highest where q is the posterior. The model's density is not asked for, so that q
+    finds every mode of a likelihood that gradients would not lead to; in turn it learns nothing
+    from data that are real. The truth is read from the columns of x that have the names of phi's
+    sites, (tasks, 1, ...); the network does not see them. For models without theta.
+    """
+
+    particles: int = 1
+
+    knows_phi: ClassVar[bool] = True
+
+    def __call__(self, q: TaskPosterior, phi: Tensor, joint: OfDraws, score: OfDraws) -> Tensor:
+        """The log density of what is known."""
+        return q.log_prob(phi)[0]

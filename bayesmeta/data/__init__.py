@@ -1,0 +1,16 @@
+"""The datasets D_i = {(x_ij, y_ij)} of tasks i = 1..I: what the lecture's plates are drawn around.
+
+- `columns`: arrays of any kind to checked, padded columns
+- `frames`: a data frame with one row a datapoint
+- `table_columns`: columns that are positions in a table of examples
+- `selection`: which tasks, and which datapoints
+- `tasks`: the datasets together, padded and masked
+- `episodes`: N-way k-shot tasks out of labelled classes
+- `size_groups`: ragged tasks in groups of like size
+"""
+
+from bayesmeta.data.columns import TasksError
+from bayesmeta.data.episodes import Classes
+from bayesmeta.data.tasks import Tasks
+
+__all__ = ["Classes", "Tasks", "TasksError"]

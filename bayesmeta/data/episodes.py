@@ -1,0 +1,185 @@
+"""N-way k-shot episodes out of labelled classes: support and query of each, disjoint and seeded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayesmeta.data.columns import TasksError
+from bayesmeta.data.selection import positions
+from bayesmeta.data.table_columns import Lookup
+from bayesmeta.data.tasks import Tasks
+
+_IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Classes:
+    """Examples of named classes, such as drawings of characters, out of which episodes are made.
+
+    Attributes:
+        examples: all examples, class by class, (examples, ...); bytes stand for 0 to 1.
+        sizes: how many examples each class has.
+        names: one name a class.
+        column: what the examples are called in episodes.
+    """
+
+    examples: Tensor
+    sizes: tuple[int, ...]
+    names: tuple[str, ...]
+    column: str = "image"
+
+    @classmethod
+    def from_folder(cls, path: str | Path, size: tuple[int, int] = (28, 28)) -> Classes:
+        """Grey images (1, height, width) out of a folder that has a folder of images a class.
+
+        Folders may be nested, as in alphabet/character/drawing.png: every folder with images in it
+        is a class, named by its path.
+
+        Args:
+            path: the folder.
+            size: height and width to which images are scaled, in pixels.
+
+        Raises:
+            TasksError: where there is no class, or a file is no image; it names the file.
+        """
+        root = Path(path)
+        files: dict[str, list[Path]] = {}
+        for file in sorted(root.rglob("*")):
+            if file.suffix.lower() in _IMAGES:
+                files.setdefault(str(file.parent.relative_to(root)), []).append(file)
+        if not files:
+            raise TasksError(
+                f"no folder below '{root}' holds images ({', '.join(_IMAGES)}); give the folder "
+                "that has one folder of images for each class"
+            )
+        images = [_read(file, size) for group in files.values() for file in group]
+        return cls(torch.stack(images), tuple(len(g) for g in files.values()), tuple(files))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        low, high = min(self.sizes), max(self.sizes)
+        count = f"{low}" if low == high else f"{low} to {high}"
+        return f"Classes({len(self)} classes of {count} examples {tuple(self.examples.shape[1:])})"
+
+    def __getitem__(self, which: Any) -> Classes:
+        """Some of the classes: by position, name, slice, a list of either, or a bool mask."""
+        chosen = positions(which, self.names).tolist()
+        if not chosen:
+            raise TasksError("no classes were selected; at least one is needed")
+        parts = self.examples.split(list(self.sizes))
+        return Classes(
+            torch.cat([parts[i] for i in chosen]),
+            tuple(self.sizes[i] for i in chosen),
+            tuple(self.names[i] for i in chosen),
+            self.column,
+        )
+
+    def rotated(self) -> Classes:
+        """These classes and, as classes of their own, the same turned by 90, 180 and 270 degrees.
+
+        The usual enlargement of Omniglot (Santoro et al. 2016). Examples must be (..., side, side).
+        """
+        turns = [torch.rot90(self.examples, quarter, (-2, -1)) for quarter in range(4)]
+        named = [
+            name + (f" turned {90 * quarter}" if quarter else "")
+            for quarter in range(4)
+            for name in self.names
+        ]
+        return Classes(torch.cat(turns), self.sizes * 4, tuple(named), self.column)
+
+    def episodes(
+        self, num_tasks: int, *, ways: int, shots: int, queries: int, seed: int = 0
+    ) -> Tasks:
+        """Tasks of telling `ways` classes apart, each with its query.
+
+        Task i draws `ways` different classes in random order, which are its labels y = 0, 1, ...,
+        and of each class `shots` examples as support and `queries` others as query. The examples
+        are the column x[column] (tasks, ways * shots, ...), read from a table when asked for.
+
+        Returns:
+            the support, with the query as its `query`.
+
+        Raises:
+            TasksError: where there are fewer classes than ways, or a class has fewer examples than
+                shots and queries need.
+        """
+        self._check(num_tasks, ways, shots, queries)
+        rng = np.random.default_rng(seed)
+        first, sizes = np.cumsum([0, *self.sizes[:-1]]), np.array(self.sizes)
+        wanted = shots + queries
+        index = np.empty((num_tasks, ways, wanted), dtype=np.int64)
+        for i in range(num_tasks):
+            for way, c in enumerate(rng.choice(len(self), ways, replace=False)):
+                index[i, way] = first[c] + rng.permutation(sizes[c])[:wanted]
+        support, query = torch.from_numpy(index).split([shots, queries], dim=-1)
+        origin = object()
+        return self._tasks(support, origin).with_query(self._tasks(query, origin))
+
+    def shuffled(self, size: int = 10, seed: int = 0) -> Tasks:
+        """All examples, each with the number of its class, in random order: to pre-train on.
+
+        Such tasks are parts of one dataset, and say only what a step of training reads together:
+        `batch_size` counts tasks. Examples that do not fill a task are left out.
+
+        Args:
+            size: examples a task.
+            seed: chooses the order.
+
+        Raises:
+            TasksError: where there are fewer examples than a task has.
+        """
+        labels = torch.arange(len(self)).repeat_interleave(torch.tensor(self.sizes))
+        if not 0 < size <= len(labels):
+            raise TasksError(f"size={size} was asked for, and there are {len(labels)} examples")
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+        index = order[: len(order) // size * size].view(-1, size)
+        return self._numbered(index, labels[index].float(), object())
+
+    def _tasks(self, index: Tensor, origin: object) -> Tasks:
+        num_tasks, ways, count = index.shape
+        labels = torch.arange(ways, dtype=torch.float32).repeat_interleave(count)
+        return self._numbered(index.flatten(1), labels.repeat(num_tasks, 1), origin)
+
+    def _numbered(self, index: Tensor, labels: Tensor, origin: object) -> Tasks:
+        return Tasks(
+            x=Lookup(self.column, self.examples, index),
+            y=labels,
+            mask=torch.ones(index.shape, dtype=torch.bool),
+            names=tuple(map(str, range(len(index)))),
+            origin=origin,
+        )
+
+    def _check(self, num_tasks: int, ways: int, shots: int, queries: int) -> None:
+        if min(num_tasks, ways, shots, queries) < 1:
+            raise TasksError(
+                f"episodes got num_tasks={num_tasks}, ways={ways}, shots={shots} and "
+                f"queries={queries}; each must be at least 1"
+            )
+        if ways > len(self):
+            raise TasksError(f"ways={ways} classes were asked for, but there are {len(self)}")
+        smallest = min(range(len(self)), key=lambda c: self.sizes[c])
+        if shots + queries > self.sizes[smallest]:
+            raise TasksError(
+                f"shots={shots} and queries={queries} need {shots + queries} examples a class, but "
+                f"class '{self.names[smallest]}' has {self.sizes[smallest]}"
+            )
+
+
+def _read(file: Path, size: tuple[int, int]) -> Tensor:
+    # Pillow comes with matplotlib.
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(file) as image:
+            grey = image.convert("L").resize((size[1], size[0]), Image.Resampling.LANCZOS)
+    except (UnidentifiedImageError, OSError) as error:
+        raise TasksError(f"'{file}' cannot be read as an image: {error}") from error
+    return torch.from_numpy(np.array(grey))[None]

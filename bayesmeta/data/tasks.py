@@ -1,0 +1,328 @@
+"""Tasks: the data of a meta-learning problem, with ragged tasks as padding and a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from bayesmeta.data.columns import (
+    TasksError,
+    as_column,
+    check_finite,
+    check_named,
+    check_names,
+    check_same_tasks,
+    check_shapes,
+    common_dtype,
+    fill_padding,
+    pad,
+    pad_column,
+    plate_sizes,
+)
+from bayesmeta.data.frames import read_frame
+from bayesmeta.data.selection import epochs, first_rows, positions, shuffled_rows
+from bayesmeta.data.table_columns import Lookup, move, move_columns, select_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+_EPISODES_TO_TRY = 8
+# A model is run some twenty times before training starts: on all tasks where they are few.
+_MANY, _SOME_OF_MANY = 2000, 500
+# Some megabytes, which caches like, too; what a network makes of them is several times more.
+_NUMBERS_AT_ONCE = 4_000_000
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Tasks:
+    """The datasets D_i = {(x_ij, y_ij)} of tasks i = 1..I; build one with a `from_` method.
+
+    Attributes:
+        x: named input columns of shape (tasks, data, ...), or (tasks, 1, ...) for what is
+            constant within its task. Integer columns stay integers. Those of episodes are read
+            from a table when they are asked for.
+        y: outcomes of shape (tasks, data, ...), always floating; None means "predict".
+        mask: bool of shape (tasks, data), True where there is a datapoint. A padded cell holds a
+            copy of some real row, so that densities are finite there; it never counts.
+        names: one name a task.
+        query: the datapoints of the same tasks on which a few-shot objective is scored, if any.
+        ragged: whether any cell may be padding.
+        dtype: the floating dtype of the data, in which a model runs.
+        origin: where names are mere positions, what tells these tasks from others that were made
+            apart; None where names were given.
+    """
+
+    x: Mapping[str, Tensor]
+    y: Tensor | None
+    mask: Tensor
+    names: tuple[str, ...]
+    query: Tasks | None = None
+    ragged: bool = field(default=False)
+    dtype: torch.dtype = field(default=torch.float32)
+    origin: object | None = field(default=None)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        y: Any,
+        x: Mapping[str, Any] | None = None,
+        mask: Any = None,
+        names: Sequence[Any] | None = None,
+    ) -> Tasks:
+        """Tasks out of y of shape (tasks, data, ...) and columns of shape (tasks, data | 1, ...).
+
+        Cells where mask is False are padding, whatever they hold, but in a (tasks, 1, ...) column,
+        which belongs to its task. y=None is for prediction.
+
+        Raises:
+            TasksError: for columns without names, a shape that does not fit, NaN or inf in a real
+                cell, a dtype that is no number, zero tasks, or names that clash.
+        """
+        check_named(x)
+        columns = {name: as_column(name, values) for name, values in (x or {}).items()}
+        outcome = None if y is None else as_column("y", y)
+        num_tasks, num_data = plate_sizes(outcome, columns, mask)
+        real = torch.ones(num_tasks, num_data, dtype=torch.bool)
+        if mask is not None:
+            real = as_column("mask", mask).bool()
+        check_shapes(outcome, columns, real)
+        task_names = check_names(names if names is not None else range(num_tasks), num_tasks)
+        dtype = common_dtype(outcome, list(columns.values()))
+        for name, column in columns.items():
+            check_finite(name, column, real, task_names, of_task=column.shape[1] == 1)
+            column = column.to(dtype) if column.is_floating_point() else column
+            columns[name] = column if column.shape[1] == 1 else fill_padding(column, real)
+        if outcome is not None:
+            check_finite("y", outcome, real, task_names, of_task=False)
+            outcome = fill_padding(outcome.to(dtype), real)
+        return cls(
+            x=columns,
+            y=outcome,
+            mask=real,
+            names=task_names,
+            ragged=not bool(real.all()),
+            dtype=dtype,
+            origin=object() if names is None else None,
+        )
+
+    @classmethod
+    def from_list(
+        cls,
+        y: Sequence[Any],
+        x: Mapping[str, Sequence[Any]] | None = None,
+        names: Sequence[Any] | None = None,
+    ) -> Tasks:
+        """Tasks of different sizes out of lists: y[i] of shape (n_i, ...), x[name][i] alike.
+
+        A column of one number a task, x[name][i] of shape (), has shape (tasks, 1).
+        An empty task (n_i = 0) is legal: its phi gets the prior given theta.
+
+        Raises:
+            TasksError: as `from_arrays`, and where a column and y disagree on a task's size.
+        """
+        if len(y) == 0:
+            raise TasksError("no tasks were given; at least one is needed")
+        check_named(x)
+        outcomes = [as_column("y", values) for values in y]
+        if any(values.dim() == 0 for values in outcomes):
+            raise TasksError("from_list takes one array a task as y, but a single number was given")
+        sizes = [len(values) for values in outcomes]
+        width = max(1, *sizes)
+        columns = {n: pad_column(n, values, sizes, width) for n, values in (x or {}).items()}
+        mask = torch.arange(width) < torch.tensor(sizes)[:, None]
+        return cls.from_arrays(pad(outcomes, width), columns, mask, names)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        task: str,
+        y: str | None,
+        x: Sequence[str] = (),
+        task_x: Sequence[str] = (),
+    ) -> Tasks:
+        """Tasks out of a data frame with one row a datapoint; task names are the task column's.
+
+        Args:
+            frame: rows in any order; tasks keep the order in which they first appear.
+            task: the column that says which task a row belongs to.
+            y: the outcome column; None for prediction.
+            x: columns of the datapoints, shape (tasks, data).
+            task_x: columns that are constant within a task, shape (tasks, 1).
+
+        Raises:
+            TasksError: for a missing column, a task_x column that varies within a task, and as
+                `from_arrays`.
+        """
+        return cls.from_arrays(*read_frame(frame, task, y, x, task_x))
+
+    @property
+    def num_tasks(self) -> int:
+        """The size of the plate "tasks"."""
+        return self.mask.shape[0]
+
+    @property
+    def num_data(self) -> int:
+        """The size of the plate "data": the padded width."""
+        return self.mask.shape[1]
+
+    @property
+    def sizes(self) -> Tensor:
+        """Datapoints of each task, shape (tasks,)."""
+        return self.mask.sum(1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the data lie."""
+        return self.mask.device
+
+    def __len__(self) -> int:
+        return self.num_tasks
+
+    def __repr__(self) -> str:
+        low, high = int(self.sizes.min()), int(self.sizes.max())
+        points = f"{high}" if low == high else f"{low} to {high}"
+        one = self.select(torch.arange(1))
+        columns = {**one.x, **({} if one.y is None else {"y": one.y})}
+        shapes = ", ".join(f"{n} {(len(self), *c.shape[1:])}" for n, c in columns.items())
+        return f"Tasks({self.num_tasks} tasks of {points} datapoints; {shapes}; {self.dtype})"
+
+    def __getitem__(self, which: Any) -> Tasks:
+        """Some of the tasks: by position, name, slice, list of either, or bool tensor (tasks,)."""
+        return self.select(positions(which, self.names))
+
+    def select(self, index: Tensor) -> Tasks:
+        """The tasks at the positions index of shape (selected,), with their query."""
+        if len(index) == 0:
+            raise TasksError("no tasks were selected; at least one is needed")
+        chosen = index.to(self.device)
+        return replace(
+            self,
+            x=select_columns(self.x, chosen),
+            y=None if self.y is None else self.y[chosen],
+            mask=self.mask[chosen],
+            names=tuple(self.names[i] for i in index.tolist()),
+            query=None if self.query is None else self.query.select(index),
+        )
+
+    @property
+    def are_episodes(self) -> bool:
+        """Whether they are read from a table as they are asked for, and alike by construction."""
+        return isinstance(self.x, Lookup)
+
+    def sample(self) -> Tasks:
+        """What to try a model on: all tasks, a few episodes, or some of very many."""
+        if self.are_episodes:
+            return self.select(torch.arange(min(self.num_tasks, _EPISODES_TO_TRY)))
+        if self.num_tasks <= _MANY:
+            return self
+        return self.select(torch.linspace(0, self.num_tasks - 1, _SOME_OF_MANY).long())
+
+    def take_rows(self, index: Tensor, mask: Tensor) -> Tasks:
+        """The datapoints at positions index (tasks, width) of each task; mask says which count."""
+        task = torch.arange(self.num_tasks, device=self.device)[:, None]
+
+        def pick(column: Tensor) -> Tensor:
+            return fill_padding(column[task, index], mask)
+
+        return replace(
+            self,
+            # One value a task stays one: it belongs to the task, even to an empty one.
+            x={n: column if column.shape[1] == 1 else pick(column) for n, column in self.x.items()},
+            y=None if self.y is None else pick(self.y),
+            mask=mask,
+            query=None,
+            ragged=not bool(mask.all()),
+        )
+
+    def widen(self, num_data: int) -> Tasks:
+        """The same tasks padded to num_data cells; narrowing drops padding only."""
+        if num_data < int(self.sizes.max()):
+            raise TasksError(f"{num_data} cells cannot hold {int(self.sizes.max())} datapoints")
+        order = torch.argsort(~self.mask, dim=1, stable=True)
+        rows = self.take_rows(*first_rows(order, 0, self.sizes, num_data))
+        return replace(rows, query=self.query)
+
+    def split(self, shots: int, seed: int = 0) -> tuple[Tasks, Tasks]:
+        """Disjoint support (shots random datapoints a task) and query (the rest of each task).
+
+        Raises:
+            TasksError: where a task has fewer than `shots` datapoints.
+        """
+        if shots < 0 or (self.sizes < shots).any():
+            small = int((self.sizes < shots).nonzero()[0]) if shots >= 0 else 0
+            raise TasksError(
+                f"shots={shots} were asked for, but task '{self.names[small]}' has "
+                f"{int(self.sizes[small])} datapoints; keep the larger tasks with "
+                "tasks[tasks.sizes >= shots], or take fewer shots"
+            )
+        order, left = shuffled_rows(self.mask, seed), self.sizes - shots
+        chosen = torch.full_like(self.sizes, shots)
+        return (
+            self.take_rows(*first_rows(order, 0, chosen, max(1, shots))),
+            self.take_rows(*first_rows(order, shots, left, max(1, int(left.max())))),
+        )
+
+    def chunks(self, numbers: int) -> tuple[Tensor, ...]:
+        """Positions of all tasks, in chunks that are quick to treat and fit in memory.
+
+        Args:
+            numbers: how many numbers there are for each task beside its data, such as phi.
+        """
+        of_one = numbers + sum(column.numel() for column in self.select(torch.arange(1)).tensors())
+        return torch.arange(self.num_tasks).split(max(1, _NUMBERS_AT_ONCE // of_one))
+
+    def batches(self, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Endless positions (size,) of tasks: shuffled epochs, one joined to the next."""
+        if size >= self.num_tasks:
+            while True:
+                yield torch.arange(self.num_tasks)
+        yield from epochs(self.num_tasks, size, generator)
+
+    def with_query(self, query: Tasks) -> Tasks:
+        """These tasks as support, with the datapoints of the same tasks that score them.
+
+        Raises:
+            TasksError: where query has other tasks.
+        """
+        check_same_tasks(self.names, query.names)
+        # Whoever says so knows that these are the same tasks, where names are mere positions.
+        return replace(self, query=replace(query, names=self.names, origin=self.origin))
+
+    def without_y(self) -> Tasks:
+        """The inputs alone: a model given these predicts."""
+        return replace(self, y=None)
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Tasks:
+        """The same tasks on another device, or in another floating dtype."""
+        return replace(
+            self,
+            x=move_columns(self.x, device, dtype),
+            y=None if self.y is None else move(self.y, device, dtype),
+            mask=self.mask.to(device=device),
+            query=None if self.query is None else self.query.to(device, dtype),
+            dtype=dtype if dtype is not None else self.dtype,
+        )
+
+    def tensors(self) -> list[Tensor]:
+        """The data as a flat list (mask, x, y, then query's): inputs of a captured graph."""
+        own = [self.mask, *self.x.values(), *([] if self.y is None else [self.y])]
+        return own + ([] if self.query is None else self.query.tensors())
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> Tasks:
+        """The inverse of `tensors`; the number of tasks and datapoints may be another."""
+        count = 1 + len(self.x) + (self.y is not None)
+        return replace(
+            self,
+            mask=tensors[0],
+            x=dict(zip(self.x, tensors[1:], strict=False)),
+            y=None if self.y is None else tensors[count - 1],
+            query=None if self.query is None else self.query.with_tensors(tensors[count:]),
+        )

@@ -1,0 +1,196 @@
+"""nutpie's NUTS on a log density, compiled (by C pointer) or any Python function."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from bayesmeta.engine.native import NativeDensity
+
+LogDensity = Callable[[np.ndarray], tuple[float, np.ndarray]]
+# nutpie's names of what it tells of a draw, and ArviZ's.
+_STATS = {
+    "diverging": "diverging",
+    "energy": "energy",
+    "logp": "lp",
+    "depth": "tree_depth",
+    "n_steps": "n_steps",
+    "step_size": "step_size",
+    "mean_tree_accept": "acceptance_rate",
+}
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Draws q (chain, draw, dim) after warm-up, and statistics by ArviZ's names, (chain, draw)."""
+
+    q: np.ndarray
+    stats: dict[str, np.ndarray]
+
+
+def sample(
+    density: LogDensity | NativeDensity,
+    dim: int,
+    *,
+    chains: int,
+    tune: int,
+    draws: int,
+    target_accept: float,
+    max_depth: int,
+    cores: int,
+    seed: int,
+    start: Callable[[int], np.ndarray],
+    progress: bool,
+) -> Draws:
+    """Sample exp(density) with nutpie (diagonal mass matrix from draws and gradients).
+
+    The same seed gives the same draws for any number of cores. An interrupt (Ctrl-C) keeps the
+    draws that all chains have.
+
+    Args:
+        density: log density and gradient at q (dim,), up to a constant.
+        dim: the length of q.
+        chains, tune, draws: chains, and warm-up and kept draws of each.
+        target_accept: mean acceptance rate to adapt the step size to.
+        max_depth: trajectories have at most 2^max_depth steps.
+        cores: chains at once. A Python density runs one at a time all the same.
+        seed: of all chains.
+        start: an initial point (dim,) for a seed.
+        progress: whether to show nutpie's progress bar (draws, divergences, steps, time left).
+
+    Raises:
+        RuntimeError: where no start has a finite density, or the density raises; with its error.
+    """
+    nutpie = _import_nutpie()
+    failures: list[Exception] = []
+    model: Any
+    if isinstance(density, NativeDensity):
+        model = _by_pointer(nutpie, density, start)
+    else:
+        model = _by_callback(dim, density, start, failures)
+    try:
+        trace = nutpie.sample(
+            model,
+            chains=chains,
+            tune=tune,
+            draws=draws,
+            seed=seed,
+            cores=min(cores, chains),
+            target_accept=target_accept,
+            maxdepth=max_depth,
+            progress_bar=progress,
+            return_raw_trace=True,
+        )
+    except RuntimeError as error:
+        if failures:
+            raise failures[0] from error
+        raise RuntimeError(
+            f"sampling could not go on: {error}. If no start point has a finite density, check "
+            "that the priors and the likelihood allow the data at moderate values"
+        ) from error
+    return _read(trace, dim, draws)
+
+
+def _import_nutpie() -> ModuleType:
+    with warnings.catch_warnings():
+        # nutpie imports arviz, which announces its next version.
+        warnings.filterwarnings("ignore", message=r"\s*ArviZ is undergoing", category=FutureWarning)
+        import nutpie
+    return nutpie
+
+
+def _by_callback(
+    dim: int,
+    density: LogDensity,
+    start: Callable[[int], np.ndarray],
+    failures: list[Exception],
+) -> Any:
+    from nutpie.compiled_pyfunc import from_pyfunc
+
+    def watched(q: np.ndarray) -> tuple[float, np.ndarray]:
+        try:
+            return density(q)
+        except Exception as error:
+            failures.append(error)
+            raise
+
+    return from_pyfunc(
+        dim,
+        lambda: watched,
+        lambda seed1, seed2, chain: lambda q: {"q": q},
+        [np.dtype("float64")],
+        [(dim,)],
+        ["q"],
+        make_initial_point_fn=start,
+    )
+
+
+def _by_pointer(
+    nutpie: ModuleType, density: NativeDensity, start: Callable[[int], np.ndarray]
+) -> Any:
+    """nutpie's model of a C function. Its entry is private, as its own PyMC bridge uses it."""
+    from nutpie import _lib
+    from nutpie.sample import CompiledModel
+
+    dim = density.dim
+
+    class PointerModel(CompiledModel):
+        n_dim = dim
+        shapes = property(lambda self: {"q": (dim,)})
+        coords = property(lambda self: {})
+
+        def _make_sampler(
+            self, settings: Any, init_mean: Any, cores: int, progress: Any, store: Any
+        ) -> Any:
+            model = _lib.PyMcModel(
+                _lib.LogpFunc(density.address, density.user_data, density),
+                _lib.ExpandFunc(dim, dim, density.expand_address, density.user_data, density),
+                _lib.PyVariable.new_variables(
+                    ["q"], ["float64"], [(dim,)], {"coordinate": dim}, {"q": ["coordinate"]}
+                ),
+                dim,
+                {"coordinate": dim},
+                {"coordinate": np.arange(dim)},
+                start,
+                lambda *args, **kwargs: None,
+            )
+            return _lib.PySampler.from_pymc(settings, cores, model, progress, store)
+
+    return PointerModel(dims={"q": ("coordinate",)})
+
+
+def _read(trace: Any, dim: int, wanted: int) -> Draws:
+    batches, stats = trace.get_arrow_trace()
+    kept = [~np.asarray(_column(s, "tuning"), dtype=bool) for s in stats]
+    shortest = min(int(k.sum()) for k in kept)
+    if shortest == 0:
+        raise KeyboardInterrupt("sampling was interrupted during warm-up, before any draw")
+    if shortest < wanted:
+        warnings.warn(
+            f"sampling was interrupted: each chain keeps {shortest} of {wanted} draws",
+            stacklevel=2,
+        )
+    q = [_column(b, "q").reshape(-1, dim)[k][:shortest] for b, k in zip(batches, kept, strict=True)]
+    return Draws(
+        np.stack(q),
+        {
+            ours: np.stack(
+                [_column(s, theirs)[k][:shortest] for s, k in zip(stats, kept, strict=True)]
+            )
+            for theirs, ours in _STATS.items()
+        },
+    )
+
+
+def _column(batch: Any, name: str) -> np.ndarray:
+    import pyarrow
+
+    column = pyarrow.array(batch.column(name))
+    values = column.flatten() if hasattr(column, "flatten") else column
+    result: np.ndarray = values.to_numpy(zero_copy_only=False)
+    return result

@@ -1,0 +1,32 @@
+"""Whether what was learned holds for data and tasks that were held out.
+
+- `cross_validate`: scores of a way to adapt
+- `search`: hyperparameters by them
+- `compare`: models by them
+- `learning_curve`: error by the number of tasks and shots
+- `leave_one_task_out`: each task, by all others
+- `calibration`: do classes come about as often as said?
+- `amortisation_gap`: what one pass of a network loses
+"""
+
+from bayesmeta.evaluation.amortisation_gap import amortisation_gap
+from bayesmeta.evaluation.calibration import Calibration, calibration
+from bayesmeta.evaluation.compare import Comparison, compare
+from bayesmeta.evaluation.cross_validate import cross_validate
+from bayesmeta.evaluation.learning_curve import LearningCurve, learning_curve
+from bayesmeta.evaluation.leave_one_task_out import TaskScores, leave_one_task_out
+from bayesmeta.evaluation.search import search
+
+__all__ = [
+    "Calibration",
+    "Comparison",
+    "LearningCurve",
+    "TaskScores",
+    "amortisation_gap",
+    "calibration",
+    "compare",
+    "cross_validate",
+    "learning_curve",
+    "leave_one_task_out",
+    "search",
+]

@@ -1,0 +1,162 @@
+"""learning_curve: error on new tasks by how many tasks were learned from, and how many shots."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from bayesmeta.data.columns import TasksError
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.evaluation.compare import compare
+from bayesmeta.fit import fit
+from bayesmeta.model.handlers import Model
+from bayesmeta.phi.base import Phi
+from bayesmeta.theta.base import Theta, seeds
+
+_MEASURES = {"error": "error", "log_score": "log score, nats a datapoint"}
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """Scores of new tasks by what was seen.
+
+    Attributes:
+        table: one row for each "tasks" (learned from), "shots" (of each new task) and "repeat"
+            (which tasks and shots those were), with "log_score", "log_score_error" and "error" as
+            `compare` has them.
+    """
+
+    table: pd.DataFrame
+
+    def __str__(self) -> str:
+        means = self.table.pivot_table(index="tasks", columns="shots", values=list(_MEASURES))
+        return str(means.round(3).to_string())
+
+    def draw(self, path: str | Path | None = None, measure: str = "error") -> Figure:
+        """A line for each number of tasks, against shots: the mean over repeats, and their sd.
+
+        Args:
+            path: a file for the figure; None draws it only.
+            measure: "error" or "log_score".
+        """
+        if measure not in _MEASURES:
+            raise ValueError(f"draw got measure={measure!r}; there are {', '.join(_MEASURES)}")
+        figure = Figure(figsize=(6.0, 4.0), layout="constrained")
+        axis = figure.subplots()
+        counts = sorted(self.table["tasks"].unique())
+        for place, count in enumerate(counts):
+            of_count = self.table[self.table["tasks"] == count].groupby("shots")[measure]
+            colour = _colour(place, len(counts))
+            mean, sd = of_count.mean(), of_count.std().fillna(0.0)
+            axis.errorbar(mean.index, mean, sd, color=colour, marker="o", ms=5, capsize=2, lw=1.8)
+            _name(
+                axis, f"{count} task{'s' if count > 1 else ''}", mean.index[0], mean.iloc[0], colour
+            )
+        axis.set_xlabel("shots: datapoints of the new task", fontsize=11)
+        axis.set_ylabel(_MEASURES[measure], fontsize=11)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.margins(x=0.16)
+        if path is not None:
+            figure.savefig(path, dpi=150)
+        return figure
+
+
+def learning_curve(
+    model: Model,
+    source: Tasks,
+    target: Tasks,
+    *,
+    theta: Theta | None = None,
+    phi: Phi | None = None,
+    tasks: Sequence[int],
+    shots: Sequence[int],
+    repeats: int = 1,
+    seed: int = 0,
+    progress: bool = True,
+) -> LearningCurve:
+    """Fit to more and more source tasks, and adapt to more and more datapoints of new ones.
+
+        curve = bm.learning_curve(model, source, target, tasks=[5, 20], shots=[0, 2, 8])
+        curve.draw("curve.png")
+
+    All of a repeat are judged by the same datapoints: what is left of each target task when it gave
+    the most shots. Fewer shots are some of the more.
+
+    Args:
+        model: a Pyro function of the tasks.
+        source: tasks to learn theta from.
+        target: new tasks, with more datapoints than the most shots.
+        theta: as in `fit`.
+        phi: as in `fit`.
+        tasks: how many source tasks, chosen at random.
+        shots: how many datapoints of each target task.
+        repeats: how often source tasks and shots are chosen anew.
+        seed: chooses tasks and datapoints, and is that of the fits.
+        progress: whether to show a progress bar.
+
+    Raises:
+        TasksError: where there are fewer source tasks or datapoints than asked for.
+    """
+    _check(source, target, tasks, shots)
+    rows = []
+    runs = list(itertools.product(range(repeats), sorted(tasks)))
+    own = zip(
+        tqdm(runs, "learning curve", disable=not progress), seeds(seed, len(runs)), strict=True
+    )
+    for (repeat, count), fit_seed in own:
+        of_repeat = seed + repeat
+        generator = torch.Generator().manual_seed(of_repeat)
+        chosen = torch.randperm(len(source), generator=generator)[:count]
+        post = fit(
+            model, source.select(chosen), theta=theta, phi=phi, seed=fit_seed, progress=False
+        )
+        most, query = target.split(max(shots), of_repeat)
+        for n in sorted(shots):
+            adapted = post.adapt(most.split(n, of_repeat)[0])
+            found = compare({"model": adapted}, query).overall.iloc[0]
+            kept = {name: found[name] for name in ("log_score", "log_score_error", "error")}
+            rows.append({"tasks": count, "shots": n, "repeat": repeat, **kept})
+    return LearningCurve(pd.DataFrame(rows))
+
+
+def _check(source: Tasks, target: Tasks, tasks: Sequence[int], shots: Sequence[int]) -> None:
+    if not tasks or min(tasks) < 1 or max(tasks) > len(source):
+        raise TasksError(
+            f"tasks={list(tasks)} were asked for, and there are {len(source)} source tasks; give "
+            f"numbers from 1 to {len(source)}"
+        )
+    least = int(target.sizes.min())
+    if not shots or min(shots) < 0 or max(shots) >= least:
+        raise TasksError(
+            f"shots={list(shots)} were asked for, and the smallest target task has {least} "
+            "datapoints, of which some must be left to judge by; give numbers from 0 to "
+            f"{least - 1}"
+        )
+
+
+def _colour(place: int, count: int) -> tuple[float, float, float]:
+    """From light to dark blue."""
+    depth = 1.0 if count == 1 else 0.35 + 0.65 * place / (count - 1)
+    return tuple(1 - depth * (1 - shade) for shade in (0.0, 0.3, 0.55))  # type: ignore[return-value]
+
+
+def _name(axis: Axes, text: str, x: float, y: float, colour: tuple[float, float, float]) -> None:
+    """Words left of a line's first point."""
+    axis.annotate(
+        text,
+        (x, y),
+        (-7, 0),
+        textcoords="offset points",
+        ha="right",
+        va="center",
+        color=colour,
+        fontsize=10,
+    )

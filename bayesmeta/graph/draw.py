@@ -1,0 +1,241 @@
+"""A graph as a plate diagram, drawn by matplotlib alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
+from matplotlib.path import Path as Curve
+from matplotlib.textpath import TextPath
+
+from bayesmeta.graph.boxes import Box, Layout, with_points
+from bayesmeta.graph.factorisation import label, letters
+from bayesmeta.graph.graph import Graph
+from bayesmeta.graph.latex import words
+from bayesmeta.graph.layout import lay_out
+from bayesmeta.graph.routes import Route, routes
+from bayesmeta.graph.vertices import Vertex
+from bayesmeta.model.checks import DATA, TASKS
+from bayesmeta.model.structure import Role
+
+_INCH, _MARGIN = 0.56, 0.15
+_FONT, _SMALL, _CIRCLE = 15.0, 10.5, 0.75
+_INK, _SHADE, _PLATE = "#1b1b1b", "#cfcfcf", "#6b6b6b"
+_FORMATS = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}
+
+
+def draw(
+    graph: Graph, path: str | Path | None = None, labels: Mapping[str, str] | None = None
+) -> Figure:
+    """The graph as a plate diagram.
+
+    White nodes are latent, grey ones observed; half grey is what is observed in training and not of
+    a new task. Deterministic sites have two outlines, factors are black squares.
+
+    Args:
+        graph: of a model.
+        path: a file to write, .svg, .pdf or .png; the same graph gives the same bytes.
+        labels: LaTeX of nodes by name, without dollars, in place of their own.
+
+    Returns:
+        a matplotlib figure, which is none of pyplot's.
+
+    Raises:
+        ValueError: for another suffix, or a label of a node that is not there.
+    """
+    file = None if path is None else Path(path)
+    if file is not None and file.suffix.lower() not in _FORMATS:
+        raise ValueError(f"path='{file}' ends in '{file.suffix}'; give {', '.join(_FORMATS)}")
+    texts = node_labels(graph, labels)
+    captions = plate_labels(graph)
+    layout, ways = arranged(graph, texts, captions)
+    figure = _canvas(layout, ways.values())
+    for plates, box in layout.plates.items():
+        _plate(figure.axes[0], box, captions[plates[-1]], "-".join(plates))
+    for (parent, child), way in ways.items():
+        _arrow(figure.axes[0], way, f"{parent}-{child}")
+    for name, box in layout.nodes.items():
+        _node(figure.axes[0], graph.nodes[name], box, texts[name])
+    if file is not None:
+        # Ids of a file are drawn at random, unless there is a salt.
+        with rc_context({"svg.hashsalt": "bayesmeta", "svg.fonttype": "path"}):
+            figure.savefig(file, metadata=_FORMATS[file.suffix.lower()], dpi=200)
+    return figure
+
+
+def node_labels(graph: Graph, labels: Mapping[str, str] | None) -> dict[str, str]:
+    """LaTeX of each node, by name."""
+    if not isinstance(labels, Mapping | None):
+        raise TypeError(f"labels={labels!r} is no dict; give LaTeX by name, {{'mu': r'\\mu'}}")
+    unknown = sorted(set(labels or {}) - set(graph.nodes))
+    if unknown:
+        raise ValueError(
+            f"labels were given for {', '.join(unknown)}, but the nodes are "
+            f"{', '.join(graph.nodes)}"
+        )
+    index = letters(graph.nodes)
+    return {v.name: label(v, index) for v in graph.nodes.values()} | {
+        name: text.strip("$") for name, text in (labels or {}).items()
+    }
+
+
+def plate_labels(graph: Graph) -> dict[str, str]:
+    """What stands in the corner of each plate: its index, how far it goes, and its name."""
+    parts = [graph.tasks, *([] if graph.tasks.query is None else [graph.tasks.query])]
+    sizes = {int(n) for part in parts for n in part.sizes.unique()}
+    reach = {TASKS: _reach(graph.tasks.num_tasks), DATA: r" = 1, \ldots, n_i"}
+    if len(sizes) == 1:
+        reach[DATA] = _reach(sizes.pop())
+    return {
+        plate: rf"{words(plate)}\ \ {letter}{reach.get(plate, '')}"
+        for plate, letter in letters(graph.nodes).items()
+    }
+
+
+def _reach(count: int) -> str:
+    return " = 1" if count == 1 else " = 1, 2" if count == 2 else rf" = 1, \ldots, {count}"
+
+
+def arranged(
+    graph: Graph, texts: Mapping[str, str], captions: Mapping[str, str]
+) -> tuple[Layout, dict[tuple[str, str], Route]]:
+    """Where nodes, plates and arrows are, wide enough for their labels."""
+    widths = {name: _node_width(graph.nodes[name], text) for name, text in texts.items()}
+    room = {plate: caption_width(caption) for plate, caption in captions.items()}
+    layout = lay_out(graph.nodes, widths, room)
+    ends = {
+        name: square(box) if graph.nodes[name].role is Role.FACTOR else box
+        for name, box in layout.nodes.items()
+    }
+    return layout, routes(layout.nodes, sorted(graph.edges), ends)
+
+
+def square(box: Box) -> Box:
+    """The square of a factor, right of its label."""
+    return Box(box.right - 0.2, box.y, 0.4, 0.4)
+
+
+def caption_width(latex: str) -> float:
+    """Of a plate's caption, in units of a node's height."""
+    return _text_width(latex, _SMALL)
+
+
+def _node_width(vertex: Vertex, text: str) -> float:
+    """1 for a circle, more where the label is longer."""
+    if vertex.role is Role.FACTOR:
+        return 0.5 + _text_width(text, _SMALL)
+    width = _text_width(text, _FONT)
+    return 1.0 if width < _CIRCLE else width + 0.5
+
+
+@cache
+def _text_width(latex: str, size: float) -> float:
+    """In units of a node's height."""
+    return float(TextPath((0, 0), f"${latex}$", size=size).get_extents().width / 72 / _INCH)
+
+
+def _canvas(layout: Layout, ways: Iterable[Route]) -> Figure:
+    bounds = with_points(layout.bounds, [p for way in ways for p in way.points()])
+    width, height = bounds.width + 2 * _MARGIN, bounds.height + 2 * _MARGIN
+    figure = Figure(figsize=(width * _INCH, height * _INCH), facecolor="white")
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_xlim(bounds.left - _MARGIN, bounds.right + _MARGIN)
+    axes.set_ylim(bounds.bottom - _MARGIN, bounds.top + _MARGIN)
+    axes.set_axis_off()
+    return figure
+
+
+def _plate(axes: Axes, box: Box, caption: str, name: str) -> None:
+    round_box = _rounded(box, 0.18)
+    round_box.set(fill=False, edgecolor=_PLATE, linewidth=1.1, zorder=1)
+    round_box.set_gid(f"plate-{name}")
+    axes.add_patch(round_box)
+    axes.text(
+        box.right - 0.2,
+        box.bottom + 0.17,
+        f"${caption}$",
+        fontsize=_SMALL,
+        color=_PLATE,
+        ha="right",
+        va="baseline",
+        math_fontfamily="cm",
+    )
+
+
+def _rounded(box: Box, radius: float) -> FancyBboxPatch:
+    corner = (box.left + radius, box.bottom + radius)
+    size = (box.width - 2 * radius, box.height - 2 * radius)
+    return FancyBboxPatch(corner, *size, boxstyle=f"round,pad={radius},rounding_size={radius}")
+
+
+def _node(axes: Axes, vertex: Vertex, box: Box, text: str) -> None:
+    name = f"node-{vertex.name}"
+    if vertex.role is Role.FACTOR:
+        at = square(box)
+        black = Rectangle((at.left, at.bottom), at.width, at.height)
+        _add(axes, black, name, facecolor=_INK, edgecolor=_INK)
+        _write(axes, box.x - 0.25, box.y - 0.08, text, _SMALL)
+        return
+    grey = vertex.is_observed and not vertex.is_predicted
+    _add(axes, _outline(box), name, facecolor=_SHADE if grey else "white", edgecolor="none")
+    if vertex.is_predicted:
+        half = Rectangle((box.x, box.bottom), box.width / 2, box.height, transform=axes.transData)
+        shade = _add(axes, _outline(box), f"half-{vertex.name}", facecolor=_SHADE, edgecolor="none")
+        shade.set_clip_path(half)
+    _add(axes, _outline(box), f"rim-{vertex.name}", facecolor="none", edgecolor=_INK, width=1.3)
+    if vertex.role is Role.DETERMINISTIC:
+        inner = _outline(box, inset=0.07)
+        _add(axes, inner, f"inner-{vertex.name}", facecolor="none", edgecolor=_INK, width=0.9)
+    _write(axes, box.x, box.y - 0.11, text, _FONT)
+
+
+def _add(
+    axes: Axes, shape: Patch, name: str, *, facecolor: str, edgecolor: str, width: float = 0.0
+) -> Patch:
+    """A shape over the arrows, in the order in which shapes are added."""
+    shape.set(facecolor=facecolor, edgecolor=edgecolor, linewidth=width, zorder=3)
+    shape.set_gid(name)
+    return axes.add_patch(shape)
+
+
+def _write(axes: Axes, x: float, y: float, latex: str, size: float) -> None:
+    """Mathematics on a baseline, which all nodes of a row have in common."""
+    axes.text(
+        x,
+        y,
+        f"${latex}$",
+        fontsize=size,
+        color=_INK,
+        ha="center",
+        va="baseline",
+        math_fontfamily="cm",
+        zorder=5,
+    )
+
+
+def _outline(box: Box, inset: float = 0.0) -> Patch:
+    radius = box.height / 2 - inset
+    if box.width == box.height:
+        return Circle((box.x, box.y), radius)
+    return _rounded(Box(box.x, box.y, box.width - 2 * inset, box.height - 2 * inset), radius)
+
+
+def _arrow(axes: Axes, way: Route, name: str) -> None:
+    curve = Curve([way.start, way.control, way.end], [Curve.MOVETO, Curve.CURVE3, Curve.CURVE3])
+    arrow = FancyArrowPatch(
+        path=curve,
+        arrowstyle="-|>,head_length=5,head_width=2.6",
+        color=_INK,
+        linewidth=1.2,
+        shrinkA=0,
+        shrinkB=0,
+        zorder=2,
+        joinstyle="miter",
+    )
+    arrow.set_gid(f"arrow-{name}")
+    axes.add_patch(arrow)

@@ -1,0 +1,93 @@
+"""A graph as a TikZ picture, for papers; a node is 1 cm high."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bayesmeta.graph.boxes import Box, Point
+from bayesmeta.graph.draw import arranged, node_labels, plate_labels, square
+from bayesmeta.graph.graph import Graph
+from bayesmeta.graph.routes import Route
+from bayesmeta.graph.vertices import Vertex
+from bayesmeta.model.structure import Role
+
+_STYLES = (
+    "node/.style={draw, thick, rounded rectangle, inner sep=0pt, minimum height=1cm}",
+    "observed/.style={fill=black!20}",
+    "factor/.style={draw, fill, inner sep=0pt, minimum size=4mm}",
+    "plate/.style={draw, gray, rounded corners=1.5mm}",
+    "arrow/.style={-latex, thick}",
+)
+
+
+def tikz(graph: Graph, labels: Mapping[str, str] | None = None) -> str:
+    """The picture that `draw` draws, as a `tikzpicture`.
+
+    Its preamble is \\usepackage{tikz} and \\usetikzlibrary{shapes.misc}.
+
+    Args:
+        graph: of a model.
+        labels: LaTeX of nodes by name, in place of their own.
+
+    Raises:
+        ValueError: for a label of a node that is not there.
+    """
+    texts, captions = node_labels(graph, labels), plate_labels(graph)
+    layout, ways = arranged(graph, texts, captions)
+    lines = [
+        "% needs \\usepackage{tikz} and \\usetikzlibrary{shapes.misc}",
+        "\\begin{tikzpicture}[",
+        *(f"  {style}," for style in _STYLES),
+        "]",
+        *(_plate(box, captions[plates[-1]]) for plates, box in layout.plates.items()),
+        *(_arrow(way) for way in ways.values()),
+        *(_node(graph.nodes[name], box, texts[name]) for name, box in layout.nodes.items()),
+        "\\end{tikzpicture}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _plate(box: Box, caption: str) -> str:
+    corners = f"{_at((box.left, box.bottom))} rectangle {_at((box.right, box.top))}"
+    corner = _at((box.right - 0.15, box.bottom + 0.1))
+    label = f"\\node[gray, font=\\scriptsize, anchor=south east, inner sep=1pt] at {corner}"
+    return f"  \\draw[plate] {corners};\n  {label} {{${caption}$}};"
+
+
+def _arrow(way: Route) -> str:
+    # A quadratic curve as a cubic one.
+    first, second = (_towards(way.control, end) for end in (way.start, way.end))
+    through = f"{_at(first)} and {_at(second)}"
+    return f"  \\draw[arrow] {_at(way.start)} .. controls {through} .. {_at(way.end)};"
+
+
+def _node(vertex: Vertex, box: Box, text: str) -> str:
+    centre = _at((box.x, box.y))
+    if vertex.role is Role.FACTOR:
+        at = square(box)
+        label = f"\\node[anchor=east, font=\\scriptsize] at {_at((at.left, at.y))}"
+        return f"  \\node[factor] at {_at((at.x, at.y))} {{}};\n  {label} {{${text}$}};"
+    size = f"minimum width={box.width:.2f}cm"
+    style = ["node", size]
+    if vertex.is_observed and not vertex.is_predicted:
+        style.append("observed")
+    if vertex.role is Role.DETERMINISTIC:
+        style.append("double")
+    if not vertex.is_predicted:
+        return f"  \\node[{', '.join(style)}] at {centre} {{${text}$}};"
+    half = f"{_at((box.x, box.bottom))} rectangle {_at((box.right, box.top))}"
+    return (
+        f"  \\node[node, {size}, fill=white] at {centre} {{}};\n"
+        f"  \\begin{{scope}}\\clip {half};\n"
+        f"    \\node[node, {size}, observed] at {centre} {{}};\n"
+        f"  \\end{{scope}}\n"
+        f"  \\node[{', '.join(style)}] at {centre} {{${text}$}};"
+    )
+
+
+def _towards(control: Point, end: Point) -> Point:
+    return end[0] + 2 / 3 * (control[0] - end[0]), end[1] + 2 / 3 * (control[1] - end[1])
+
+
+def _at(point: Point) -> str:
+    return f"({point[0]:.3f}, {point[1]:.3f})"

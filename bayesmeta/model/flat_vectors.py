@@ -1,0 +1,70 @@
+"""Where each latent site lies in flat theta (d_theta,) and phi (tasks, d_phi), unconstrained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import biject_to
+
+from bayesmeta.model.handlers import Site
+from bayesmeta.model.structure import Structure
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a latent site lies in the flat vectors, and how to reshape it there and back.
+
+    Attributes:
+        name: the site.
+        is_phi: whether it is a column block of phi (tasks, d_phi), or a block of theta (d_theta,).
+        start, stop: its block.
+        shape: its unconstrained shape; for phi, without the tasks axis.
+        axis: for phi, the tasks axis counted from the left; the plate "data" (size 1) follows it.
+    """
+
+    name: str
+    is_phi: bool
+    start: int
+    stop: int
+    shape: tuple[int, ...]
+    axis: int
+
+    def unflatten(self, flat: Tensor) -> Tensor:
+        """The site's unconstrained value out of theta (d_theta,) or phi (tasks, d_phi)."""
+        block = flat[..., self.start : self.stop]
+        if not self.is_phi:
+            return block.reshape(self.shape)
+        return block.reshape(len(flat), *self.shape).movedim(0, self.axis)
+
+    def flatten(self, value: Tensor) -> Tensor:
+        """The inverse of `unflatten`: (d,) or (tasks, d)."""
+        if not self.is_phi:
+            return value.reshape(-1)
+        return value.movedim(self.axis, 0).reshape(value.shape[self.axis], -1)
+
+    def publish(self, value: Tensor) -> Tensor:
+        """A constrained value as users see it: phi as (tasks, ...), without the plate "data"."""
+        return value.movedim(self.axis, 0).squeeze(self.axis + 1) if self.is_phi else value
+
+    def unpublish(self, value: Tensor) -> Tensor:
+        """The inverse of `publish`."""
+        return value.unsqueeze(self.axis + 1).movedim(0, self.axis) if self.is_phi else value
+
+
+def lay_out(structure: Structure, sites: Mapping[str, Site]) -> dict[str, Slot]:
+    """Theta's sites one after the other, then phi's, in the model's order."""
+    slots, ends = {}, {False: 0, True: 0}
+    for name in (*structure.theta, *structure.phi):
+        fn, is_phi = sites[name].fn, name in structure.phi
+        whole = tuple(fn.batch_shape) + tuple(fn.event_shape)
+        shape = tuple(biject_to(fn.support).inverse_shape(torch.Size(whole)))
+        axis = len(fn.batch_shape) - 2 if is_phi else 0
+        if is_phi:
+            shape = shape[:axis] + shape[axis + 1 :]
+        size, start = int(torch.Size(shape).numel()), ends[is_phi]
+        ends[is_phi] = start + size
+        slots[name] = Slot(name, is_phi, start, start + size, shape, axis)
+    return slots

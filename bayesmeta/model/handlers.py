@@ -1,0 +1,291 @@
+"""A model and its tasks under Pyro's handlers: the one file that touches poutine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions.util import scale_and_mask
+from pyro.ops.provenance import detach_provenance, get_provenance, track_provenance
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
+from torch import Tensor
+
+from bayesmeta.data.tasks import Tasks
+
+Model = Callable[[Tasks], Any]
+
+
+@dataclass(frozen=True)
+class Plate:
+    """One plate around a site: its name, its batch dimension (negative) and its size."""
+
+    name: str
+    dim: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value for a site, and its log density where the chooser knows it better than the site."""
+
+    value: Tensor
+    log_prob: Tensor | None = None
+
+
+Chooser = Callable[[str, Any], Choice | None]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One statement of the model as it ran: what it drew from, what it got, and in which plates.
+
+    A `pyro.param` appears as a draw from an improper uniform on its constraint: a flat prior.
+    """
+
+    name: str
+    fn: Any
+    value: Tensor
+    is_observed: bool
+    is_param: bool
+    is_deterministic: bool
+    plates: tuple[Plate, ...]
+    log_prob: Tensor
+    provenance: frozenset[str]
+
+
+class SiteNameError(ValueError):
+    """Two statements of the model share a name."""
+
+
+class SiteShapeError(ValueError):
+    """The value of a site does not fit its plates and distribution."""
+
+
+class FlatPrior(dist.ImproperUniform):
+    """What a `pyro.param` is drawn from: density 1 on its constraint, and its start as the draw."""
+
+    def __init__(self, constraint: Any, start: Tensor) -> None:
+        whole = dist.constraints.independent(constraint, start.dim() - constraint.event_dim)
+        super().__init__(whole, torch.Size(), start.shape)
+        self.start = start
+
+    @property
+    def mean(self) -> Tensor:
+        """The start, as what stands in the middle of a prior that has none."""
+        return self.start
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """The value at which the parameter starts."""
+        return self.start.expand(torch.Size(sample_shape) + self.start.shape)
+
+
+class _Recorder(Messenger):
+    """Chooses the value of each latent site, and records every site with its log density."""
+
+    def __init__(
+        self, choose: Chooser | None, provenance: bool, held: Mapping[str, Tensor]
+    ) -> None:
+        super().__init__()
+        self.choose = choose
+        self.held = held
+        self.provenance = provenance
+        self.sites: dict[str, Site] = {}
+
+    def _pyro_sample(self, msg: Message) -> None:
+        if _is_deterministic(msg) and msg["name"] in self.held:
+            # What follows reads the held value; recorded is the one it has.
+            msg["infer"] = {**(msg["infer"] or {}), "_computed": msg["value"]}
+            msg["value"] = self.held[str(msg["name"])]
+        if self.choose is None or msg["is_observed"] or _is_subsample(msg):
+            return
+        self._choose(msg, msg["fn"])
+
+    def _pyro_param(self, msg: Message) -> None:
+        if self.choose is None:
+            return
+        # The chooser needs shape and support, which only Pyro's own initialisation tells.
+        with pyro.poutine.block():
+            value = _as_the_data(pyro.param(*msg["args"], **msg["kwargs"]))
+        self._choose(msg, _flat_prior(value, msg))
+
+    def _choose(self, msg: Message, fn: Any) -> None:
+        choice = self.choose(str(msg["name"]), fn) if self.choose is not None else None
+        if choice is not None:
+            msg["value"], msg["done"] = choice.value, True
+            msg["infer"] = {**(msg["infer"] or {}), "_choice": choice}
+
+    def _pyro_post_sample(self, msg: Message) -> None:
+        if not _is_subsample(msg):
+            self._record(msg, msg["fn"])
+
+    def _pyro_post_param(self, msg: Message) -> None:
+        msg["value"] = _as_the_data(msg["value"])
+        self._record(msg, _flat_prior(detach_provenance(msg["value"]), msg))
+
+    def _record(self, msg: Message, fn: Any) -> None:
+        name = str(msg["name"])
+        if name in self.sites and not (msg["type"] == "param" and self.sites[name].is_param):
+            raise SiteNameError(f"two statements are named '{name}'; give each its own name")
+        infer = msg["infer"] or {}
+        value, origin = infer.get("_computed", msg["value"]), frozenset[str]()
+        choice = infer.get("_choice")
+        is_deterministic = _is_deterministic(msg)
+        log_prob = choice.log_prob if choice is not None else None
+        if log_prob is None:
+            log_prob = torch.zeros(()) if is_deterministic else _log_prob(msg, fn)
+        if self.provenance:
+            # What the density reads, less the site's own value.
+            origin = get_provenance(value if is_deterministic else log_prob) - {name}
+            log_prob, value = detach_provenance(log_prob), detach_provenance(value)
+            msg["value"] = track_provenance(value, frozenset({name}))
+        self.sites[name] = Site(
+            name=name,
+            fn=fn,
+            value=value,
+            is_observed=bool(msg["is_observed"]) and not is_deterministic,
+            is_param=msg["type"] == "param",
+            is_deterministic=is_deterministic,
+            plates=_plates(msg),
+            log_prob=scale_and_mask(log_prob, msg["scale"], msg["mask"]),
+            provenance=origin,
+        )
+
+
+class _SubsampleGuard(Messenger):
+    """Remembers plates that draw a subsample of their own, which the library does instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plates: list[str] = []
+
+    def _pyro_post_sample(self, msg: Message) -> None:
+        if _is_subsample(msg) and len(msg["value"]) != msg["fn"].size:
+            self.plates.append(str(msg["name"]))
+
+
+def _as_the_data(value: Tensor) -> Tensor:
+    """A parameter where the data are and in their dtype: a network's are in float32 on the CPU."""
+    moved = value.to(torch.get_default_device())
+    return moved.to(torch.get_default_dtype()) if moved.is_floating_point() else moved
+
+
+def _is_deterministic(msg: Message) -> bool:
+    """Whether it is `pyro.deterministic`, or what `poutine.reparam` leaves of a site."""
+    fn = msg["fn"]
+    is_masked = isinstance(fn, dist.MaskedDistribution) and fn._mask is False
+    by_reparam = msg["is_observed"] and is_masked and isinstance(fn.base_dist, dist.Delta)
+    return by_reparam or bool((msg["infer"] or {}).get("_deterministic"))
+
+
+def _is_subsample(msg: Message) -> bool:
+    return type(msg["fn"]).__name__ == "_Subsample"
+
+
+def _flat_prior(value: Tensor, msg: Message) -> FlatPrior:
+    return FlatPrior(msg["kwargs"].get("constraint", dist.constraints.real), value.detach())
+
+
+def _plates(msg: Message) -> tuple[Plate, ...]:
+    frames = sorted(msg["cond_indep_stack"], key=lambda f: f.dim or 0)
+    return tuple(Plate(f.name, f.dim, int(f.size)) for f in frames)
+
+
+def _log_prob(msg: Message, fn: Any) -> Tensor:
+    given, expected = tuple(msg["value"].shape), tuple(fn.shape())
+    try:
+        return fn.log_prob(msg["value"])
+    except (RuntimeError, ValueError) as error:
+        if given == expected:
+            raise
+        raise SiteShapeError(
+            f"site '{msg['name']}' has values of shape {given}, but its distribution and plates "
+            f"give {expected}; its plates are "
+            + (
+                ", ".join(f"'{p.name}' (dim={p.dim}, size {p.size})" for p in _plates(msg))
+                or "none"
+            )
+        ) from error
+
+
+@contextlib.contextmanager
+def _modules_read_params() -> Iterator[None]:
+    """Let networks read what the handlers give as parameters, and have their own back after.
+
+    `pyro.module` registers parameters, but the network goes on to read its own tensors.
+    """
+    original = pyro.module
+    own: dict[torch.nn.Module, dict[str, Any]] = {}
+
+    def module(name: str, nn_module: torch.nn.Module, update_module_params: bool = True) -> Any:
+        if nn_module in own:
+            return nn_module
+        own.update({part: dict(part._parameters) for part in nn_module.modules()})
+        return original(name, nn_module, update_module_params=True)
+
+    pyro.module = module
+    try:
+        yield
+    finally:
+        pyro.module = original
+        for part, parameters in own.items():
+            part._parameters.update(parameters)
+
+
+def run(
+    model: Model,
+    tasks: Tasks,
+    choose: Chooser | None = None,
+    *,
+    provenance: bool = False,
+    held: Mapping[str, Tensor] = MappingProxyType({}),
+) -> dict[str, Site]:
+    """Run the model once and return its sites in order.
+
+    Args:
+        model: a Pyro function of the tasks.
+        tasks: the data; y=None draws the outcomes.
+        choose: gives the value of a latent site or parameter from its name and distribution, or
+            None to draw it (from the current random state).
+        provenance: whether to follow, value by value, which sites each density reads.
+        held: what the model goes on with after a deterministic site, by its name.
+
+    Raises:
+        SiteNameError: where two sample statements share a name.
+    """
+    recorder, guard = _Recorder(choose, provenance, held), _SubsampleGuard()
+    store, modules = pyro.get_param_store().scope(), _modules_read_params()
+    with at_dtype(tasks.dtype), pyro.validation_enabled(False), store, modules, guard, recorder:
+        model(tasks)
+    if guard.plates:
+        raise SiteNameError(
+            f"plate '{guard.plates[0]}' takes a subsample of its own; drop subsample_size, since "
+            "the library draws minibatches of tasks: theta=bm.Gaussian(batch_size=...)"
+        )
+    return recorder.sites
+
+
+@contextlib.contextmanager
+def at_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Torch's default dtype set for a while, so that the model's Python numbers have it too."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
+def isolated(seed: int) -> Iterator[None]:
+    """A seeded random state and a parameter store of our own; the caller's are left as found."""
+    devices = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices=devices), pyro.get_param_store().scope():
+        torch.manual_seed(seed)
+        yield

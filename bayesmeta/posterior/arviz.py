@@ -1,0 +1,227 @@
+"""What ArviZ works on: a posterior as named arrays, for ArviZ 0.23 and for ArviZ 1.x."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from torch import Tensor
+
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.checks import TASKS
+from bayesmeta.model.structure import Node, Role
+from bayesmeta.posterior.posterior import Posterior
+from bayesmeta.posterior.prior import prior
+from bayesmeta.task_level.importance import classic
+
+if TYPE_CHECKING:
+    import arviz
+
+Variable = tuple[tuple[str, ...], np.ndarray]
+
+_OBSERVATION = "observation"
+_SAMPLE = ("chain", "draw")
+_PRIOR_DRAWS = 500
+_KINDS = ("all", "stats", "diagnostics")
+
+
+def to_arviz(posterior: Posterior) -> arviz.InferenceData | xr.DataTree:
+    """The posterior as the installed ArviZ takes it: InferenceData for 0.23, DataTree for 1.x.
+
+    The groups are those of `groups`.
+    """
+    found = groups(posterior)
+    return to_datatree(found) if classic() is None else to_inference_data(found)
+
+
+def to_inference_data(groups: dict[str, xr.Dataset]) -> arviz.InferenceData:
+    """The groups for ArviZ 0.23.
+
+    Raises:
+        ImportError: where no ArviZ before 1.0 is installed.
+    """
+    az = classic()
+    if az is None:
+        raise ImportError("InferenceData needs ArviZ before 1.0 (arviz==0.23.*); use to_datatree")
+    return az.InferenceData(**groups)
+
+
+def to_datatree(groups: dict[str, xr.Dataset]) -> xr.DataTree:
+    """The groups for ArviZ 1.x and its parts, arviz-base and arviz-stats."""
+    return xr.DataTree.from_dict(groups)
+
+
+def groups(posterior: Posterior) -> dict[str, xr.Dataset]:
+    """The posterior, its predictions and its data as ArviZ's groups of named arrays.
+
+    A theta site has dims (chain, draw, ...) and a phi site (chain, draw, tasks, ...), further
+    plates under their names. What is one a datapoint has the dim "observation": the real rows in
+    the order of the tasks, without padding, with the coordinate "observation_task" saying whose
+    each is. Columns that are constant within a task have the dim "tasks". The prior's groups are
+    left out where the model has a parameter, whose prior is flat. Of tasks without data, as a
+    posterior holds them that was loaded, there are draws alone.
+    """
+    tasks, y, nodes = posterior.tasks, posterior.structure.data[0], posterior.structure.nodes
+    found = {
+        "posterior": values(posterior),
+        "sample_stats": _dataset(
+            {n: (_dims(n, s.dim(), _SAMPLE), s.cpu().numpy()) for n, s in posterior.stats.items()},
+            tasks,
+        ),
+    }
+    if not bool(tasks.mask.any()):
+        return {name: dataset for name, dataset in found.items() if dataset.data_vars}
+    found["log_likelihood"] = _observed(y, posterior.log_likelihood(), tasks, _SAMPLE)
+    found["posterior_predictive"] = _observed(y, posterior.predict().draws, tasks, _SAMPLE)
+    if all(node.distribution != "flat" for node in nodes.values()):
+        drawn = prior(posterior.density.model, tasks, draws=_PRIOR_DRAWS, seed=posterior.seed)
+        found["prior"] = values(drawn)
+        found["prior_predictive"] = _observed(y, drawn.predict().draws, tasks, _SAMPLE)
+    if tasks.y is not None:
+        found["observed_data"] = _observed(y, tasks.y, tasks)
+    found["constant_data"] = _constant(tasks)
+    return {name: dataset for name, dataset in found.items() if dataset.data_vars}
+
+
+def values(posterior: Posterior) -> xr.Dataset:
+    """Draws of theta (chain, draw, ...) and phi (chain, draw, tasks, ...), under named dims."""
+    nodes, draws = posterior.structure.nodes, {**posterior.theta, **posterior.phi}
+    return _dataset(
+        {n: _named(nodes[n], v.cpu().numpy()) for n, v in draws.items()}, posterior.tasks
+    )
+
+
+def summary(posterior: Posterior, kind: str = "all") -> pd.DataFrame:
+    """ArviZ's table of theta and phi; for a point estimate, a table of its values.
+
+    The kind is "all", "stats" or "diagnostics", as ArviZ has them.
+    """
+    dataset = values(posterior)
+    if dataset.sizes["chain"] * dataset.sizes["draw"] == 1:
+        if kind not in _KINDS:
+            raise ValueError(f"summary got kind={kind!r}; give one of {', '.join(_KINDS)}")
+        labels, draws = flattened(dataset)
+        return pd.DataFrame({"mean": draws[0, 0]}, index=labels)
+    az = classic()
+    if az is None:
+        import arviz_stats
+
+        return arviz_stats.summary(to_datatree({"posterior": dataset}), kind=kind)
+    with _quiet(az):
+        return az.summary(az.InferenceData(posterior=dataset), kind=kind)
+
+
+def flattened(dataset: xr.Dataset) -> tuple[list[str], np.ndarray]:
+    """All entries of (chain, draw, ...) variables: labels such as "effect[A]", (chain, draw, k)."""
+    labels, blocks = [], []
+    for name, value in dataset.data_vars.items():
+        dims = value.dims[2:]
+        for index in np.ndindex(value.shape[2:]):
+            at = ", ".join(str(value[d].values[i]) for d, i in zip(dims, index, strict=True))
+            labels.append(f"{name}[{at}]" if at else str(name))
+        blocks.append(value.values.reshape(*value.shape[:2], -1))
+    return labels, np.concatenate(blocks, axis=-1)
+
+
+def rhat(draws: np.ndarray) -> np.ndarray:
+    """Rank-normalised split R-hat (Vehtari et al. 2021) of draws (chain, draw, k): (k,)."""
+    return _engine().rhat(_columns(draws))["q"].values
+
+
+def ess(draws: np.ndarray, method: str) -> np.ndarray:
+    """Effective sample size, "bulk" or "tail" (Vehtari et al. 2021), of (chain, draw, k): (k,)."""
+    return _engine().ess(_columns(draws), method=method)["q"].values
+
+
+def _engine() -> Any:
+    """The module with `rhat` and `ess`; both generations call them alike."""
+    az = classic()
+    if az is not None:
+        return az
+    import arviz_stats
+
+    return arviz_stats
+
+
+@contextmanager
+def _quiet(az: Any) -> Iterator[None]:
+    # ArviZ 0.23 logs that one chain has no R-hat. Its logger stands outside of logging's tree,
+    # where logging.disable does not reach it once it has logged anything.
+    def refuse(record: logging.LogRecord) -> bool:
+        return False
+
+    az._log.addFilter(refuse)
+    try:
+        # A theta that is the same in all draws has no variance to be divided by.
+        with np.errstate(invalid="ignore"):
+            yield
+    finally:
+        az._log.removeFilter(refuse)
+
+
+def _columns(draws: np.ndarray) -> xr.Dataset:
+    return xr.Dataset({"q": ((*_SAMPLE, "entry"), draws)})
+
+
+def _dataset(variables: dict[str, Variable], tasks: Tasks) -> xr.Dataset:
+    """Variables with coordinates for their dims: task names, and 0, 1, ... for all others."""
+    sizes = {d: n for dims, v in variables.values() for d, n in zip(dims, v.shape, strict=True)}
+    coords: dict[str, Any] = {dim: np.arange(size) for dim, size in sizes.items()}
+    if TASKS in sizes:
+        coords[TASKS] = np.array(tasks.names)
+    if _OBSERVATION in sizes:
+        owner = np.repeat(np.array(tasks.names), tasks.mask.sum(-1).cpu().numpy())
+        coords[f"{_OBSERVATION}_task"] = (_OBSERVATION, owner)
+    return xr.Dataset(variables, coords, {"inference_library": "bayesmeta"})
+
+
+def _dims(name: str, count: int, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The known dims, then ArviZ's default names up to `count`."""
+    return (*known, *(f"{name}_dim_{k}" for k in range(count - len(known))))
+
+
+def _named(node: Node, value: np.ndarray) -> Variable:
+    """Draws of a site with its plates as dims, less the size-1 dims to the right of a plate."""
+    batch = len(node.shape) - node.event_dim
+    plates = {batch + plate.dim: plate.name for plate in node.plates}
+    names = [plates.get(k) for k in range(batch)]
+    if node.role is Role.PHI:
+        names = [TASKS, *names[:-2]]
+    void = [
+        k
+        for k, name in enumerate(names, start=len(_SAMPLE))
+        if node.plates and name is None and value.shape[k] == 1
+    ]
+    names += [None] * (value.ndim - len(_SAMPLE) - len(names))
+    fresh = (f"{node.name}_dim_{k}" for k in itertools.count())
+    kept = [name for k, name in enumerate(names, start=len(_SAMPLE)) if k not in void]
+    return (*_SAMPLE, *(name or next(fresh) for name in kept)), value.squeeze(tuple(void))
+
+
+def _packed(
+    value: Tensor, name: str, tasks: Tasks, lead: tuple[str, ...] = ()
+) -> dict[str, Variable]:
+    """A value (..., tasks, data, *rest) with its real cells only: (..., observation, *rest)."""
+    cells = value.flatten(len(lead), len(lead) + 1)
+    real = cells.index_select(len(lead), tasks.mask.flatten().nonzero()[:, 0])
+    return {name: (_dims(name, real.dim(), (*lead, _OBSERVATION)), real.cpu().numpy())}
+
+
+def _observed(name: str, value: Tensor, tasks: Tasks, lead: tuple[str, ...] = ()) -> xr.Dataset:
+    return _dataset(_packed(value, name, tasks, lead), tasks)
+
+
+def _constant(tasks: Tasks) -> xr.Dataset:
+    variables: dict[str, Variable] = {}
+    for name, column in tasks.x.items():
+        if column.shape[1] == tasks.num_data:
+            variables |= _packed(column, name, tasks)
+        else:
+            variables[name] = (_dims(name, column.dim() - 1, (TASKS,)), column[:, 0].cpu().numpy())
+    return _dataset(variables, tasks)

@@ -1,0 +1,250 @@
+"""Whether a posterior can be trusted, in words to act on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from bayesmeta.model.checks import first_few
+from bayesmeta.model.location_scale import is_location_scale
+from bayesmeta.posterior.arviz import ess, flattened, rhat, values
+from bayesmeta.posterior.posterior import Posterior
+from bayesmeta.task_level.importance import TRUSTED_K, pareto_k
+
+_MAX_RHAT = 1.01
+_MIN_ESS_A_CHAIN = 100
+_MIN_EBFMI = 0.3
+_MIN_DRAWS = 8
+_FALL_A_TASK = 0.01
+
+
+class Extreme(NamedTuple):
+    """The worst value of a diagnostic, and the entry that has it, such as "effect[A]"."""
+
+    value: float
+    site: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was checked and what was found; printing it gives the messages.
+
+    Attributes:
+        ok: whether nothing was found that needs action.
+        messages: what was found, and what to do about it.
+        max_rhat: rank-normalised split R-hat, at most 1.01 (Vehtari et al. 2021); samplers.
+        min_ess_bulk, min_ess_tail: at least 100 a chain (Vehtari et al. 2021); samplers.
+        divergences: transitions that diverged, where the sampler tells.
+        ebfmi: energy fraction of each chain, at least 0.3 (Betancourt 2016), where it tells.
+        pareto_k: by task, at most 0.7 (Yao et al. 2018; Vehtari et al. 2024); for variational fits
+            and where phi is amortised.
+    """
+
+    ok: bool
+    messages: tuple[str, ...]
+    max_rhat: Extreme | None = None
+    min_ess_bulk: Extreme | None = None
+    min_ess_tail: Extreme | None = None
+    divergences: int | None = None
+    ebfmi: tuple[float, ...] = ()
+    pareto_k: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "\n".join(self.messages)
+
+
+def diagnose(posterior: Posterior) -> Diagnosis:
+    """Check the draws of a sampler, the fit of a variational family, or the end of training.
+
+    A sampler is judged by R-hat and effective sample size over all entries of all sites, by
+    divergences and by E-BFMI; a variational fit by the Pareto k of each task's importance weights
+    log p(phi_i, D_i | theta) - log q(phi_i | theta) and by its loss. Of a point estimate the loss
+    is checked, and Pareto k where phi is amortised.
+    """
+    if posterior.is_point:
+        return _point(posterior)
+    if posterior.losses.numel():
+        return _variational(posterior)
+    if posterior.stats:
+        return _sampler(posterior)
+    return Diagnosis(True, ("The draws are independent; there is nothing to diagnose.",))
+
+
+def _point(posterior: Posterior) -> Diagnosis:
+    falling = _still_falling(posterior.losses)
+    if falling and posterior.strategy.is_joint:
+        falling = [
+            *falling,
+            "If that does not end, a learned scale is shrinking to 0, where the joint density of "
+            "theta and phi has no maximum: take phi=bm.Laplace(), or bm.Exact().",
+        ]
+    what = (
+        "This is a point estimate: it carries no uncertainty about theta; theta=bm.NUTS() or "
+        "theta=bm.Gaussian() does."
+    )
+    k = _k_by_task(posterior)
+    problems = [*_about_k(k, posterior.strategy.is_joint), *falling]
+    return Diagnosis(not problems, (what, *problems), pareto_k=k)
+
+
+def _variational(posterior: Posterior) -> Diagnosis:
+    k = _k_by_task(posterior)
+    problems = [*_about_k(k, posterior.strategy.is_joint), *_still_falling(posterior.losses)]
+    fine = "No problem found: the loss has settled"
+    fine += f", and Pareto k is at most {max(k.values()):.2f}." if k else "."
+    fine += (
+        " That does not judge the spread of theta: a Gaussian tends to be too sure of scales; "
+        "where they matter, compare with theta=bm.NUTS()."
+    )
+    return Diagnosis(not problems, tuple(problems) or (fine,), pareto_k=k)
+
+
+def _k_by_task(posterior: Posterior) -> dict[str, float]:
+    """Pareto k of each task's importance weights, where there are any."""
+    weights = posterior.log_weights
+    if weights is None:
+        return {}
+    found = pareto_k(weights.flatten(0, 1)).tolist()
+    return dict(zip(posterior.tasks.names, found, strict=True))
+
+
+def _about_k(k: Mapping[str, float], is_joint: bool) -> list[str]:
+    # "not <=" so that NaN counts as bad.
+    bad = sorted((name for name in k if not k[name] <= TRUSTED_K), key=lambda name: -k[name])
+    if not bad:
+        return []
+    named = first_few([f"{name} ({k[name]:.2f})" for name in bad])
+    remedy = (
+        "train longer, take a richer family (bm.FullRank()), noncentre, or sample with "
+        "theta=bm.NUTS()"
+        if is_joint
+        else "adapt(tasks, refine=bm.Refine()) improves on it task by task and runs again what "
+        "stays above; or train longer, or on more tasks"
+    )
+    return [
+        f"Pareto k is above {TRUSTED_K} in {len(bad)} of {len(k)} tasks: {named}. There q is "
+        f"far from the posterior: {remedy}."
+    ]
+
+
+def _still_falling(losses: Tensor) -> list[str]:
+    """Whether the last fifth of the losses is lower than the fifth before, beyond their noise."""
+    width = len(losses) // 5
+    if width < 2:
+        return []
+    old, new = losses[-2 * width : -width].double(), losses[-width:].double()
+    error = float(((old.var() + new.var()) / width).sqrt())
+    fall = float(old.mean() - new.mean())
+    if fall <= max(3 * error, _FALL_A_TASK):
+        return []
+    return [
+        f"The loss was still falling when training ended, by {fall:.2g} a task over the last "
+        f"{width} of {len(losses)} steps: train longer, adam=bm.Adam(steps={2 * len(losses)}, "
+        "patience=0), where patience=0 takes all the steps."
+    ]
+
+
+def _sampler(posterior: Posterior) -> Diagnosis:
+    labels, draws = flattened(values(posterior))
+    chains, count = draws.shape[:2]
+    stats = posterior.stats
+    divergences = int(stats["diverging"].sum()) if "diverging" in stats else None
+    ebfmi = tuple(_ebfmi(stats["energy"])) if "energy" in stats else ()
+    problems = [*_about_divergences(posterior, divergences), *_about_ebfmi(ebfmi)]
+    if count < _MIN_DRAWS:
+        problems.append(
+            f"With {count} draws a chain, R-hat and effective sample size say nothing: run longer, "
+            "draws=1000."
+        )
+        return Diagnosis(False, tuple(problems), divergences=divergences, ebfmi=ebfmi)
+    worst = _worst(labels, draws)
+    problems = [*_about_mixing(worst, chains, count), *problems]
+    fine = (
+        f"No problem found: R-hat is at most {worst[0].value:.3f} ({worst[0].site}), the effective "
+        f"sample size at least {min(worst[1:]).value:.0f} ({min(worst[1:]).site})"
+        f"{'' if divergences is None else ', and no transition diverged'}."
+    )
+    return Diagnosis(not problems, tuple(problems) or (fine,), *worst, divergences, ebfmi)
+
+
+def _worst(labels: list[str], draws: np.ndarray) -> tuple[Extreme, Extreme, Extreme]:
+    """The largest R-hat, and the smallest bulk and tail effective sample sizes."""
+    # Entries that never vary, such as the zeros of a Cholesky factor, have no R-hat.
+    varies = ~(draws == draws[:1, :1]).all((0, 1))
+    if not varies.any():
+        varies[:] = True
+    names = [name for name, moves in zip(labels, varies, strict=True) if moves]
+    kept = draws[..., varies]
+    if len(kept) == 1:
+        # R-hat needs two chains: a single one is compared with itself, half by half.
+        half = kept.shape[1] // 2
+        kept = kept[0, : 2 * half].reshape(2, half, -1)
+    # NaN sorts last in both directions below: it is the worst there is.
+    r = np.nan_to_num(rhat(kept), nan=np.inf, posinf=np.inf)
+    bulk, tail = (np.nan_to_num(ess(kept, method), nan=0.0) for method in ("bulk", "tail"))
+    return (
+        Extreme(float(r.max()), names[int(r.argmax())]),
+        Extreme(float(bulk.min()), names[int(bulk.argmin())]),
+        Extreme(float(tail.min()), names[int(tail.argmin())]),
+    )
+
+
+def _about_mixing(worst: tuple[Extreme, Extreme, Extreme], chains: int, count: int) -> list[str]:
+    found, (r, bulk, tail), least = [], worst, _MIN_ESS_A_CHAIN * chains
+    if r.value > _MAX_RHAT:
+        what = "the chains disagree; run longer"
+        if chains == 1:
+            what = (
+                "the halves of the single chain disagree, which tells of drift alone, as there is "
+                "no other chain to compare it with; use chains=4 and run longer"
+            )
+        found.append(
+            f"R-hat of {r.site} is {r.value:.3f} (should be below {_MAX_RHAT}): {what}, "
+            f"draws={2 * count}, tune={2 * count}."
+        )
+    for name, extreme in (("Bulk", bulk), ("Tail", tail)):
+        if extreme.value < least:
+            found.append(
+                f"{name} effective sample size of {extreme.site} is {extreme.value:.0f} (should be "
+                f"at least {least}, {_MIN_ESS_A_CHAIN} a chain): run longer, draws={2 * count}."
+            )
+    return found
+
+
+def _about_divergences(posterior: Posterior, divergences: int | None) -> list[str]:
+    if not divergences:
+        return []
+    total = posterior.stats["diverging"].numel()
+    centred = _could_be_noncentred(posterior)
+    instead = f", or noncentred={centred}" if centred else ""
+    return [
+        f"{divergences} of {total} transitions diverged: the sampler cannot follow the posterior "
+        f"where it narrows, so the draws are biased; raise target_accept (0.95, 0.99){instead}."
+    ]
+
+
+def _could_be_noncentred(posterior: Posterior) -> tuple[str, ...]:
+    fit, done = posterior.fit, posterior.density.noncentred
+    drawn_from = fit.density.distributions(fit.theta[0, 0], posterior.free_phi[0, 0], fit.tasks)
+    return tuple(n for n, fn in drawn_from.items() if n not in done and is_location_scale(fn))
+
+
+def _ebfmi(energy: Tensor) -> list[float]:
+    """E[(E_n - E_{n-1})^2] / var(E) of each chain (Betancourt 2016)."""
+    energy = energy.double()
+    return (energy.diff(dim=1).square().mean(1) / energy.var(1)).tolist()
+
+
+def _about_ebfmi(ebfmi: tuple[float, ...]) -> list[str]:
+    low = [chain for chain, value in enumerate(ebfmi) if not value >= _MIN_EBFMI]
+    if not low:
+        return []
+    return [
+        f"E-BFMI is {min(ebfmi):.3f} in the worst of {len(low)} of {len(ebfmi)} chains (should be "
+        f"above {_MIN_EBFMI}): heavy tails are explored too slowly; run longer, or noncentre the "
+        "sites whose scale is learned."
+    ]

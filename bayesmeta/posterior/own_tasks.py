@@ -1,0 +1,49 @@
+"""Which of the tasks that a posterior holds are given: by name, or by where they come from."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from bayesmeta.data.columns import TasksError
+from bayesmeta.data.tasks import Tasks
+
+
+class Own(Enum):
+    """The default of what asks for tasks; not None, as that is the query of tasks without one."""
+
+    TASKS = "the posterior's own"
+
+
+def places_among(tasks: Tasks | None, own: Tasks) -> list[int]:
+    """The places among `own` of the tasks given: the same tasks, perhaps at other datapoints.
+
+    Raises:
+        TypeError: where they are no Tasks.
+        TasksError: where one of them is not among `own`, or may be another at the same position.
+    """
+    if tasks is None:
+        raise TypeError(
+            "got None; tasks without a query have query=None: make one by support, query = "
+            "tasks.split(shots), or leave the argument out for the posterior's own datapoints"
+        )
+    if not isinstance(tasks, Tasks):
+        raise TypeError(
+            f"got a {type(tasks).__name__}; give bm.Tasks, made by from_frame, from_arrays or "
+            "from_list"
+        )
+    if None not in (tasks.origin, own.origin) and tasks.origin is not own.origin:
+        raise TasksError(
+            "these tasks and the posterior's were made apart and have no names, so that they "
+            "may be others; if they are the same, say so, from_arrays(..., names=[...]), and "
+            "else call posterior.adapt(support) of other tasks first"
+        )
+    if tasks.names == own.names:
+        return list(range(len(own)))
+    place = {name: i for i, name in enumerate(own.names)}
+    if len(place) < len(own) or not place.keys() >= set(tasks.names):
+        raise TasksError(
+            f"the posterior holds phi of {len(own)} tasks {list(own.names[:4])} ..., but "
+            f"{len(tasks)} tasks {list(tasks.names[:4])} ... are given; predict for its own tasks, "
+            "or call posterior.adapt(support) of other tasks first"
+        )
+    return [place[name] for name in tasks.names]

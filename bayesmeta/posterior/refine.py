@@ -1,0 +1,216 @@
+"""Refine: more work on the tasks for which one pass of an amortised network is not enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+from bayesmeta.amortisation.guides import Anchor, Delta
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.capture import capture, over_draws, value_and_gradient
+from bayesmeta.engine.noise import normal
+from bayesmeta.model.density import Density
+from bayesmeta.phi.amortised import Amortised
+from bayesmeta.phi.base import Phi
+from bayesmeta.phi.hmc import HMC
+from bayesmeta.task_level.curvature import log_density
+from bayesmeta.task_level.importance import TRUSTED_K, pareto_k, pick
+from bayesmeta.theta.base import Fit
+
+_NUMBERS_AT_ONCE = 100_000
+# Of `_Target.weigh`, before the data.
+_INPUTS = 6
+
+
+@dataclass(frozen=True)
+class Refine:
+    """From the network's q(phi_i | D_i, theta) on, task by task:
+
+    1. `steps` of variational inference on a correction of each task's own to what the network says
+       of it (Kim et al. 2018), the same at all theta;
+    2. each draw picked among `candidates` by importance weights p(phi, D_i | theta) / q(phi)
+       (Rubin 1987), so that moments and predictions are corrected;
+    3. the tasks whose weights have a Pareto k above `above` once more by `rerun`.
+
+    Attributes:
+        steps: of Adam, all tasks at once; 0 leaves q as it is.
+        lr: of Adam, in the units of the network's numbers.
+        particles: draws of (theta, phi) a step.
+        candidates: for each draw; 1 leaves draws as they are.
+        above: the largest k that is trusted (Vehtari et al. 2024).
+        rerun: what infers phi of the tasks that are not; None leaves them, and `diagnose` says so.
+    """
+
+    steps: int = 200
+    lr: float = 0.02
+    particles: int = 8
+    candidates: int = 8
+    above: float = TRUSTED_K
+    rerun: Phi | None = field(default_factory=HMC)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rerun, Phi | None):
+            raise TypeError(f"Refine got rerun={self.rerun!r}; give a strategy, as bm.HMC()")
+        if self.steps < 0 or self.lr <= 0 or min(self.particles, self.candidates) < 1:
+            raise ValueError(
+                f"{self!r}: steps must be at least 0, particles and candidates at least 1, and lr "
+                "above 0"
+            )
+
+
+def check_refinable(how: Refine, strategy: Phi) -> None:
+    """Refuse what is no Refine, and a strategy without a q to start from.
+
+    Raises:
+        TypeError: naming what was given.
+    """
+    if not isinstance(how, Refine):
+        raise TypeError(f"refine={how!r} was given; give bm.Refine()")
+    if not isinstance(strategy, Amortised) or isinstance(strategy.guide, Delta):
+        raise TypeError(
+            f"what is refined is the q of an amortised phi, but phi={strategy!r} has none; adapt "
+            "without refine=, as with phi=bm.HMC()"
+        )
+
+
+def refined(how: Refine, strategy: Phi, fit: Fit, seed: int, *, is_point: bool) -> Fit:
+    """The fit with draws of phi for each draw of theta, their log weights, and a note.
+
+    Tasks that were run again have log weights of 0: their draws are of the posterior itself.
+    """
+    assert isinstance(strategy, Amortised)
+    generator = torch.Generator().manual_seed(seed)
+    density, tasks, theta = fit.density, fit.tasks, fit.theta.flatten(0, 1)
+    found = [
+        _of_chunk(how, strategy, density, theta, tasks.select(chunk), generator, fit.state)
+        for chunk in tasks.chunks(how.candidates * density.d_phi)
+    ]
+    phi, log_weights = (torch.cat(x, 1) for x in zip(*found, strict=True))
+    bad = (~(pareto_k(log_weights) <= how.above)).nonzero()[:, 0]
+    note = f"refined: Pareto k is above {how.above} in {len(bad)} of {len(tasks)} tasks"
+    if len(bad) and how.rerun is not None:
+        again = tasks.select(bad)
+        phi[:, bad] = how.rerun.infer(density, theta, again, generator, is_point=is_point)
+        log_weights[:, bad] = 0.0
+        note += f"; {len(bad)} run again by phi=bm.{how.rerun!r}"
+    lead = fit.theta.shape[:2]
+    return replace(
+        fit,
+        phi=phi.unflatten(0, lead),
+        log_weights=log_weights.unflatten(0, lead),
+        notes=(note,),
+    )
+
+
+def _of_chunk(
+    how: Refine,
+    strategy: Amortised,
+    density: Density,
+    theta: Tensor,
+    tasks: Tasks,
+    generator: torch.Generator,
+    state: Sequence[Tensor],
+) -> tuple[Tensor, Tensor]:
+    target = _Target(strategy, density, tasks, theta, state)
+    offset = torch.zeros_like(target.read[0][0])
+    if how.steps:
+        _train(how, target, offset, generator)
+    graph = capture(target.weigh, target.example(offset))
+    found = [
+        target.over(graph, torch.arange(len(theta)), offset, generator)
+        for _ in range(how.candidates)
+    ]
+    phi, log_weights = (torch.stack(x) for x in zip(*found, strict=True))
+    chosen = pick(log_weights.nan_to_num(nan=-torch.inf), generator)
+    at = chosen[None, ..., None].expand(-1, -1, -1, density.d_phi)
+    return phi.gather(0, at)[0], log_weights[0]
+
+
+def _train(how: Refine, target: _Target, offset: Tensor, generator: torch.Generator) -> None:
+    """Change the offset in place, (tasks, numbers)."""
+
+    def slope(*inputs: Tensor) -> tuple[Tensor, ...]:
+        *draw, moved = inputs[:_INPUTS]
+        loss = value_and_gradient(
+            lambda at: -target.weigh(*draw, at, *inputs[_INPUTS:])[1].sum(), 1
+        )
+        return loss(moved)[1:]
+
+    graph = capture(slope, target.example(offset), in_place=False)
+    optimiser = torch.optim.Adam([offset], how.lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, how.steps)
+    for _ in range(how.steps):
+        which = torch.randint(
+            len(target.theta), (how.particles,), generator=generator, device="cpu"
+        )
+        (gradient,) = target.over(graph, which, offset, generator)
+        offset.grad = gradient.mean(0)
+        optimiser.step()
+        schedule.step()
+
+
+class _Target:
+    """q and p(phi_i, D_i | theta) of some tasks at draws of theta.
+
+    The network is run once for each theta, and once where all draws are the same.
+    """
+
+    def __init__(
+        self,
+        strategy: Amortised,
+        density: Density,
+        tasks: Tasks,
+        theta: Tensor,
+        state: Sequence[Tensor],
+    ) -> None:
+        self.density, self.tasks, self.theta = density, tasks, theta
+        self.data = tasks.tensors()
+        with torch.no_grad():
+            self.q = strategy.posterior(density, theta[0], [tasks], state)
+
+        def read(point: Tensor, *shared: Tensor) -> tuple[Tensor, ...]:
+            given = tasks.with_tensors(shared[len(state) :])
+            q = strategy.posterior(density, point, [given], shared[: len(state)])
+            return q.numbers, *q.anchor
+
+        points = theta[:1] if (theta == theta[:1]).all() else theta
+        inputs = [*state, *self.data]
+        found = over_draws(capture(read, [theta[0], *inputs]), [points], inputs)
+        self.read = [x.expand(len(theta), *x.shape[1:]) for x in found]
+
+    def weigh(
+        self,
+        point: Tensor,
+        noise: Tensor,
+        numbers: Tensor,
+        mean: Tensor,
+        sd: Tensor,
+        offset: Tensor,
+        *data: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """phi and its log weight by q with the offset, (tasks, d_phi) and (tasks,)."""
+        q = replace(self.q, numbers=numbers + offset, anchor=Anchor(mean, sd))
+        phi = q.draw(noise[None])
+        parts = [self.tasks.with_tensors(data)]
+        joint = log_density(self.density, point, phi[0], parts, jacobian=True)
+        # Held, so that the gradient of its mean has no noise where q is the posterior.
+        return phi[0], joint - q.held().log_prob(phi)[0]
+
+    def example(self, offset: Tensor) -> list[Tensor]:
+        """Inputs of `weigh`."""
+        read = [x[0] for x in self.read]
+        return [self.theta[0], torch.zeros_like(read[1]), *read, offset, *self.data]
+
+    def over(
+        self, graph: GraphModule, which: Tensor, offset: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, ...]:
+        """A graph of `weigh`'s inputs at some draws of theta, with noise of its own for each."""
+        shape = (len(which), *self.read[1].shape[1:])
+        noise = normal(shape, self.theta.dtype, generator)
+        draws = [self.theta[which], noise, *(x[which] for x in self.read)]
+        at_once = max(64, _NUMBERS_AT_ONCE // sum(x.numel() for x in self.data))
+        return over_draws(graph, draws, [offset, *self.data], at_once)

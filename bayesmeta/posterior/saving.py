@@ -1,0 +1,175 @@
+"""Posteriors on disk: what is needed to adapt and predict, and no data of the tasks behind it."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bayesmeta.amortisation.bounds import Bound
+from bayesmeta.amortisation.encoders import Encoder
+from bayesmeta.amortisation.guides import Guide
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.fine_tuning.stages import Stage
+from bayesmeta.model.density import Density
+from bayesmeta.model.handlers import Model
+from bayesmeta.model.structure import Role, Structure, structure
+from bayesmeta.phi.base import Phi
+from bayesmeta.posterior.posterior import Posterior
+from bayesmeta.task_level.curvature import Curvature
+from bayesmeta.theta.base import Fit
+from bayesmeta.training.checkpoint import CheckpointError, difference, read, write
+
+_FILE = "posterior.safetensors"
+_PARTS = (Phi, Encoder, Guide, Bound, Curvature, Stage, torch.optim.Optimizer)
+
+
+def save(post: Posterior, folder: Path) -> None:
+    """Write theta, phi and what was trained, but no x, no y and no mask.
+
+    Kept are names of tasks, with phi of each, and names and shapes of columns; their values are
+    not: whoever has the folder can adapt to new tasks, and cannot see the old ones' data.
+
+    Raises:
+        CheckpointError: where the strategy holds what has no name to be found by, as a function.
+    """
+    strategy = _encoded(post.strategy)
+    tensors = {"theta": post.fit.theta, "phi": post.centred_phi, "losses": post.losses}
+    tensors |= {f"state_{k}": x for k, x in enumerate(post.fit.state)}
+    tensors |= {f"stats_{name}": x for name, x in post.stats.items()}
+    tasks = post.tasks
+    about = {
+        "strategy": strategy,
+        "is_point": post.is_point,
+        "seed": post.seed,
+        "notes": list(post.notes),
+        "model": _described(post.structure),
+        "tasks": list(tasks.names),
+        "are_named": tasks.origin is None,
+        "columns": {n: [str(c.dtype), list(c.shape[1:])] for n, c in tasks.x.items()},
+        "y": None if tasks.y is None else [str(tasks.y.dtype), list(tasks.y.shape[1:])],
+        "dtype": str(tasks.dtype),
+    }
+    write(folder, tensors, about, _FILE)
+
+
+def load(folder: str | Path, model: Model) -> Posterior:
+    """A posterior that was saved: adapt it to new tasks, or predict more of its own by name.
+
+    Sites, distributions and parents of the model are compared with those of the fit. Constants in
+    it, such as a prior's scale, are not: they are the model's that is given.
+
+    Args:
+        folder: what `Posterior.save` was given.
+        model: the function that it was fitted with.
+
+    Raises:
+        FileNotFoundError: where nothing was saved there.
+        CheckpointError: where the file is damaged, or of another model, or its strategy has a part
+            that is not known here.
+    """
+    if not isinstance(folder, str | Path):
+        raise TypeError(f"load got folder={folder!r}; give the folder first, then the model")
+    found = read(Path(folder), _FILE)
+    if found is None:
+        raise FileNotFoundError(
+            f"no posterior was saved in '{folder}'; give the folder that post.save was given"
+        )
+    tensors, about = found
+    tasks = _without_data(about)
+    read_off = structure(model, tasks)
+    described = _described(read_off)
+    if described != about["model"]:
+        how = difference("model", about["model"], described)
+        raise CheckpointError(f"'{folder}' holds a posterior of another model: {how}")
+    fit = Fit(
+        density=Density(model, read_off, tasks),
+        tasks=tasks,
+        theta=tensors["theta"],
+        phi=tensors["phi"],
+        stats=_by_prefix(tensors, "stats_"),
+        state=tuple(_by_prefix(tensors, "state_").values()),
+        losses=tensors["losses"],
+        notes=tuple(about["notes"]),
+    )
+    return Posterior(fit, _decoded(about["strategy"], folder), about["is_point"], about["seed"])
+
+
+def _by_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    names = [name for name in tensors if name.startswith(prefix)]
+    names.sort(key=lambda name: (len(name), name))
+    return {name.removeprefix(prefix): tensors[name] for name in names}
+
+
+def _described(found: Structure) -> list[dict[str, str]]:
+    """The sites, with shapes of theta and phi alone: others depend on how much data there are."""
+    rows = found.rows()
+    for row in rows:
+        if found.nodes[row["site"]].role not in (Role.THETA, Role.PHI):
+            del row["shape"]
+    return rows
+
+
+def _without_data(about: dict[str, Any]) -> Tasks:
+    """Tasks of these names and columns without a datapoint; cells hold ones, or whole zeros."""
+    names = about["tasks"]
+
+    def blank(kind: str, shape: list[int]) -> Tensor:
+        dtype = _dtype(kind)
+        make = torch.ones if dtype.is_floating_point else torch.zeros
+        return make(len(names), 1, *shape[1:], dtype=dtype)
+
+    y = blank(*(about["y"] or [about["dtype"], [1]]))
+    columns = {name: blank(*given) for name, given in about["columns"].items()}
+    tasks = Tasks.from_arrays(y, columns, torch.zeros(len(names), 1, dtype=torch.bool), names)
+    # Numbers name no tasks: others may have the same ones.
+    origin = None if about["are_named"] else object()
+    return replace(tasks, dtype=_dtype(about["dtype"]), origin=origin)
+
+
+def _dtype(name: str) -> torch.dtype:
+    found: torch.dtype = getattr(torch, name.removeprefix("torch."))
+    return found
+
+
+def _encoded(part: Any) -> Any:
+    """A strategy as JSON: the names of classes, and their fields."""
+    if isinstance(part, type) and issubclass(part, _PARTS):
+        return {"class": part.__name__}
+    if is_dataclass(part):
+        return {
+            "class": type(part).__name__,
+            "fields": {f.name: _encoded(getattr(part, f.name)) for f in fields(part) if f.init},
+        }
+    if callable(part):
+        raise CheckpointError(
+            f"the strategy holds the function {part!r}, which cannot be saved; the posterior is "
+            "as it was: give a class, as FineTune(optimiser=torch.optim.SGD), and adapt by it"
+        )
+    return [_encoded(one) for one in part] if isinstance(part, tuple | list) else part
+
+
+def _decoded(given: Any, folder: str | Path) -> Any:
+    """The strategy again, of classes that are known here: none is imported by its name."""
+    if isinstance(given, list):
+        return tuple(_decoded(one, folder) for one in given)
+    if not isinstance(given, dict):
+        return given
+    known = {kind.__name__: kind for part in _PARTS for kind in _subclasses(part)}
+    kind = known.get(given["class"])
+    if kind is None:
+        raise CheckpointError(
+            f"'{folder}' was saved with a {given['class']}, which is not known here; import the "
+            "module that defines it before you load"
+        )
+    if "fields" not in given:
+        return kind
+    return kind(**{name: _decoded(value, folder) for name, value in given["fields"].items()})
+
+
+def _subclasses(kind: type) -> list[type]:
+    subclasses: list[type] = kind.__subclasses__()
+    return [kind, *(below for sub in subclasses for below in _subclasses(sub))]

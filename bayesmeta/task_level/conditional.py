@@ -1,0 +1,98 @@
+"""log p(phi_i, D_i | theta) and its derivatives as graphs, run at many draws of theta at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.capture import capture, compile_graph, over_draws
+from bayesmeta.model.density import Density
+from bayesmeta.task_level.curvature import Curvature, bend, parts_of, slope
+
+_CELLS_AT_ONCE = 2_000_000
+
+
+class Conditional:
+    """log p(phi_i, D_i | theta) of every task, with gradient and Hessian in phi_i, as one graph.
+
+    Args:
+        density: the model's density.
+        tasks: the support; graphs are captured at its shapes.
+        jacobian: whether it is a density of unconstrained phi.
+        curvature: what stands for the Hessian in the search for a mode.
+        with_query: whether D_i is the support together with the query.
+    """
+
+    def __init__(
+        self,
+        density: Density,
+        tasks: Tasks,
+        *,
+        jacobian: bool,
+        curvature: Curvature,
+        with_query: bool = False,
+    ) -> None:
+        self.density, self.tasks, self.jacobian = density, tasks, jacobian
+        self.with_query, self.curvature = with_query, curvature
+        self.data = tasks.tensors()
+        self._compiled: dict[GraphModule, Callable[..., tuple[Tensor, ...]]] = {}
+        self._theta = torch.zeros(density.d_theta, dtype=tasks.dtype)
+        self._phi = torch.zeros(tasks.num_tasks, density.d_phi, dtype=tasks.dtype)
+        self.start = capture(self._start, [self._theta, *self.data])
+        inputs = [self._theta, self._phi, *self.data]
+        self.curve = capture(self._curve, inputs, in_place=curvature.is_exact)
+
+    @cached_property
+    def slope(self) -> GraphModule:
+        """(theta, phi, *data) to the density and its gradient in phi."""
+        return capture(self._slope, [self._theta, self._phi, *self.data])
+
+    @cached_property
+    def bend(self) -> GraphModule:
+        """(theta, phi, vector, *data) to minus the Hessian times the vector."""
+        return capture(self._bend, [self._theta, self._phi, self._phi, *self.data])
+
+    def _parts(self, data: tuple[Tensor, ...]) -> list[Tasks]:
+        return parts_of(self.tasks.with_tensors(data), with_query=self.with_query)
+
+    def _start(self, theta: Tensor, *data: Tensor) -> tuple[Tensor]:
+        return (self.density.prior_mean(theta, self.tasks.with_tensors(data)),)
+
+    def _slope(self, theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:
+        parts = self._parts(data)
+        value, gradient, _ = slope(self.density, theta, phi, parts, jacobian=self.jacobian)
+        return value.detach(), gradient.detach()
+
+    def _curve(self, theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor, ...]:
+        value, gradient, precision = self.curvature.expand(
+            self.density, theta, phi, self._parts(data), jacobian=self.jacobian
+        )
+        # Newton's step, NaN where the curvature is not positive definite.
+        step, _ = precision.solve(gradient)
+        return tuple(x.detach() for x in (value, gradient, step, *precision.tensors()))
+
+    def _bend(self, theta: Tensor, phi: Tensor, vector: Tensor, *data: Tensor) -> tuple[Tensor]:
+        parts = self._parts(data)
+        return (bend(self.density, theta, phi, parts, vector, jacobian=self.jacobian),)
+
+    def at(
+        self, graph: GraphModule, *draws: Tensor, data: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, ...]:
+        """A graph at all draws, in chunks that fit in memory; on other data of the same shapes."""
+        cells = max(1, self.tasks.num_tasks * self.tasks.num_data * max(1, self.density.d_phi))
+        given = self.data if data is None else data
+        if graph in self._compiled and len(draws[0]) == 1:
+            found = self._compiled[graph](*(d[0] for d in draws), *given)
+            return tuple(x[None] for x in found)
+        return over_draws(graph, draws, given, max(1, _CELLS_AT_ONCE // cells))
+
+    def compile(self) -> None:
+        """Compile what a search for the mode at one draw of theta runs, for thousands of them."""
+        (phi,) = self.start(self._theta, *self.data)
+        for graph, point in ((self.start, [self._theta]), (self.curve, [self._theta, phi])):
+            self._compiled[graph] = compile_graph(graph, [*point, *self.data], threads=1)

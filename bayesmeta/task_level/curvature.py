@@ -1,0 +1,154 @@
+"""log p(phi_i, D_i | theta) with its gradient and curvature in phi_i, all tasks at once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.density import Density
+from bayesmeta.task_level.positive_definite import DensePrecision, Precision
+
+
+class Expansion(NamedTuple):
+    """To second order: value (tasks,), gradient (tasks, d_phi), and minus the second derivative.
+
+    All are differentiable in theta.
+    """
+
+    value: Tensor
+    gradient: Tensor
+    precision: Precision
+
+
+def parts_of(tasks: Tasks, *, with_query: bool) -> list[Tasks]:
+    """The support alone, or support and query where there is one."""
+    return [tasks, tasks.query] if with_query and tasks.query is not None else [tasks]
+
+
+def log_density(
+    density: Density, theta: Tensor, phi: Tensor, parts: Sequence[Tasks], *, jacobian: bool
+) -> Tensor:
+    """log p(phi_i | theta) + sum over parts of log p(part_i | phi_i, theta), (tasks,)."""
+    levels = [density.terms(theta, phi, part, jacobian=jacobian) for part in parts]
+    return levels[0].phi + torch.stack([level.data for level in levels]).sum(0)
+
+
+def slope(
+    density: Density, theta: Tensor, phi: Tensor, parts: Sequence[Tasks], *, jacobian: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`log_density` at phi, its gradient in phi, and phi as what both are differentiable in."""
+    with torch.enable_grad():
+        at = phi if phi.requires_grad else phi.detach().requires_grad_()
+        value = log_density(density, theta, at, parts, jacobian=jacobian)
+        (gradient,) = torch.autograd.grad(value.sum(), at, create_graph=True)
+    return value, gradient, at
+
+
+def bend(
+    density: Density,
+    theta: Tensor,
+    phi: Tensor,
+    parts: Sequence[Tasks],
+    vector: Tensor,
+    *,
+    jacobian: bool,
+) -> Tensor:
+    """Minus the Hessian of `log_density` in phi times a vector, (tasks, d_phi); detached."""
+    _, gradient, at = slope(density, theta, phi.detach(), parts, jacobian=jacobian)
+    return -torch.autograd.grad(gradient, at, grad_outputs=vector, materialize_grads=True)[0]
+
+
+@dataclass(frozen=True)
+class Curvature(ABC):
+    """What stands for minus the second derivative of log p(phi_i, D_i | theta) in phi_i.
+
+    Attributes:
+        is_exact: whether it is that derivative itself.
+    """
+
+    is_exact: ClassVar[bool] = True
+
+    def check(self, density: Density, tasks: Tasks) -> None:  # noqa: B027
+        """Refuse a model that it cannot treat.
+
+        Raises:
+            StructureError: naming what does not fit, and what to use instead.
+        """
+
+    @abstractmethod
+    def form(self, tensors: Sequence[Tensor]) -> Precision:
+        """A precision of the kind that `expand` gives, out of its tensors."""
+
+    @abstractmethod
+    def precision(
+        self,
+        density: Density,
+        theta: Tensor,
+        phi: Tensor,
+        parts: Sequence[Tasks],
+        gradient: Tensor,
+        *,
+        jacobian: bool,
+    ) -> Precision:
+        """The curvature at phi, given the gradient there as a function of phi."""
+
+    def expand(
+        self,
+        density: Density,
+        theta: Tensor,
+        phi: Tensor,
+        parts: Sequence[Tasks],
+        *,
+        jacobian: bool,
+    ) -> Expansion:
+        """`log_density` at phi, with its gradient and curvature.
+
+        Args:
+            density: the model's density.
+            theta: unconstrained, of shape (d_theta,).
+            phi: unconstrained, of shape (tasks, d_phi); where it depends on theta, so do the
+                results.
+            parts: data of the same tasks: the support, or support and query.
+            jacobian: whether it is a density of unconstrained phi.
+        """
+        value, gradient, at = slope(density, theta, phi, parts, jacobian=jacobian)
+        with torch.enable_grad():
+            found = self.precision(density, theta, at, parts, gradient, jacobian=jacobian)
+        return Expansion(value, gradient, found)
+
+
+@dataclass(frozen=True)
+class Hessian(Curvature):
+    """The second derivative itself, as a matrix (tasks, d_phi, d_phi): for phi of some tens.
+
+    Tasks are independent given theta, so one backward pass a coordinate serves them all.
+    """
+
+    def form(self, tensors: Sequence[Tensor]) -> Precision:
+        """The matrix."""
+        return DensePrecision(*tensors)
+
+    def precision(
+        self,
+        density: Density,
+        theta: Tensor,
+        phi: Tensor,
+        parts: Sequence[Tasks],
+        gradient: Tensor,
+        *,
+        jacobian: bool,
+    ) -> Precision:
+        """The gradient's own derivatives, row by row."""
+        rows = [
+            torch.autograd.grad(
+                gradient[:, k].sum(), phi, create_graph=True, materialize_grads=True
+            )[0]
+            for k in range(density.d_phi)
+        ]
+        return DensePrecision(-torch.stack(rows, dim=1) if rows else phi.new_zeros(*phi.shape, 0))

@@ -1,0 +1,195 @@
+"""The mode of p(phi_i | D_i, theta) inside a captured graph: one operation, solved when it runs."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.utils._python_dispatch import _disable_current_modes
+
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.density import Density
+from bayesmeta.task_level.ascent import climb
+from bayesmeta.task_level.conditional import Conditional
+from bayesmeta.task_level.conjugate_gradients import conjugate_gradients
+from bayesmeta.task_level.curvature import Curvature, parts_of, slope
+
+# An operation of a graph takes tensors and numbers only: it finds its solver here by number.
+_solvers: WeakValueDictionary[int, ModeSolver] = WeakValueDictionary()
+_numbers = itertools.count()
+_OUTSIDE = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
+_PRODUCTS = 100
+_RESIDUAL = {torch.float64: 1e-10, torch.float32: 1e-5}
+
+
+class ModeSolver:
+    """Finds modes of phi for tasks of any shape by damped Newton, to convergence.
+
+    Newton's method takes as many steps as it needs, which no graph can hold, and none of them has
+    to be differentiated: at the mode, the implicit function theorem gives the derivative
+
+        d phi / d theta = A^{-1} d^2 f / d phi d theta,   f = log p(phi, D | theta), A = -f''
+
+    (Rajeswaran et al. 2019), which is that of one more Newton step with A held fixed. Where A is
+    not at hand as a matrix, that system is solved by conjugate gradients with products A v, and
+    with the curvature at hand as preconditioner.
+
+    Args:
+        density: the model's density.
+        tasks: which columns there are, and whether there is a query.
+        curvature: what stands for A in the search.
+        jacobian: whether the mode is that of unconstrained phi.
+        with_query: whether D_i is the support together with the query.
+    """
+
+    def __init__(
+        self,
+        density: Density,
+        tasks: Tasks,
+        curvature: Curvature,
+        *,
+        jacobian: bool,
+        with_query: bool,
+    ) -> None:
+        self.density, self.tasks, self.curvature = density, tasks, curvature
+        self.jacobian, self.with_query = jacobian, with_query
+        self.number = next(_numbers)
+        self._conditionals: dict[tuple[torch.Size, ...], Conditional] = {}
+        _solvers[self.number] = self
+
+    def __call__(self, theta: Tensor, tasks: Tasks) -> Tensor:
+        """phi (tasks, d_phi) at theta (d_theta,), differentiable in theta, in a graph or not."""
+        data = tasks.tensors()
+        at = torch.ops.bayesmeta.mode(theta.detach(), data, self.number)
+        parts = parts_of(tasks, with_query=self.with_query)
+        if self.curvature.is_exact:
+            found = self.curvature.expand(self.density, theta, at, parts, jacobian=self.jacobian)
+            held = self.curvature.form([x.detach() for x in found.precision.tensors()])
+            return at + held.solve(found.gradient)[0]
+        _, gradient, _ = slope(self.density, theta, at.detach(), parts, jacobian=self.jacobian)
+        step: Tensor = torch.ops.bayesmeta.newton(theta.detach(), at, gradient, data, self.number)
+        # The search has gone as far as it could; the step is there for its derivative.
+        return at + step - step.detach()
+
+    def find(self, theta: Tensor, data: list[Tensor]) -> Tensor:
+        """Modes (draws, tasks, d_phi) at draws of theta (draws, d_theta)."""
+        return climb(self._conditional(data), theta, data)[0]
+
+    def step(self, theta: Tensor, phi: Tensor, right: Tensor, data: list[Tensor]) -> Tensor:
+        """A^{-1} right at phi, both (draws, tasks, d_phi), by conjugate gradients."""
+        conditional = self._conditional(data)
+        tensors = conditional.at(conditional.curve, theta, phi, data=data)[3:]
+        near = self.curvature.form(tensors)
+        return conjugate_gradients(
+            lambda v: conditional.at(conditional.bend, theta, phi, v, data=data)[0],
+            lambda v: near.solve(v)[0],
+            right,
+            steps=_PRODUCTS,
+            tolerance=_RESIDUAL[right.dtype],
+        )
+
+    def compile(self) -> None:
+        """Compile the search, for all shapes of data that it has met."""
+        for conditional in self._conditionals.values():
+            conditional.compile()
+
+    def _conditional(self, data: list[Tensor]) -> Conditional:
+        shapes = tuple(x.shape for x in data)
+        if shapes not in self._conditionals:
+            self._conditionals[shapes] = Conditional(
+                self.density,
+                self.tasks.with_tensors(data),
+                jacobian=self.jacobian,
+                with_query=self.with_query,
+                curvature=self.curvature,
+            )
+        return self._conditionals[shapes]
+
+
+def solver_of(
+    density: Density, tasks: Tasks, curvature: Curvature, *, jacobian: bool, with_query: bool
+) -> ModeSolver:
+    """The density's solver of this kind, which lives as long as the density."""
+    kind = (curvature, jacobian, with_query, tuple(tasks.x), tasks.query is not None)
+    if kind not in density.solvers:
+        density.solvers[kind] = ModeSolver(
+            density, tasks, curvature, jacobian=jacobian, with_query=with_query
+        )
+    solver: ModeSolver = density.solvers[kind]
+    return solver
+
+
+def compile_searches(graph: GraphModule) -> None:
+    """Compile the searches for modes that a captured graph runs, which no compiler sees into."""
+    for node in graph.graph.nodes:
+        if node.target is torch.ops.bayesmeta.mode.default:
+            _solvers[node.args[2]].compile()
+
+
+@torch.library.custom_op("bayesmeta::mode", mutates_args=())
+def _mode(theta: Tensor, data: list[Tensor], solver: int) -> Tensor:
+    flat = theta.reshape(-1, theta.shape[-1])
+    # Inside an operation torch has vmap and autograd switched off, and a graph may be in capture.
+    with torch._C._ForceDispatchKeyGuard(*_OUTSIDE), _disable_current_modes():
+        found = _solvers[solver].find(flat, data)
+    return found.reshape(*theta.shape[:-1], *found.shape[1:])
+
+
+@_mode.register_fake
+def _shape(theta: Tensor, data: list[Tensor], solver: int) -> Tensor:
+    return theta.new_empty(*theta.shape[:-1], len(data[0]), _solvers[solver].density.d_phi)
+
+
+@_mode.register_vmap
+def _over_draws(info: object, in_dims: tuple[object, ...], *args: object) -> tuple[Tensor, int]:
+    theta, data, solver = args
+    where, others, _ = in_dims
+    assert isinstance(theta, Tensor) and isinstance(where, int)
+    assert all(dim is None for dim in others)  # type: ignore[attr-defined]
+    return torch.ops.bayesmeta.mode(theta.movedim(where, 0), data, solver), 0
+
+
+@torch.library.custom_op("bayesmeta::newton", mutates_args=())
+def _newton(theta: Tensor, phi: Tensor, right: Tensor, data: list[Tensor], solver: int) -> Tensor:
+    whole = right.shape
+    flat = theta.reshape(-1, theta.shape[-1])
+    at, to = (x.reshape(-1, *whole[-2:]) for x in (phi, right))
+    with torch._C._ForceDispatchKeyGuard(*_OUTSIDE), _disable_current_modes():
+        return _solvers[solver].step(flat, at, to, data).reshape(whole)
+
+
+@_newton.register_fake
+def _like(theta: Tensor, phi: Tensor, right: Tensor, data: list[Tensor], solver: int) -> Tensor:
+    return torch.empty_like(right)
+
+
+@_newton.register_vmap
+def _newton_over_draws(
+    info: Any, in_dims: tuple[int | None, ...], *args: Any
+) -> tuple[Tensor, int]:
+    *points, data, solver = args
+    batched = [
+        x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
+        for x, dim in zip(points, in_dims, strict=False)
+    ]
+    return torch.ops.bayesmeta.newton(*batched, data, solver), 0
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    theta, phi, _, data, ctx.solver = inputs
+    ctx.count = len(data)
+    ctx.save_for_backward(theta, phi, *data)
+
+
+def _backward(ctx: Any, slope: Tensor) -> tuple[Any, ...]:
+    """A is symmetric and held fixed: the slope in the right side is A^{-1} slope."""
+    theta, phi, *data = ctx.saved_tensors
+    inner = torch.ops.bayesmeta.newton(theta, phi, slope.contiguous(), data, ctx.solver)
+    return None, None, inner, [None] * ctx.count, None
+
+
+_newton.register_autograd(_backward, setup_context=_keep)

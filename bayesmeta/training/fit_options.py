@@ -1,0 +1,29 @@
+"""Run: what one call of fit is given that is neither model, data nor hyperparameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bayesmeta.data.tasks import Tasks
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a strategy is to go about its work this time.
+
+    Attributes:
+        seed: the source of all randomness.
+        progress: whether to show a progress bar.
+        validation: tasks that are not trained on, by which the best parameters are chosen.
+        checkpoint: a folder from which training goes on, and in which it leaves its state.
+        about: what tells this run from others, by which a checkpoint is recognised.
+    """
+
+    seed: int
+    progress: bool
+    validation: Tasks | None = None
+    checkpoint: Path | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,269 @@
+"""One training loop for everything that trains: batches, validation, checkpoints, progress."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.training import checkpoint, interrupt
+from bayesmeta.training.checkpoint import CheckpointError
+from bayesmeta.training.fit_options import Run
+from bayesmeta.training.optimiser import Optimiser, Parameters
+from bayesmeta.training.schedule import Adam, Schedule
+from bayesmeta.training.stepper import Batch, Loss, Noise, Stepper
+
+_WARM_UP = 20
+_SECONDS_BETWEEN_SAVES = 30.0
+
+
+class TrainingError(RuntimeError):
+    """Training met a loss that is no number; the message says at which step and what to do."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised.
+
+    Attributes:
+        start: the parameters, which training changes in place.
+        loss_of: makes, for a number of tasks, their mean loss(*shared, *rows, *noise, *data).
+        noise: the random numbers of one step for so many tasks.
+        held_out: the loss of tasks that are not trained on, by the shared parameters.
+        d_phi: numbers a task beside its data, by which memory is reckoned.
+        inner_lr: the rate of the gradient steps inside the loss, if there are any.
+        title: what the progress bar says.
+    """
+
+    start: Parameters
+    loss_of: Callable[[int], Loss]
+    noise: Callable[[int, torch.Generator], Noise] = lambda size, generator: Noise()
+    held_out: Callable[[Sequence[Tensor]], float] | None = None
+    d_phi: int = 0
+    inner_lr: float | None = None
+    title: str = "training"
+
+
+@dataclass
+class Trained:
+    """What training has come to.
+
+    Attributes:
+        losses: one a step.
+        validation: (step, loss of the validation tasks) in order.
+        best: the shared parameters of the best validation.
+        compiled: whether steps are compiled.
+        interrupted: a sentence on where training was stopped, if it was.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    validation: list[tuple[int, float]] = field(default_factory=list)
+    best: list[Tensor] = field(default_factory=list)
+    compiled: bool = False
+    interrupted: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Where training was stopped, and which parameters were kept, where there was a choice."""
+        if not self.validation:
+            return self.interrupted
+        step, loss = min(self.validation, key=lambda pair: pair[1])
+        return (
+            *self.interrupted,
+            f"the validation tasks' loss was lowest, {loss:.4g}, at step {step} of "
+            f"{len(self.losses)}: those parameters were kept",
+        )
+
+
+def train(
+    objective: Objective, tasks: Tasks, *, batch_size: int | None, adam: Adam, run: Run
+) -> Trained:
+    """Minimise the objective by Adam on batches of tasks.
+
+    Only the batch's rows are read and written, so that a step costs the same for any number of
+    tasks. An interrupt (Ctrl-C) ends training and keeps what was reached; with run.checkpoint the
+    same call then goes on from there, to the same bits as if it had not been interrupted.
+
+    Raises:
+        TrainingError: where the loss is NaN or infinite.
+        CheckpointError: where the checkpoint is damaged, or of another run.
+    """
+    return _Training(objective, tasks, batch_size, adam, run).finish()
+
+
+class _Training:
+    def __init__(
+        self, objective: Objective, tasks: Tasks, batch_size: int | None, adam: Adam, run: Run
+    ) -> None:
+        self.objective, self.tasks, self.adam, self.run = objective, tasks, adam, run
+        self.size = min(batch_size or tasks.num_tasks, tasks.num_tasks)
+        self.whole = self.size == tasks.num_tasks
+        self.optimiser = Optimiser(objective.start, adam, sparse=not self.whole)
+        self.schedule = Schedule(adam)
+        self.reached = Trained()
+        self.stepper: Stepper | None = None
+        self.saved_at = time.monotonic()
+        self.spent = 0.0
+
+    def finish(self) -> Trained:
+        """Train from where the checkpoint is to the end, or to an interrupt."""
+        self._restore()
+        reached, adam = self.reached, self.adam
+        done = len(reached.losses)
+        generator = torch.Generator().manual_seed(self.run.seed)
+        batches = islice(self.tasks.batches(self.size, generator), adam.steps)
+        with tqdm(
+            total=adam.steps, initial=done, desc=self.objective.title, disable=not self.run.progress
+        ) as bar:
+            try:
+                for step, index in enumerate(batches):
+                    # A run that goes on draws again what the steps before it drew.
+                    noise = self.objective.noise(self.size, generator)
+                    if step < done:
+                        continue
+                    if self.schedule.is_over(reached.losses):
+                        break
+                    batch = self._batch(index, noise)
+                    stepper = self._ready(batch)
+                    with interrupt.whole():
+                        self._step(stepper, batch, index)
+                        self._look_around()
+                    self._show(bar)
+            except KeyboardInterrupt:
+                self._say_interrupted()
+        self._save()
+        if reached.best:
+            with torch.no_grad():
+                for parameter, best in zip(self.objective.start.shared, reached.best, strict=True):
+                    parameter.copy_(best)
+        return reached
+
+    def _batch(self, index: Tensor, noise: Noise) -> Batch:
+        start = self.objective.start
+        return Batch(
+            Parameters(start.shared, [r if self.whole else r[index] for r in start.rows]),
+            noise,
+            self.tasks if self.whole else self.tasks.select(index),
+        )
+
+    def _step(self, stepper: Stepper, batch: Batch, index: Tensor) -> None:
+        losses = self.reached.losses
+        began = time.perf_counter()
+        value, gradients = stepper(batch)
+        losses.append(float(value))
+        _check(losses, self.adam, self.objective.inner_lr)
+        self.optimiser.step(gradients, index, self.schedule.rate(losses))
+        self.spent += time.perf_counter() - began
+
+    def _ready(self, batch: Batch) -> Stepper:
+        """The stepper, compiled where that was asked for or pays."""
+        adam, reached = self.adam, self.reached
+        if self.stepper is None:
+            self.stepper = Stepper(
+                self.objective.loss_of, batch, self.objective.d_phi, adam.chunk_size
+            )
+            if reached.compiled:
+                self.stepper.compile(batch)
+        elif len(reached.losses) == _WARM_UP:
+            # A cold compile takes 10 to 120 seconds and makes a step 1.5 to several times faster.
+            pays = self.spent / _WARM_UP * (adam.steps - _WARM_UP) > 90
+            reached.compiled = bool(adam.compile or (adam.compile is None and pays))
+            if reached.compiled:
+                self.stepper.compile(batch)
+        return self.stepper
+
+    def _look_around(self) -> None:
+        """Score the validation tasks and save, each when it is time to."""
+        reached, done = self.reached, len(self.reached.losses)
+        every = max(1, self.adam.steps // self.adam.validations)
+        over = self.schedule.is_over(reached.losses)
+        if self.objective.held_out is not None and (done % every == 0 or over):
+            loss = self.objective.held_out(self.objective.start.shared)
+            if not reached.best or loss < min(old for _, old in reached.validation):
+                reached.best = [x.detach().clone() for x in self.objective.start.shared]
+            reached.validation.append((done, loss))
+        if time.monotonic() - self.saved_at > _SECONDS_BETWEEN_SAVES:
+            self._save()
+
+    def _show(self, bar: tqdm) -> None:
+        bar.update()
+        losses, validation = self.reached.losses, self.reached.validation
+        if len(losses) % 50 == 0:
+            shown = {"loss": sum(losses[-50:]) / 50}
+            shown |= {"validation": validation[-1][1]} if validation else {}
+            bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()})
+
+    def _say_interrupted(self) -> None:
+        where = self.run.checkpoint
+        goes_on = f"; the same call goes on from there, by {where}" if where is not None else ""
+        where_to = f"interrupted at step {len(self.reached.losses)} of {self.adam.steps}"
+        self.reached.interrupted = (where_to,)
+        warnings.warn(f"{where_to}; what was reached is kept{goes_on}", stacklevel=2)
+
+    def _save(self) -> None:
+        self.saved_at = time.monotonic()
+        if self.run.checkpoint is None:
+            return
+        reached = self.reached
+        tensors = self.optimiser.tensors()
+        tensors["losses"] = torch.tensor(reached.losses, dtype=torch.float64)
+        tensors |= {f"best.{i}": x for i, x in enumerate(reached.best)}
+        state = {
+            "validation": reached.validation,
+            "decay_from": self.schedule.decay_from,
+            "compiled": reached.compiled,
+        }
+        with interrupt.whole():
+            checkpoint.write(self.run.checkpoint, tensors, {"run": self._about, "state": state})
+
+    def _restore(self) -> None:
+        found = None if self.run.checkpoint is None else checkpoint.read(self.run.checkpoint)
+        if found is None:
+            # A folder that cannot be written to is found out now, not after hours of training.
+            self._save()
+            return
+        tensors, about = found
+        for name, value in self._about.items():
+            if about["run"].get(name) != value:
+                how = checkpoint.difference(name, about["run"].get(name), value)
+                raise CheckpointError(
+                    f"the checkpoint in {self.run.checkpoint} is of another run: {how}; give "
+                    "another folder, or delete it to start anew"
+                )
+        self.optimiser.restore(tensors)
+        self.schedule.decay_from = about["state"]["decay_from"]
+        self.reached.losses = tensors["losses"].tolist()
+        self.reached.validation = [(int(s), float(x)) for s, x in about["state"]["validation"]]
+        self.reached.best = [
+            tensors[f"best.{i}"]
+            for i in range(len(self.objective.start.shared))
+            if f"best.{i}" in tensors
+        ]
+        self.reached.compiled = about["state"]["compiled"]
+
+    @property
+    def _about(self) -> dict[str, Any]:
+        start = self.objective.start
+        shapes = [list(x.shape) for x in (*start.shared, *start.rows)]
+        return {**self.run.about, "parameters": shapes}
+
+
+def _check(losses: list[float], adam: Adam, inner_lr: float | None) -> None:
+    if not math.isfinite(losses[-1]):
+        before = f"the loss before was {losses[-2]:.6g}" if len(losses) > 1 else "it is the first"
+        inner = "" if inner_lr is None else f", a smaller lr in phi= (it is {inner_lr})"
+        first = "look for outcomes that the model cannot give, as a count above its total, or "
+        raise TrainingError(
+            f"the loss is {losses[-1]} at step {len(losses)} ({before}); "
+            f"{first if len(losses) == 1 else ''}try a smaller lr (it is {adam.lr}){inner}, "
+            "tighter priors, inputs scaled to unit variance, or float64 data"
+        )

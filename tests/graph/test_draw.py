@@ -1,0 +1,115 @@
+"""Drawings: every node and arrow is there, shades mean what they should, files are reproducible."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+import bayesmeta as bm
+from bayesmeta.graph.draw import plate_labels
+from bayesmeta.models import eight_schools, lecture
+from tests.cases import EVERY
+
+SUPPORT, QUERY = lecture.tasks(num_data=6, slope=True).split(2)
+META = bm.graph(lecture.meta_learning, SUPPORT, QUERY)
+
+
+def shade(figure: Figure, name: str, side: float) -> float:
+    """The grey level left (-1) or right (1) of a node's label, at its upper rim; 1 is white."""
+    figure.set_dpi(200)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., 0] / 255
+    (patch,) = (p for p in figure.axes[0].patches if p.get_gid() == f"node-{name}")
+    box = patch.get_window_extent()
+    x = (box.x0 + box.x1) / 2 + side * 0.18 * box.height
+    y = box.y1 - 0.12 * box.height
+    return float(pixels[len(pixels) - 1 - int(y), int(x)])
+
+
+def test_every_node_plate_and_arrow_is_drawn_by_name(tmp_path: Path) -> None:
+    for name, (model, tasks, _) in EVERY.items():
+        graph = bm.graph(model, tasks)
+        ids = {p.get_gid() for p in graph.draw(tmp_path / f"{name}.png").axes[0].patches}
+        assert {f"node-{n}" for n in graph.nodes} <= ids
+        assert {f"arrow-{a}-{b}" for a, b in graph.edges} <= ids
+        assert (tmp_path / f"{name}.png").stat().st_size > 3000
+
+
+def test_shades() -> None:
+    figure = META.draw()
+    for name, left, right in (
+        ("theta", True, True),
+        ("phi", True, True),
+        ("x_query", False, False),
+        ("y_support", False, False),
+        ("y_query", True, False),
+    ):
+        assert (shade(figure, name, -1) > 0.95) is left, name
+        assert (shade(figure, name, 1) > 0.95) is right, name
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".pdf", ".png"])
+def test_the_same_graph_gives_the_same_bytes(tmp_path: Path, suffix: str) -> None:
+    files = [tmp_path / f"{k}{suffix}" for k in (1, 2)]
+    for file in files:
+        META.draw(file)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    if suffix == ".svg":
+        text = files[0].read_text()
+        assert all(f'id="node-{name}"' in text for name in META.nodes)
+
+
+def test_drawing_leaves_matplotlib_as_it_was(tmp_path: Path) -> None:
+    before, figures = dict(matplotlib.rcParams), plt.get_fignums()
+    META.draw(tmp_path / "graph.svg")
+    assert dict(matplotlib.rcParams) == before
+    assert plt.get_fignums() == figures
+
+
+def test_labels() -> None:
+    texts = [t.get_text() for t in META.draw(labels={"theta": r"\theta_0"}).axes[0].texts]
+    assert r"$\theta_0$" in texts and r"$\phi_{i}$" in texts
+    with pytest.raises(ValueError, match="labels were given for psi, but the nodes are x_support"):
+        META.draw(labels={"psi": "x"})
+
+
+def test_another_kind_of_file_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"ends in '.jpeg'; give .svg, .pdf, .png"):
+        META.draw("graph.jpeg")
+
+
+def test_plates_say_how_far_they_go() -> None:
+    assert plate_labels(META) == {
+        "tasks": r"\mathrm{tasks}\ \ i = 1, \ldots, 5",
+        "data": r"\mathrm{data}\ \ j = 1, \ldots, n_i",
+    }
+    schools = bm.graph(eight_schools.model, eight_schools.tasks())
+    assert plate_labels(schools)["data"] == r"\mathrm{data}\ \ j = 1"
+    model, tasks, _ = EVERY["rich"]
+    assert plate_labels(bm.graph(model, tasks))["features"] == r"\mathrm{features}\ \ k"
+
+
+def test_names_that_latex_would_read_otherwise(tmp_path: Path) -> None:
+    def model(tasks: bm.Tasks) -> None:
+        rate = pyro.sample("log-rate", dist.Normal(0.0, 1.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            odd = pyro.sample("beta[0] 50%", dist.Normal(rate, 1.0))
+            with pyro.plate("my#plate", 2, dim=-3):
+                pyro.sample("größe", dist.Normal(odd, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(odd, 1.0), obs=tasks.y)
+
+    graph = bm.graph(model, SUPPORT)
+    graph.draw(tmp_path / "graph.PNG")
+    assert r"\mathrm{my{\#}plate}" in graph.tikz() and r"50{\%}" in graph.tikz()
+    with pytest.raises(TypeError, match="give LaTeX by name"):
+        graph.draw(labels=["y"])

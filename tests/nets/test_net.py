@@ -1,0 +1,223 @@
+"""Networks as functions of flat weights: the same outputs, gradients to second order, refusals."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bayesmeta import nets
+from bayesmeta.nets.convolution import stands_for
+from bayesmeta.nets.net import of_one_task
+
+F64 = torch.float64
+
+
+class Residual(nn.Module):
+    """A block that adds its input: modules need not be sequential."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.tanh(self.inner(x))
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), Residual(), nn.Linear(4, 2)).to(F64)
+
+
+def conv() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1),
+        nets.TransductiveBatchNorm2d(3),
+        nn.Tanh(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(3, 4, 2),
+        nn.GroupNorm(2, 4),
+        nn.Flatten(),
+        nn.Linear(4, 2),
+    ).to(F64)
+
+
+CASES = [(mlp, (3,)), (conv, (1, 4, 4))]
+
+
+@pytest.mark.parametrize(("make", "shape"), CASES, ids=["mlp", "conv"])
+def test_each_task_has_its_own_network(make, shape):
+    torch.manual_seed(0)
+    modules = [make() for _ in range(3)]
+    x = torch.randn(3, 5, *shape, dtype=F64)
+    net = nets.Net(modules[0])
+    w = torch.stack([nets.Net(m).weights() for m in modules])
+    expected = torch.stack([m(x[i]) for i, m in enumerate(modules)])
+    torch.testing.assert_close(net(w[:, None], x), expected)
+    together = torch.stack([modules[0](x[i]) for i in range(3)])
+    torch.testing.assert_close(net(w[0], x), together)
+
+
+@pytest.mark.parametrize(("make", "shape"), CASES, ids=["mlp", "conv"])
+def test_second_derivatives_equal_finite_differences(make, shape):
+    torch.manual_seed(1)
+    net = nets.Net(make())
+    x = torch.randn(2, 3, *shape, dtype=F64)
+    start = net.weights()
+
+    def slope(direction: Tensor) -> Tensor:
+        w = (start + direction).expand(2, 1, -1)
+        w = w if w.requires_grad else w.clone().requires_grad_()
+        return torch.autograd.grad(net(w, x).sin().sum(), w, create_graph=True)[0].sum((0, 1))
+
+    at = torch.zeros(net.size, dtype=F64, requires_grad=True)
+    toward = torch.randn(net.size, dtype=F64)
+    (found,) = torch.autograd.grad(slope(at) @ toward, at)
+    eps = 1e-5
+    for k in torch.randperm(net.size)[:12]:
+        step = eps * torch.eye(net.size, dtype=F64)[k]
+        expected = ((slope(step) - slope(-step)) @ toward / (2 * eps)).detach()
+        torch.testing.assert_close(found[k], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(2, 3, 3, stride=2, padding=1),
+        nn.Conv2d(2, 3, (3, 1), padding=(0, 2), bias=False),
+        nn.Conv2d(2, 3, (2, 5), stride=(3, 1), padding=1),
+    ],
+)
+def test_convolution_of_one_task_is_the_convolution_to_second_order(layer):
+    layer, x = layer.to(F64), torch.randn(4, 2, 7, 6, dtype=F64, requires_grad=True)
+    assert stands_for(layer)
+    other = of_one_task(copy.deepcopy(layer))
+    found = []
+    for module in (layer, other):
+        out = module(x)
+        weights = [x, *module.parameters()]
+        slopes = torch.autograd.grad(out.sin().sum(), weights, create_graph=True)
+        bend = torch.autograd.grad(sum(s.square().sum() for s in slopes), weights)
+        found.append([out, *slopes, *bend])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(2, 4, 3, groups=2),
+        nn.Conv2d(2, 4, 3, dilation=2),
+        nn.Conv2d(2, 4, 3, padding="same"),
+        nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect"),
+        nn.Conv1d(2, 4, 3),
+    ],
+)
+def test_other_convolutions_are_left_alone(layer):
+    assert not stands_for(layer) and of_one_task(layer) is layer
+
+
+class Viewing(nn.Module):
+    """A forward that takes for granted how the convolution's output lies in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = conv()[:3]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x).view(len(x), -1)
+
+
+@pytest.mark.parametrize("make", [conv, Viewing], ids=["standard", "views"])
+def test_one_task_is_as_one_of_many(make):
+    torch.manual_seed(2)
+    net, x = nets.Net(make()), torch.randn(2, 3, 1, 4, 4, dtype=F64)
+    w = torch.stack([net.weights(), net.weights() + 0.1])[:, None].requires_grad_()
+    together = net(w, x)
+    apart = torch.cat([net(w[i : i + 1], x[i : i + 1]) for i in range(2)])
+    torch.testing.assert_close(apart, together)
+    slopes = [torch.autograd.grad(y.sin().sum(), w)[0] for y in (together, apart)]
+    torch.testing.assert_close(*slopes)
+    # And over draws of the weights, where a single task is batched after all.
+    draws = torch.func.vmap(lambda v: net(v, x[:1]))(w[:, None])
+    torch.testing.assert_close(draws[0], together[:1])
+
+
+def test_weights_are_named():
+    module = mlp()
+    net = nets.Net(module)
+    assert list(net.slices) == [name for name, _ in module.named_parameters()]
+    assert torch.equal(net.weights()[net.slices["3.bias"]], module[3].bias.detach())
+    assert net.size == sum(p.numel() for p in module.parameters())
+    net.weights().zero_()
+    assert net.weights().abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (nn.BatchNorm2d(3), "running statistics.*TransductiveBatchNorm2d"),
+        (nn.InstanceNorm2d(3, track_running_stats=True), "running statistics"),
+        (nn.Dropout(0.5), "random"),
+    ],
+)
+def test_layers_that_leak_or_are_random_are_refused(layer, message):
+    with pytest.raises(ValueError, match=message):
+        nets.Net(nn.Sequential(nn.Conv2d(1, 3, 3), layer))
+
+
+def test_a_wrong_shape_says_what_is_expected():
+    net = nets.Net(mlp())
+    with pytest.raises(ValueError, match=rf"must be \({net.size},\), or \(4, 1, {net.size}\)"):
+        net(torch.zeros(4, net.size, dtype=F64), torch.zeros(4, 5, 3, dtype=F64))
+
+
+def test_weights_take_the_dtype_of_floating_inputs():
+    torch.manual_seed(3)
+    net, x = nets.Net(mlp().float()), torch.randn(2, 5, 3, dtype=F64)
+    for w in (net.weights(), net.weights().expand(2, 1, -1), net.weights().expand(1, 1, -1)):
+        given = x[: len(w)] if w.dim() == 3 else x
+        assert torch.equal(net(w, given), net(w.double(), given))
+        assert net(w, given).dtype == F64 and net(w.double(), given.float()).dtype == torch.float32
+    table = nets.Net(nn.Embedding(4, 2))
+    assert table(table.weights(), torch.zeros(2, 5, dtype=torch.int64)).dtype == torch.float32
+
+
+def test_a_parameter_may_be_a_single_number():
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.by = nn.Parameter(torch.tensor(3.0))
+
+        def forward(self, x):
+            return self.by * x
+
+    net, x = nets.Net(Scale()), torch.ones(2, 5, 3)
+    assert torch.equal(net(net.weights(), x), 3 * x)
+    assert torch.equal(net(torch.tensor([[[1.0]], [[2.0]]]), x)[1], 2 * x[1])
+
+
+def perceptron(classes: int) -> nets.Net:
+    return nets.Net(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, classes)))
+
+
+def test_weights_are_carried_to_a_network_with_another_last_layer():
+    old, new = perceptron(5), perceptron(2)
+    carried = new.carry(old.weights(), old, fresh="2")
+    assert torch.equal(carried[:16], old.weights()[:16]) and not carried[16:].any()
+    assert carried.shape == (new.size,)
+    same = perceptron(5)
+    assert torch.equal(same.carry(old.weights(), old), old.weights())
+    with pytest.raises(ValueError, match=r"'2.weight' has shape \(2, 4\) here.*\(5, 4\); name the"):
+        new.carry(old.weights(), old)
+    with pytest.raises(ValueError, match="fresh='3' is no layer; parameters are"):
+        new.carry(old.weights(), old, fresh="3")
+    with pytest.raises(ValueError, match=r"shape \(3,\), not"):
+        new.carry(torch.zeros(3), old, fresh="2")
+
+
+@pytest.mark.parametrize("given", [[nn.Linear(1, 1)], nn.Linear])
+def test_what_is_no_module_is_refused(given):
+    with pytest.raises(TypeError, match=r"give a torch module, as .*nn\.Sequential\("):
+        nets.Net(given)

@@ -1,0 +1,46 @@
+"""Importance weights: a known tail, and picks in proportion."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from bayesmeta.task_level import importance
+
+
+@pytest.fixture(params=["arviz", "arviz_stats"])
+def generation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each generation of ArviZ in turn, as if it alone were installed."""
+    name: str = request.param
+    if name == "arviz":
+        if importance.classic() is None:
+            pytest.skip("no ArviZ before 1.0 is installed")
+    else:
+        pytest.importorskip(name)
+        monkeypatch.setattr(importance, "classic", lambda: None)
+    return name
+
+
+@pytest.mark.parametrize("shape", [0.2, 0.5, 0.9])
+def test_pareto_k_finds_the_shape_of_a_pareto(shape: float, generation: str) -> None:
+    # exp(k E) with E exponential is Pareto with shape k.
+    exponential = np.random.default_rng(0).exponential(size=(10_000, 2))
+    found = importance.pareto_k(torch.from_numpy(shape * exponential))
+    assert found.shape == (2,)
+    assert torch.allclose(found, torch.tensor(shape, dtype=torch.float64), atol=0.15)
+
+
+def test_weights_that_are_all_alike_have_no_tail(generation: str) -> None:
+    weights = torch.stack([torch.zeros(1000), torch.randn(1000)], 1)
+    found = importance.pareto_k(weights)
+    assert found[0] == -torch.inf and torch.isfinite(found[1])
+
+
+def test_picks_are_in_proportion_to_the_weights() -> None:
+    weights = torch.tensor([0.1, 0.3, 0.6])
+    given = weights.log()[:, None, None].expand(-1, 20_000, 2)
+    found = importance.pick(given, torch.Generator().manual_seed(0))
+    assert found.shape == (20_000, 2)
+    shares = torch.stack([(found == k).double().mean(0) for k in range(3)], 1)
+    assert (shares - weights).abs().max() < 4 * (0.25 / 20_000) ** 0.5
