@@ -56,6 +56,7 @@ from bayesmeta.phi import (
     Joint,
     Laplace,
     Mode,
+    Phi,
     PostHocLaplace,
     ReptileSteps,
     SteinParticles,
@@ -81,7 +82,7 @@ from bayesmeta.presets import (
     Reptile,
 )
 from bayesmeta.task_level import GaussNewton, Hessian
-from bayesmeta.theta import NUTS, Fixed, FullRank, Gaussian, LowRank, MeanField, Point
+from bayesmeta.theta import NUTS, Fixed, FullRank, Gaussian, LowRank, MeanField, Point, Theta
 from bayesmeta.training import Adam, CheckpointError, TrainingError
 
 __all__ = [
@@ -134,6 +135,7 @@ __all__ = [
     "Mode",
     "NeuralProcess",
     "Pair",
+    "Phi",
     "Point",
     "PostHocLaplace",
     "Posterior",
@@ -155,6 +157,7 @@ __all__ = [
     "TaskScores",
     "Tasks",
     "TasksError",
+    "Theta",
     "TrainingError",
     "VariationalSteps",
     "amortisation_gap",

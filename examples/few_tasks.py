@@ -30,7 +30,6 @@ import torch
 
 import bayesmeta as bm
 from bayesmeta.models import anil, few_shot_classifier, omniglot, prototypes, ridge
-from bayesmeta.phi import Phi
 
 WAYS, SHOTS, QUERIES = 5, 5, 15
 # A step of 0.4 on the mean cross entropy of the support, as in MAML's paper.
@@ -56,7 +55,7 @@ class Rung:
     model: Model
     pair: Callable[[bm.Adam], bm.Pair]
     steps: int
-    adapt: tuple[Phi | None, ...] = (None,)
+    adapt: tuple[bm.Phi | None, ...] = (None,)
     is_onehot: bool = False
 
 
@@ -65,7 +64,7 @@ def point(preset: Callable[..., bm.Pair], *settings: float) -> Callable[[bm.Adam
     return lambda adam: preset(*settings, batch_size=BATCH, adam=adam)
 
 
-def variational(phi: Phi) -> Callable[[bm.Adam], bm.Pair]:
+def variational(phi: bm.Phi) -> Callable[[bm.Adam], bm.Pair]:
     """A normal posterior of every shared weight, of which 20 draws make a prediction."""
     return lambda adam: {
         "theta": bm.Gaussian(bm.MeanField(), particles=1, draws=20, batch_size=BATCH, adam=adam),

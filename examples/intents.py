@@ -39,7 +39,6 @@ from figures.intents import draw_intents
 from torch import Tensor, nn
 
 import bayesmeta as bm
-from bayesmeta.model.handlers import isolated
 from bayesmeta.models import intents, transfer, words
 from bayesmeta.models.intents import Domain
 
@@ -71,13 +70,13 @@ class Way:
 
 def weigher(classes: int) -> bm.nets.Net:
     """A classifier of weighed words."""
-    with isolated(0):
+    with bm.nets.isolated(0):
         return bm.nets.Net(nn.Sequential(words.WordWeights(SIZE), nn.Linear(SIZE, classes)))
 
 
 def network(classes: int) -> bm.nets.Net:
     """A classifier with a hidden layer."""
-    with isolated(0):
+    with bm.nets.isolated(0):
         layers = [nn.Linear(SIZE, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, classes)]
         return bm.nets.Net(nn.Sequential(*layers))
 

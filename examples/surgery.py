@@ -43,7 +43,6 @@ from figures.surgery import draw_accuracies
 from torch import Tensor, nn
 
 import bayesmeta as bm
-from bayesmeta.model.handlers import isolated
 from bayesmeta.models import corruptions, fashion_mnist, transfer
 
 BLOCKS = ("block1", "block2", "block3", "block4", "last")
@@ -109,7 +108,7 @@ def shifts(seed: int) -> dict[str, Shift]:
 
 def network(classes: int, seed: int) -> bm.nets.Net:
     """Three convolutions and two linear layers."""
-    with isolated(seed):
+    with bm.nets.isolated(seed):
         blocks, channels = OrderedDict(), 1
         for k, (width, stride) in enumerate(((16, 2), (32, 2), (32, 1))):
             convolution = nn.Conv2d(channels, width, 3, stride=stride, padding=1)

@@ -13,22 +13,20 @@ import pyro
 import pyro.distributions as dist
 from torch import nn
 
-from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.handlers import isolated
-from bayesmeta.nets import Net, TransductiveBatchNorm2d
+import bayesmeta as bm
 
 from .few_shot_classifier import Norm, features
 
 
 def anil(
-    ways: int, filters: int = 64, norm: Norm = TransductiveBatchNorm2d, seed: int = 0
-) -> Callable[[Tasks], None]:
+    ways: int, filters: int = 64, norm: Norm = bm.nets.TransductiveBatchNorm2d, seed: int = 0
+) -> Callable[[bm.Tasks], None]:
     """The model of `ways` classes: phi is the head's weights, normal around the shared ones."""
-    with isolated(seed):
-        embed = Net(nn.Sequential(*features(filters, norm)))
-        linear = Net(nn.Linear(4 * filters, ways))
+    with bm.nets.isolated(seed):
+        embed = bm.nets.Net(nn.Sequential(*features(filters, norm)))
+        linear = bm.nets.Net(nn.Linear(4 * filters, ways))
 
-    def model(tasks: Tasks) -> None:
+    def model(tasks: bm.Tasks) -> None:
         theta = pyro.param("theta", lambda: embed.weights().to(tasks.dtype))
         start = pyro.param("start", lambda: linear.weights().to(tasks.dtype))
         z = embed(theta, tasks.x["image"])

@@ -14,12 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from bayesmeta.amortisation.set_transformer import Attention
-from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.handlers import isolated
+import bayesmeta as bm
 from bayesmeta.models.neural_process import exact_log_score, functions, tasks
-from bayesmeta.nets import Net
-from bayesmeta.nets.perceptron import keep_size
 
 __all__ = ["attentive_process", "exact_log_score", "model", "tasks"]
 
@@ -33,7 +29,7 @@ class Decoder(nn.Module):
         self.embed = nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width))
         self.lift = nn.Linear(slot, width)
         self.places = nn.Parameter(torch.randn(slots, width))
-        self.layers = nn.ModuleList(Attention(width, 4) for _ in range(layers))
+        self.layers = nn.ModuleList(bm.nets.Attention(width, 4) for _ in range(layers))
         self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2))
 
     def forward(self, given: Tensor) -> Tensor:
@@ -54,12 +50,12 @@ def attentive_process(
     width: int = 64,
     layers: int = 2,
     seed: int = 0,
-) -> Callable[[Tasks], None]:
+) -> Callable[[bm.Tasks], None]:
     """The model for x["x"] of shape (tasks, data, inputs) and y of shape (tasks, data)."""
-    with isolated(seed):
+    with bm.nets.isolated(seed):
         decoder = Decoder(inputs, slots, slot, width, layers)
-        keep_size(decoder)
-    decode = Net(decoder)
+        bm.nets.keep_size(decoder)
+    decode = bm.nets.Net(decoder)
     return functions(decode, slots * slot)
 
 

@@ -16,10 +16,8 @@ import pyro.distributions as dist
 import torch
 from torch.nn.functional import softplus
 
-from bayesmeta.amortisation.convolutional import nearness
-from bayesmeta.data.tasks import Tasks
+import bayesmeta as bm
 from bayesmeta.models.neural_process import LEAST_SD, exact_log_score, tasks
-from bayesmeta.nets.perceptron import perceptron
 
 __all__ = ["convolutional_process", "exact_log_score", "model", "tasks"]
 
@@ -31,7 +29,7 @@ def convolutional_process(
     reach: float = 2.0,
     hidden: int = 64,
     seed: int = 0,
-) -> Callable[[Tasks], None]:
+) -> Callable[[bm.Tasks], None]:
     """The model for x["x"] of shape (tasks, data, inputs) and y of shape (tasks, data).
 
     Args:
@@ -42,13 +40,13 @@ def convolutional_process(
         hidden: units of the decoder.
         seed: of the decoder's start.
     """
-    decode = perceptron(maps, hidden, hidden, 2, seed=seed)
+    decode = bm.nets.perceptron(maps, hidden, hidden, 2, seed=seed)
     path = "tju,tmu->tjm" if inputs == 1 else "tju,tjv,tmuv->tjm"
     size = maps * grid**inputs
 
-    def model(tasks: Tasks) -> None:
+    def model(tasks: bm.Tasks) -> None:
         theta = pyro.param("theta", lambda: decode.weights().to(tasks.dtype))
-        near = [nearness(x, grid, reach) for x in tasks.x["x"].unbind(-1)]
+        near = [bm.nets.nearness(x, grid, reach) for x in tasks.x["x"].unbind(-1)]
         with pyro.plate("tasks", tasks.num_tasks, dim=-2):
             z = pyro.sample("z", dist.Normal(torch.zeros(size, dtype=tasks.dtype), 1.0).to_event(1))
             z = z.view(-1, maps, *[grid] * inputs)

@@ -13,7 +13,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 
-from bayesmeta.data.tasks import Tasks
+import bayesmeta as bm
 
 # Posterior mean and sd by quadrature over tau, given which mu and the effects are Gaussian.
 _MEAN_SD = {
@@ -48,7 +48,7 @@ REFERENCE = {
 }
 
 
-def model(tasks: Tasks) -> None:
+def model(tasks: bm.Tasks) -> None:
     """An effect per school, the schools drawn from one population."""
     mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
     tau = pyro.sample("tau", dist.HalfCauchy(5.0))
@@ -58,8 +58,8 @@ def model(tasks: Tasks) -> None:
             pyro.sample("y", dist.Normal(effect, tasks.x["sigma"]), obs=tasks.y)
 
 
-def tasks() -> Tasks:
+def tasks() -> bm.Tasks:
     """The eight schools: y and x["sigma"] of shape (8, 1)."""
     y = np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
     sigma = np.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
-    return Tasks.from_arrays(y[:, None], x={"sigma": sigma[:, None]}, names=list("ABCDEFGH"))
+    return bm.Tasks.from_arrays(y[:, None], x={"sigma": sigma[:, None]}, names=list("ABCDEFGH"))

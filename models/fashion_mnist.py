@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bayesmeta.data.episodes import Classes
-from bayesmeta.data.tasks import Tasks
+import bayesmeta as bm
 
 _NPZ = Path(__file__).parent / "data" / "fashion_mnist.npz"
 NAMES = (
@@ -36,15 +35,15 @@ class Split(Enum):
 
 
 @cache
-def classes(split: Split) -> Classes:
+def classes(split: Split) -> bm.Classes:
     """The ten classes, in the order of their published labels; images (1, 28, 28) on black."""
     with np.load(_NPZ) as archive:
         packed = archive[split.value]
     # Two grey values of four bits a byte, the left pixel first.
     pixels = (np.stack([packed >> 4, packed & 15], axis=-1) * 17).reshape(-1, 1, 28, 28)
-    return Classes(torch.from_numpy(pixels), (packed.shape[1],) * len(NAMES), NAMES)
+    return bm.Classes(torch.from_numpy(pixels), (packed.shape[1],) * len(NAMES), NAMES)
 
 
-def tasks(split: Split = Split.TRAIN, size: int = 10, seed: int = 0) -> Tasks:
+def tasks(split: Split = Split.TRAIN, size: int = 10, seed: int = 0) -> bm.Tasks:
     """All images in random order, `size` a task, each with its published label: to pre-train on."""
     return classes(split).shuffled(size, seed)

@@ -12,16 +12,14 @@ import pyro
 import pyro.distributions as dist
 from torch import nn
 
-from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.handlers import isolated
-from bayesmeta.nets import Net, TransductiveBatchNorm2d
+import bayesmeta as bm
 
 from . import omniglot
 
 Norm = Callable[[int], nn.Module]
 
 
-def features(filters: int = 64, norm: Norm = TransductiveBatchNorm2d) -> list[nn.Module]:
+def features(filters: int = 64, norm: Norm = bm.nets.TransductiveBatchNorm2d) -> list[nn.Module]:
     """Layers that make of an image (1, 28, 28) its features (4 * filters,).
 
     Args:
@@ -39,17 +37,17 @@ def features(filters: int = 64, norm: Norm = TransductiveBatchNorm2d) -> list[nn
 
 
 def classifier(
-    ways: int, filters: int = 64, norm: Norm = TransductiveBatchNorm2d, seed: int = 0
-) -> Callable[[Tasks], None]:
+    ways: int, filters: int = 64, norm: Norm = bm.nets.TransductiveBatchNorm2d, seed: int = 0
+) -> Callable[[bm.Tasks], None]:
     """The model of `ways` classes: every weight is of the task, normal around the shared ones.
 
     A gradient step of size lr on the log likelihood is one of size lr * n on the mean cross entropy
     of n images.
     """
-    with isolated(seed):
-        net = Net(nn.Sequential(*features(filters, norm), nn.Linear(4 * filters, ways)))
+    with bm.nets.isolated(seed):
+        net = bm.nets.Net(nn.Sequential(*features(filters, norm), nn.Linear(4 * filters, ways)))
 
-    def model(tasks: Tasks) -> None:
+    def model(tasks: bm.Tasks) -> None:
         theta = pyro.param("theta", lambda: net.weights().to(tasks.dtype))
         with pyro.plate("tasks", tasks.num_tasks, dim=-2):
             phi = pyro.sample("phi", dist.Normal(theta, 1.0).to_event(1))
@@ -63,7 +61,7 @@ def classifier(
 model = classifier(5)
 
 
-def tasks(num_tasks: int = 100, seed: int = 0) -> Tasks:
+def tasks(num_tasks: int = 100, seed: int = 0) -> bm.Tasks:
     """5-way 1-shot episodes of Omniglot's test characters, with 15 queries a class."""
     test = omniglot.classes(omniglot.Split.TEST)
     return test.episodes(num_tasks, ways=5, shots=1, queries=15, seed=seed)

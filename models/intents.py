@@ -22,7 +22,7 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
-from bayesmeta.data.episodes import Classes
+import bayesmeta as bm
 
 _JSON = Path(__file__).parent / "data" / "intents.json.gz"
 _LENGTHS = (3, 4)
@@ -43,7 +43,7 @@ class Domain(Enum):
     META = "meta"
 
 
-def classes(*domains: Domain, size: int = 1024) -> Classes:
+def classes(*domains: Domain, size: int = 1024) -> bm.Classes:
     """The intents of some domains, named "domain/intent", or of all where none is given.
 
     Each has 150 sentences, as `features` of that size.
@@ -56,7 +56,7 @@ def classes(*domains: Domain, size: int = 1024) -> Classes:
     }
     flat = [sentence for spoken in chosen.values() for sentence in spoken]
     sizes = tuple(len(spoken) for spoken in chosen.values())
-    return Classes(features(flat, size), sizes, tuple(chosen), column="text")
+    return bm.Classes(features(flat, size), sizes, tuple(chosen), column="text")
 
 
 def sentences() -> dict[Domain, dict[str, list[str]]]:

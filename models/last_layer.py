@@ -18,9 +18,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.handlers import isolated
-from bayesmeta.nets import Net
+import bayesmeta as bm
 
 from . import sinusoid
 
@@ -29,19 +27,21 @@ _POSITIVE = dist.constraints.positive
 
 def last_layer(
     inputs: int = 1, hidden: int = 40, features: int = 4, seed: int = 0
-) -> Callable[[Tasks], None]:
+) -> Callable[[bm.Tasks], None]:
     """The model for x["x"] of shape (tasks, data, inputs) and y of shape (tasks, data).
 
     Few features are best: one that the tasks do not need leaves a direction of w open, in which
     predictions from few points go astray.
     """
-    with isolated(seed):
+    with bm.nets.isolated(seed):
         layers = [nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh()]
-        embed = Net(nn.Sequential(*layers, nn.Linear(hidden, features)))
+        embed = bm.nets.Net(nn.Sequential(*layers, nn.Linear(hidden, features)))
     return of(embed, features, lambda tasks: tasks.x["x"])
 
 
-def of(embed: Net, features: int, inputs: Callable[[Tasks], Tensor]) -> Callable[[Tasks], None]:
+def of(
+    embed: bm.nets.Net, features: int, inputs: Callable[[bm.Tasks], Tensor]
+) -> Callable[[bm.Tasks], None]:
     """The model for any features.
 
     Args:
@@ -51,7 +51,7 @@ def of(embed: Net, features: int, inputs: Callable[[Tasks], Tensor]) -> Callable
     """
     size = features + 1
 
-    def model(tasks: Tasks) -> None:
+    def model(tasks: bm.Tasks) -> None:
         theta = pyro.param("theta", lambda: embed.weights().to(tasks.dtype))
         mean = pyro.param("mean", torch.zeros(size, dtype=tasks.dtype))
         scale = pyro.param("scale", torch.ones(size, dtype=tasks.dtype), constraint=_POSITIVE)

@@ -12,10 +12,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from bayesmeta.data.tasks import Tasks
+import bayesmeta as bm
 
 
-def model(tasks: Tasks) -> None:
+def model(tasks: bm.Tasks) -> None:
     """Weights per task, the weights drawn from one normal whose mean and scale are latent."""
     features = tasks.x["features"]
     num_features = features.shape[-1]
@@ -42,11 +42,13 @@ def truth(num_tasks: int = 50, num_features: int = 5, seed: int = 0) -> dict[str
     return {site: torch.as_tensor(value, dtype=torch.float64) for site, value in draws.items()}
 
 
-def tasks(num_tasks: int = 50, num_data: int = 10, num_features: int = 5, seed: int = 0) -> Tasks:
+def tasks(
+    num_tasks: int = 50, num_data: int = 10, num_features: int = 5, seed: int = 0
+) -> bm.Tasks:
     """Data simulated from `truth`: y (tasks, data) and x["features"] (tasks, data, features)."""
     known = truth(num_tasks, num_features, seed)
     rng = np.random.default_rng([seed, 1])
     features = rng.normal(size=(num_tasks, num_data, num_features))
     location = (features * known["w"].numpy()[:, None]).sum(-1)
     y = rng.normal(location, known["sigma"].numpy())
-    return Tasks.from_arrays(y, x={"features": features})
+    return bm.Tasks.from_arrays(y, x={"features": features})

@@ -12,10 +12,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from bayesmeta.data.tasks import Tasks
+import bayesmeta as bm
 
 
-def model(tasks: Tasks) -> None:
+def model(tasks: bm.Tasks) -> None:
     """Weights per task, the weights drawn from one normal whose mean and scale are latent."""
     features = tasks.x["features"]
     num_features = features.shape[-1]
@@ -39,11 +39,13 @@ def truth(num_tasks: int = 200, num_features: int = 5, seed: int = 0) -> dict[st
     return {site: torch.from_numpy(value) for site, value in {"mu": mu, "tau": tau, "w": w}.items()}
 
 
-def tasks(num_tasks: int = 200, num_data: int = 20, num_features: int = 5, seed: int = 0) -> Tasks:
+def tasks(
+    num_tasks: int = 200, num_data: int = 20, num_features: int = 5, seed: int = 0
+) -> bm.Tasks:
     """Data simulated from `truth`: y (tasks, data) and x["features"] (tasks, data, features)."""
     w = truth(num_tasks, num_features, seed)["w"].numpy()
     rng = np.random.default_rng([seed, 1])
     features = rng.normal(size=(num_tasks, num_data, num_features))
     probability = 1.0 / (1.0 + np.exp(-(features * w[:, None]).sum(-1)))
     y = (rng.random((num_tasks, num_data)) < probability).astype(np.float64)
-    return Tasks.from_arrays(y, x={"features": features})
+    return bm.Tasks.from_arrays(y, x={"features": features})

@@ -24,11 +24,7 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
-from bayesmeta.amortisation.encoders import Encoder
-from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.handlers import isolated
-from bayesmeta.nets import Net
-from bayesmeta.nets.perceptron import perceptron
+import bayesmeta as bm
 
 SITES = ("alpha", "beta", "gamma", "delta", "z0", "sigma")
 YEARS, STEPS = 21, 5
@@ -99,7 +95,7 @@ def trajectory(rates: Tensor, start: Tensor) -> Tensor:
     return torch.stack(found)
 
 
-def model(tasks: Tasks) -> None:
+def model(tasks: bm.Tasks) -> None:
     """Rates, first populations and errors of each series; x holds "year", from 0, and "lynx"."""
 
     def constant(*values: float) -> Tensor:
@@ -122,7 +118,7 @@ def model(tasks: Tasks) -> None:
 
 
 @dataclass(frozen=True)
-class Series(Encoder):
+class Series(bm.Encoder):
     """A network of all datapoints side by side, which sees their order, as `DeepSet` does not."""
 
     width: int = 256
@@ -136,8 +132,8 @@ class Series(Encoder):
         given = torch.where(mask[..., None], rows, 0.0).flatten(1)
         return self._net(rows.shape[-1])(weights[0], given[:, None])[:, 0]
 
-    def _net(self, inputs: int) -> Net:
-        return perceptron(2 * YEARS * inputs, self.width, self.width, self.features)
+    def _net(self, inputs: int) -> bm.nets.Net:
+        return bm.nets.perceptron(2 * YEARS * inputs, self.width, self.width, self.features)
 
 
 def frame() -> pd.DataFrame:
@@ -145,14 +141,14 @@ def frame() -> pd.DataFrame:
     return pd.read_csv(_DATA / "lynx_hare.csv")
 
 
-def tasks() -> Tasks:
+def tasks() -> bm.Tasks:
     """The series of the Hudson's Bay Company, one task of 42 datapoints."""
     table = frame()
     y = np.log(table[["hare", "lynx"]].to_numpy().T.reshape(1, -1))
     return _layout(torch.from_numpy(y), ["Hudson's Bay"])
 
 
-def simulated(num_tasks: int = 1000, seed: int = 0) -> Tasks:
+def simulated(num_tasks: int = 1000, seed: int = 0) -> bm.Tasks:
     """Series of the same years from the model, parameters from their prior, if they are plausible.
 
     Of the prior's series two in five explode or die out; kept are those between 100 animals and a
@@ -161,7 +157,7 @@ def simulated(num_tasks: int = 1000, seed: int = 0) -> Tasks:
     """
     empty = _layout(torch.zeros(_AT_ONCE, 2 * YEARS), range(_AT_ONCE))
     kept: dict[str, list[Tensor]] = {name: [] for name in ("y", *SITES)}
-    with isolated(seed):
+    with bm.nets.isolated(seed):
         while sum(map(len, kept["y"])) < num_tasks:
             trace = pyro.poutine.trace(pyro.poutine.uncondition(model)).get_trace(empty)
             y = trace.nodes["y"]["value"]
@@ -172,9 +168,11 @@ def simulated(num_tasks: int = 1000, seed: int = 0) -> Tasks:
     return _layout(columns.pop("y"), range(num_tasks), columns)
 
 
-def _layout(y: Tensor, names: Sequence[object], truth: Mapping[str, Tensor] | None = None) -> Tasks:
+def _layout(
+    y: Tensor, names: Sequence[object], truth: Mapping[str, Tensor] | None = None
+) -> bm.Tasks:
     """Tasks of y (tasks, 2 * YEARS): the hares of all years, then the lynx."""
     shape = (len(y), 2, YEARS)
     year = torch.arange(YEARS).expand(shape).flatten(1)
     lynx = torch.arange(2)[:, None].expand(shape).flatten(1)
-    return Tasks.from_arrays(y, {"year": year, "lynx": lynx, **(truth or {})}, names=names)
+    return bm.Tasks.from_arrays(y, {"year": year, "lynx": lynx, **(truth or {})}, names=names)

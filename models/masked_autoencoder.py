@@ -21,32 +21,28 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.handlers import isolated
-from bayesmeta.nets import Net
-from bayesmeta.nets.perceptron import perceptron
-from bayesmeta.posterior.posterior import Posterior
+import bayesmeta as bm
 
 from . import omniglot
 
 NOISE, SIDE = 0.2, 28
 
 
-def encode(features: int = 64, hidden: int = 256, seed: int = 0) -> Net:
+def encode(features: int = 64, hidden: int = 256, seed: int = 0) -> bm.nets.Net:
     """The network of an image (1, SIDE, SIDE) to its features (features,), at a random start."""
-    with isolated(seed):
+    with bm.nets.isolated(seed):
         first, last = nn.Linear(SIDE * SIDE, hidden), nn.Linear(hidden, features)
-        return Net(nn.Sequential(nn.Flatten(), first, nn.ReLU(), last))
+        return bm.nets.Net(nn.Sequential(nn.Flatten(), first, nn.ReLU(), last))
 
 
 def masked_autoencoder(
     features: int = 64, hidden: int = 256, seed: int = 0
-) -> Callable[[Tasks], None]:
+) -> Callable[[bm.Tasks], None]:
     """The model for x["image"] (tasks, data, 1, SIDE, SIDE) and y (tasks, data, SIDE * SIDE)."""
     inward = encode(features, hidden, seed)
-    outward = perceptron(features, hidden, SIDE * SIDE, seed=seed)
+    outward = bm.nets.perceptron(features, hidden, SIDE * SIDE, seed=seed)
 
-    def model(tasks: Tasks) -> None:
+    def model(tasks: bm.Tasks) -> None:
         encoder = pyro.param("encoder", lambda: inward.weights().to(tasks.dtype))
         decoder = pyro.param("decoder", lambda: outward.weights().to(tasks.dtype))
         mean = outward(decoder, inward(encoder, tasks.x["image"]))
@@ -62,7 +58,9 @@ def masked_autoencoder(
 model = masked_autoencoder()
 
 
-def encoder(posterior: Posterior, features: int = 64, hidden: int = 256) -> tuple[Net, Tensor]:
+def encoder(
+    posterior: bm.Posterior, features: int = 64, hidden: int = 256
+) -> tuple[bm.nets.Net, Tensor]:
     """The network of features and its trained weights, to build a classifier on.
 
     Args:
@@ -82,7 +80,7 @@ def encoder(posterior: Posterior, features: int = 64, hidden: int = 256) -> tupl
     return net, weights
 
 
-def masked(images: Tensor, share: float = 0.3, patch: int = 1, seed: int = 0) -> Tasks:
+def masked(images: Tensor, share: float = 0.3, patch: int = 1, seed: int = 0) -> bm.Tasks:
     """Tasks of filling in images (tasks, data, 1, SIDE, SIDE).
 
     Args:
@@ -99,10 +97,10 @@ def masked(images: Tensor, share: float = 0.3, patch: int = 1, seed: int = 0) ->
     coarse = (*images.shape[:3], SIDE // patch, SIDE // patch)
     kept = torch.rand(coarse, generator=torch.Generator().manual_seed(seed)) >= share
     kept = kept.repeat_interleave(patch, -1).repeat_interleave(patch, -2)
-    return Tasks.from_arrays(images.flatten(2), {"image": images * kept})
+    return bm.Tasks.from_arrays(images.flatten(2), {"image": images * kept})
 
 
-def tasks(num_tasks: int = 100, images: int = 16, seed: int = 0) -> Tasks:
+def tasks(num_tasks: int = 100, images: int = 16, seed: int = 0) -> bm.Tasks:
     """Drawings of Omniglot's training characters, at random and without their labels."""
     drawings = omniglot.classes(omniglot.Split.TRAIN).examples
     generator = torch.Generator().manual_seed(seed)

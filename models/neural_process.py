@@ -17,24 +17,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from bayesmeta.data.tasks import Tasks
-from bayesmeta.nets import Net
-from bayesmeta.nets.perceptron import perceptron
+import bayesmeta as bm
 
 LENGTH, NOISE, LEAST_SD = 0.4, 0.1, 0.001
 
 
 def neural_process(
     inputs: int = 1, latent: int = 32, hidden: int = 64, seed: int = 0
-) -> Callable[[Tasks], None]:
+) -> Callable[[bm.Tasks], None]:
     """The model for x["x"] of shape (tasks, data, inputs) and y of shape (tasks, data)."""
-    return functions(perceptron(inputs + latent, hidden, hidden, 2, seed=seed), latent)
+    return functions(bm.nets.perceptron(inputs + latent, hidden, hidden, 2, seed=seed), latent)
 
 
-def functions(decode: Net, latent: int) -> Callable[[Tasks], None]:
+def functions(decode: bm.nets.Net, latent: int) -> Callable[[bm.Tasks], None]:
     """The model by a network of (x, z), with `latent` numbers z, that gives a mean and a spread."""
 
-    def model(tasks: Tasks) -> None:
+    def model(tasks: bm.Tasks) -> None:
         theta = pyro.param("theta", lambda: decode.weights().to(tasks.dtype))
         x = tasks.x["x"]
         zero = torch.zeros(latent, dtype=tasks.dtype)
@@ -63,7 +61,7 @@ def _draw(x: Tensor, noise: Tensor) -> Tensor:
     return (torch.linalg.cholesky(k) @ noise)[..., 0]
 
 
-def tasks(num_tasks: int = 100, shots: int = 10, queries: int = 50, seed: int = 0) -> Tasks:
+def tasks(num_tasks: int = 100, shots: int = 10, queries: int = 50, seed: int = 0) -> bm.Tasks:
     """Functions of unit variance at x uniform in -2..2, with noise; a support with its query.
 
     Supports hold 3 to `shots` points, ragged where shots is more than 3.
@@ -76,13 +74,13 @@ def tasks(num_tasks: int = 100, shots: int = 10, queries: int = 50, seed: int = 
     sizes = torch.from_numpy(rng.integers(min(3, shots), shots + 1, (num_tasks, 1)))
     names = range(num_tasks)
     x, y = x.float(), y.float()
-    support = Tasks.from_arrays(
+    support = bm.Tasks.from_arrays(
         y[:, :shots], {"x": x[:, :shots]}, torch.arange(shots) < sizes, names
     )
-    return support.with_query(Tasks.from_arrays(y[:, shots:], {"x": x[:, shots:]}, names=names))
+    return support.with_query(bm.Tasks.from_arrays(y[:, shots:], {"x": x[:, shots:]}, names=names))
 
 
-def exact_predictive(support: Tasks, x: Tensor) -> tuple[Tensor, Tensor]:
+def exact_predictive(support: bm.Tasks, x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and sd of y at x (tasks, data, 1) by the process itself, (tasks, data)."""
     assert support.y is not None
     seen = support.x["x"].double()
@@ -95,7 +93,7 @@ def exact_predictive(support: Tasks, x: Tensor) -> tuple[Tensor, Tensor]:
     return (weights * support.y.double()[..., None]).sum(1), variance.sqrt()
 
 
-def exact_log_score(support: Tasks) -> Tensor:
+def exact_log_score(support: bm.Tasks) -> Tensor:
     """log p(y | x, support) of each point of the query by the process itself, (tasks, data)."""
     query = support.query
     assert query is not None and query.y is not None

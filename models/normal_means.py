@@ -14,14 +14,14 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from bayesmeta.data.tasks import Tasks
+import bayesmeta as bm
 
 MU_SD = 5.0
 TAU = 2.0
 SIGMA = 1.0
 
 
-def model(tasks: Tasks) -> None:
+def model(tasks: bm.Tasks) -> None:
     """A mean per task, the means drawn from one normal."""
     mu = pyro.sample("mu", dist.Normal(0.0, MU_SD))
     with pyro.plate("tasks", tasks.num_tasks, dim=-2):
@@ -38,7 +38,7 @@ def truth(num_tasks: int = 8, seed: int = 0) -> dict[str, Tensor]:
     return {"mu": torch.tensor(mu, dtype=torch.float64), "phi": torch.from_numpy(phi)}
 
 
-def tasks(num_tasks: int = 8, num_data: int = 5, seed: int = 0, ragged: bool = True) -> Tasks:
+def tasks(num_tasks: int = 8, num_data: int = 5, seed: int = 0, ragged: bool = True) -> bm.Tasks:
     """Data simulated from `truth(num_tasks, seed)`: y of shape (tasks, data).
 
     Ragged tasks hold 1 to `num_data` datapoints (the first task all of them), a prefix of what they
@@ -48,10 +48,10 @@ def tasks(num_tasks: int = 8, num_data: int = 5, seed: int = 0, ragged: bool = T
     rng = np.random.default_rng([seed, 1])
     y = rng.normal(phi[:, None], SIGMA, (num_tasks, num_data))
     if not ragged:
-        return Tasks.from_arrays(y)
+        return bm.Tasks.from_arrays(y)
     sizes = rng.integers(1, num_data + 1, num_tasks)
     sizes[0] = num_data
-    return Tasks.from_list([row[:size] for row, size in zip(y, sizes, strict=True)])
+    return bm.Tasks.from_list([row[:size] for row, size in zip(y, sizes, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Exact:
         return self.covariance.diagonal().sqrt()
 
 
-def exact(tasks: Tasks) -> Exact:
+def exact(tasks: bm.Tasks) -> Exact:
     """The posterior in closed form, in float64, from each task's size, mean and sum of squares.
 
     The precision of (mu, phi) is an arrowhead, since given mu the phi_i are independent:
@@ -101,7 +101,7 @@ def exact(tasks: Tasks) -> Exact:
     return Exact(mean, covariance, log_evidence)
 
 
-def _sufficient(tasks: Tasks) -> tuple[Tensor, Tensor, Tensor]:
+def _sufficient(tasks: bm.Tasks) -> tuple[Tensor, Tensor, Tensor]:
     """Each task's number of datapoints, their sum and their sum of squares, (tasks,) each."""
     if tasks.y is None:
         raise ValueError(

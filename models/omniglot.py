@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bayesmeta.data.episodes import Classes
+import bayesmeta as bm
 
 _NPZ = Path(__file__).parent / "data" / "omniglot28.npz"
 
@@ -34,7 +34,7 @@ class Split(Enum):
     EVALUATION = "evaluation"
 
 
-def classes(split: Split) -> Classes:
+def classes(split: Split) -> bm.Classes:
     """The characters of a split, named "alphabet/character"; ink is bright, of shape (1, 28, 28).
 
     `.rotated()` adds each character turned by 90, 180 and 270 degrees as classes of their own.
@@ -44,7 +44,7 @@ def classes(split: Split) -> Classes:
 
 
 @cache
-def _load() -> tuple[Classes, dict[Split, np.ndarray]]:
+def _load() -> tuple[bm.Classes, dict[Split, np.ndarray]]:
     with np.load(_NPZ) as archive:
         stored = {name: archive[name] for name in archive.files}
     # Two grey values of four bits a byte, the left pixel first.
@@ -52,7 +52,7 @@ def _load() -> tuple[Classes, dict[Split, np.ndarray]]:
     pixels = (np.stack([high, low], axis=-1) * 17).reshape(-1, 1, 28, 28)
     alphabets = stored["alphabet_names"][stored["alphabet"]]
     names = [f"{a}/character{c:02d}" for a, c in zip(alphabets, stored["character"], strict=True)]
-    everything = Classes(torch.from_numpy(pixels), (20,) * len(names), tuple(names))
+    everything = bm.Classes(torch.from_numpy(pixels), (20,) * len(names), tuple(names))
     parts = (Split.TRAIN, Split.VALIDATION, Split.TEST)
     chosen = {part: stored["vinyals"] == k for k, part in enumerate(parts)}
     evaluation = stored["is_evaluation"]

@@ -16,19 +16,19 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.handlers import isolated
-from bayesmeta.nets import Net
+import bayesmeta as bm
 
 from . import last_layer, radon
 
 WIDE = 10.0
 FEATURES = 3
-with isolated(seed=0):
-    EMBED = Net(nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, FEATURES), nn.Tanh()))
+with bm.nets.isolated(seed=0):
+    EMBED = bm.nets.Net(
+        nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, FEATURES), nn.Tanh())
+    )
 
 
-def complete(tasks: Tasks) -> None:
+def complete(tasks: bm.Tasks) -> None:
     """One line for all counties."""
     alpha = pyro.sample("alpha", dist.Normal(0.0, 2.0))
     beta = pyro.sample("beta", dist.Normal(0.0, 2.0))
@@ -37,7 +37,7 @@ def complete(tasks: Tasks) -> None:
         pyro.sample("y", dist.Normal(alpha + beta * tasks.x["floor"], sigma), obs=tasks.y)
 
 
-def none(tasks: Tasks) -> None:
+def none(tasks: bm.Tasks) -> None:
     """A line a county, which learns nothing from the others: only the noise is of a size."""
     sigma = pyro.sample("sigma", dist.HalfNormal(1.0))
     zero = torch.zeros((), dtype=tasks.dtype)
@@ -48,7 +48,7 @@ def none(tasks: Tasks) -> None:
             pyro.sample("y", dist.Normal(alpha + beta * tasks.x["floor"], sigma), obs=tasks.y)
 
 
-def partial(tasks: Tasks) -> None:
+def partial(tasks: bm.Tasks) -> None:
     """A line a county, around one for all by as much as counties differ."""
     mu_alpha = pyro.sample("mu_alpha", dist.Normal(0.0, 2.0))
     mu_beta = pyro.sample("mu_beta", dist.Normal(0.0, 2.0))
@@ -62,7 +62,7 @@ def partial(tasks: Tasks) -> None:
             pyro.sample("y", dist.Normal(alpha + beta * tasks.x["floor"], sigma), obs=tasks.y)
 
 
-def _floor_and_uranium(tasks: Tasks) -> Tensor:
+def _floor_and_uranium(tasks: bm.Tasks) -> Tensor:
     floor = tasks.x["floor"]
     return torch.stack([floor, tasks.x["log_uranium"].expand_as(floor)], -1)
 

@@ -21,9 +21,7 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.handlers import isolated
-from bayesmeta.nets import Net, TransductiveBatchNorm2d
+import bayesmeta as bm
 
 from .few_shot_classifier import Norm, features
 
@@ -31,15 +29,17 @@ PRIOR_SD = 100.0
 
 
 def prototypes(
-    ways: int, filters: int = 64, norm: Norm = TransductiveBatchNorm2d, seed: int = 0
-) -> Callable[[Tasks], None]:
+    ways: int, filters: int = 64, norm: Norm = bm.nets.TransductiveBatchNorm2d, seed: int = 0
+) -> Callable[[bm.Tasks], None]:
     """The model of `ways` classes; theta is the embedding's weights, phi the prototypes."""
-    with isolated(seed):
-        embed = Net(nn.Sequential(*features(filters, norm)))
+    with bm.nets.isolated(seed):
+        embed = bm.nets.Net(nn.Sequential(*features(filters, norm)))
     return of(embed, 4 * filters, ways)
 
 
-def of(embed: Net, width: int, ways: int, column: str = "image") -> Callable[[Tasks], None]:
+def of(
+    embed: bm.nets.Net, width: int, ways: int, column: str = "image"
+) -> Callable[[bm.Tasks], None]:
     """The model of `ways` classes for any embedding.
 
     Args:
@@ -50,7 +50,7 @@ def of(embed: Net, width: int, ways: int, column: str = "image") -> Callable[[Ta
     """
     origin = torch.zeros(ways, width)
 
-    def model(tasks: Tasks) -> None:
+    def model(tasks: bm.Tasks) -> None:
         theta = pyro.param("theta", lambda: embed.weights().to(tasks.dtype))
         z = embed(theta, tasks.x[column])
         with pyro.plate("tasks", tasks.num_tasks, dim=-2):

@@ -16,12 +16,12 @@ import pandas as pd
 import pyro
 import pyro.distributions as dist
 
-from bayesmeta.data.tasks import Tasks
+import bayesmeta as bm
 
 _CSV = Path(__file__).parent / "data" / "radon_mn.csv"
 
 
-def model(tasks: Tasks) -> None:
+def model(tasks: bm.Tasks) -> None:
     """A line per county, under priors that are wide for log radon (sd 0.85 over all houses)."""
     gamma0 = pyro.sample("gamma0", dist.Normal(0.0, 2.0))
     gamma1 = pyro.sample("gamma1", dist.Normal(0.0, 2.0))
@@ -45,8 +45,8 @@ def frame() -> pd.DataFrame:
     return pd.read_csv(_CSV, dtype="str").astype(floats)
 
 
-def tasks() -> Tasks:
+def tasks() -> bm.Tasks:
     """A task per county: y and x["floor"] of shape (85, 116), x["log_uranium"] of shape (85, 1)."""
-    return Tasks.from_frame(
+    return bm.Tasks.from_frame(
         frame(), task="county", y="log_radon", x=["floor"], task_x=["log_uranium"]
     )

@@ -22,7 +22,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
-from bayesmeta.data.tasks import Tasks
+import bayesmeta as bm
 
 from .radon import frame
 
@@ -31,17 +31,17 @@ _CSV = Path(__file__).parent / "data" / "radon_contextual_reference.csv"
 Reference = dict[str, tuple[Tensor, Tensor]]
 
 
-def model(tasks: Tasks) -> None:
+def model(tasks: bm.Tasks) -> None:
     """A county effect beside three shared weights; both scales uniform."""
     _contextual(tasks, dist.Uniform(0.0, 100.0))
 
 
-def model_halfnormal(tasks: Tasks) -> None:
+def model_halfnormal(tasks: bm.Tasks) -> None:
     """A county effect beside three shared weights; both scales half-normal."""
     _contextual(tasks, dist.HalfNormal(1.0))
 
 
-def _contextual(tasks: Tasks, scale_prior: TorchDistributionMixin) -> None:
+def _contextual(tasks: bm.Tasks, scale_prior: TorchDistributionMixin) -> None:
     mean = pyro.sample("county_effect_mean", dist.Normal(0.0, 1.0))
     scale = pyro.sample("county_effect_scale", scale_prior)
     noise = pyro.sample("log_radon_scale", scale_prior)
@@ -58,11 +58,11 @@ def _contextual(tasks: Tasks, scale_prior: TorchDistributionMixin) -> None:
             pyro.sample("y", dist.Normal(shared + county_effect, noise), obs=tasks.y)
 
 
-def tasks() -> Tasks:
+def tasks() -> bm.Tasks:
     """`radon.tasks()` with x["floor_by_county"], the county's mean of floor, of shape (85, 1)."""
     houses = frame()
     houses["floor_by_county"] = houses.groupby("county")["floor"].transform("mean")
-    return Tasks.from_frame(
+    return bm.Tasks.from_frame(
         houses,
         task="county",
         y="log_radon",

@@ -20,9 +20,7 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.handlers import isolated
-from bayesmeta.nets import Net, TransductiveBatchNorm2d
+import bayesmeta as bm
 
 from .few_shot_classifier import Norm, features
 
@@ -30,14 +28,14 @@ _POSITIVE = dist.constraints.positive
 
 
 def ridge(
-    ways: int, filters: int = 64, norm: Norm = TransductiveBatchNorm2d, seed: int = 0
-) -> Callable[[Tasks], None]:
+    ways: int, filters: int = 64, norm: Norm = bm.nets.TransductiveBatchNorm2d, seed: int = 0
+) -> Callable[[bm.Tasks], None]:
     """The model of `ways` classes; y is one-hot, (tasks, data, ways): see `onehot`."""
-    with isolated(seed):
-        embed = Net(nn.Sequential(*features(filters, norm)))
+    with bm.nets.isolated(seed):
+        embed = bm.nets.Net(nn.Sequential(*features(filters, norm)))
     width = 4 * filters
 
-    def model(tasks: Tasks) -> None:
+    def model(tasks: bm.Tasks) -> None:
         theta = pyro.param("theta", lambda: embed.weights().to(tasks.dtype))
         gain = pyro.param("gain", torch.tensor(1.0, dtype=tasks.dtype), constraint=_POSITIVE)
         level = pyro.param("level", torch.tensor(1.0 / ways, dtype=tasks.dtype))
@@ -56,7 +54,7 @@ def ridge(
 model = ridge(5)
 
 
-def onehot(episodes: Tasks, ways: int) -> Tasks:
+def onehot(episodes: bm.Tasks, ways: int) -> bm.Tasks:
     """Episodes whose y, (tasks, data), are class numbers, with one-hot y, (tasks, data, ways)."""
     assert episodes.y is not None
     y = nn.functional.one_hot(episodes.y.long(), ways).to(episodes.dtype)

@@ -14,23 +14,21 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.handlers import isolated
-from bayesmeta.nets import Net
+import bayesmeta as bm
 
 
 def _network(seed: int = 0) -> nn.Module:
     """The paper's: two hidden layers of 40 rectified units."""
-    with isolated(seed):
+    with bm.nets.isolated(seed):
         return nn.Sequential(
             nn.Linear(1, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 1)
         )
 
 
-NET = Net(_network())
+NET = bm.nets.Net(_network())
 
 
-def sinusoid(sigma: float = 1.0, tau: float = 1.0) -> Callable[[Tasks], None]:
+def sinusoid(sigma: float = 1.0, tau: float = 1.0) -> Callable[[bm.Tasks], None]:
     """A network a task, its weights normal around the shared ones, and normal noise.
 
     With sigma = 1, that of the paper's squared error, a gradient step of size lr on the log
@@ -42,7 +40,7 @@ def sinusoid(sigma: float = 1.0, tau: float = 1.0) -> Callable[[Tasks], None]:
         tau: standard deviation of a task's weights around the shared ones.
     """
 
-    def model(tasks: Tasks) -> None:
+    def model(tasks: bm.Tasks) -> None:
         theta = pyro.param("theta", lambda: NET.weights().to(tasks.dtype))
         with pyro.plate("tasks", tasks.num_tasks, dim=-2):
             phi = pyro.sample("phi", dist.Normal(theta, tau).to_event(1))
@@ -65,7 +63,7 @@ def truth(num_tasks: int = 100, seed: int = 0) -> dict[str, Tensor]:
     }
 
 
-def tasks(num_tasks: int = 100, num_data: int = 10, seed: int = 0, noise: float = 0.0) -> Tasks:
+def tasks(num_tasks: int = 100, num_data: int = 10, seed: int = 0, noise: float = 0.0) -> bm.Tasks:
     """Data of `truth(num_tasks, seed)`, float32: y (tasks, data), x["x"] (tasks, data, 1).
 
     Noise is the standard deviation of what is added to y; the paper adds none.
@@ -75,4 +73,4 @@ def tasks(num_tasks: int = 100, num_data: int = 10, seed: int = 0, noise: float 
     x = np.random.default_rng([seed, 1]).uniform(-5.0, 5.0, (num_tasks, num_data))
     y = amplitude * np.sin(x - phase)
     y += noise * np.random.default_rng([seed, 2]).standard_normal(y.shape)
-    return Tasks.from_arrays(y.astype("float32"), x={"x": x[..., None].astype("float32")})
+    return bm.Tasks.from_arrays(y.astype("float32"), x={"x": x[..., None].astype("float32")})

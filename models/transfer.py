@@ -22,9 +22,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.handlers import isolated
-from bayesmeta.nets import Net
+import bayesmeta as bm
 
 from . import fashion_mnist
 
@@ -36,7 +34,9 @@ def classes(logits: Tensor) -> dist.Distribution:
     return dist.Categorical(logits=logits)
 
 
-def source(net: Net, outcome: Outcome = classes, column: str = "image") -> Callable[[Tasks], None]:
+def source(
+    net: bm.nets.Net, outcome: Outcome = classes, column: str = "image"
+) -> Callable[[bm.Tasks], None]:
     """The model of pre-training: all weights are theta, and tasks only say what is read together.
 
     Args:
@@ -45,7 +45,7 @@ def source(net: Net, outcome: Outcome = classes, column: str = "image") -> Calla
         column: of x that f reads.
     """
 
-    def model(tasks: Tasks) -> None:
+    def model(tasks: bm.Tasks) -> None:
         theta = pyro.param("theta", lambda: net.weights().to(tasks.dtype))
         output = net(theta, tasks.x[column])
         with (
@@ -58,11 +58,11 @@ def source(net: Net, outcome: Outcome = classes, column: str = "image") -> Calla
 
 
 def target(
-    net: Net,
+    net: bm.nets.Net,
     tau: float | Mapping[str, float] | None = 0.1,
     outcome: Outcome = classes,
     column: str = "image",
-) -> Callable[[Tasks], None]:
+) -> Callable[[bm.Tasks], None]:
     """The model of fine-tuning: each task's weights are its own, around theta.
 
     Args:
@@ -89,7 +89,7 @@ def target(
     if each is not None and not all(sd > 0 for sd in each):
         raise ValueError(f"tau={tau} was given, but each sd must be above 0")
 
-    def width(tasks: Tasks) -> Tensor:
+    def width(tasks: bm.Tasks) -> Tensor:
         if each is None:
             start = torch.full((len(children),), 0.1, dtype=tasks.dtype)
             values = pyro.param("tau", start, constraint=dist.constraints.positive)
@@ -97,7 +97,7 @@ def target(
             values = torch.tensor(each, dtype=tasks.dtype)
         return values[which.to(tasks.device)]
 
-    def model(tasks: Tasks) -> None:
+    def model(tasks: bm.Tasks) -> None:
         theta = pyro.param("theta", lambda: net.weights().to(tasks.dtype))
         tau = width(tasks)
         with pyro.plate("tasks", tasks.num_tasks, dim=-2):
@@ -108,17 +108,17 @@ def target(
     return model
 
 
-def perceptron(classes: int = 10, hidden: int = 64, seed: int = 0) -> Net:
+def perceptron(classes: int = 10, hidden: int = 64, seed: int = 0) -> bm.nets.Net:
     """A network of images of clothes with one hidden layer."""
-    with isolated(seed):
+    with bm.nets.isolated(seed):
         layers = [nn.Flatten(), nn.Linear(784, hidden), nn.ReLU(), nn.Linear(hidden, classes)]
-        return Net(nn.Sequential(*layers))
+        return bm.nets.Net(nn.Sequential(*layers))
 
 
 model = target(perceptron())
 
 
-def tasks(num_tasks: int = 2, shots: int = 5, seed: int = 0) -> Tasks:
+def tasks(num_tasks: int = 2, shots: int = 5, seed: int = 0) -> bm.Tasks:
     """Fashion-MNIST in ten classes, `shots` images of each, as targets."""
     test = fashion_mnist.classes(fashion_mnist.Split.TEST)
     return test.episodes(num_tasks, ways=10, shots=shots, queries=5, seed=seed)

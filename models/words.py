@@ -19,8 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from bayesmeta.data.tasks import Tasks
-from bayesmeta.nets import Net
+import bayesmeta as bm
 
 from . import intents, prototypes
 
@@ -45,14 +44,14 @@ class WordWeights(nn.Module):
         return self.log_length.exp() * normalize(x * self.log_weight.exp(), dim=-1)
 
 
-def words(ways: int, size: int = 1024) -> Callable[[Tasks], None]:
+def words(ways: int, size: int = 1024) -> Callable[[bm.Tasks], None]:
     """The model of `ways` intents in sentences of `size` features."""
-    return prototypes.of(Net(WordWeights(size)), size, ways, "text")
+    return prototypes.of(bm.nets.Net(WordWeights(size)), size, ways, "text")
 
 
 model = words(5)
 
 
-def tasks(num_tasks: int = 100, shots: int = 1, seed: int = 0) -> Tasks:
+def tasks(num_tasks: int = 100, shots: int = 1, seed: int = 0) -> bm.Tasks:
     """5-way episodes of the intents of all domains, with 5 queries each."""
     return intents.classes().episodes(num_tasks, ways=5, shots=shots, queries=5, seed=seed)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from bayesmeta.amortisation.encoders import Encoder
-from bayesmeta.model.handlers import isolated
+from bayesmeta.model.isolation import isolated
+from bayesmeta.nets.grid import nearness
 from bayesmeta.nets.net import Net
 
 
@@ -71,22 +72,6 @@ class Convolutional(Encoder):
         field = torch.cat([density, signal / density.clamp(min=1e-3)], 1)
         maps = _net(self, values.shape[-1])(weights[0], field[None])[0].flatten(1)
         return torch.where(mask.any(1, keepdim=True), maps, 0.0)
-
-
-def nearness(place: Tensor, grid: int, reach: float) -> Tensor:
-    """k(u - place) for the nodes u of a grid over -reach..reach: 1 there, 0 one node on.
-
-    Args:
-        place: coordinates (...).
-        grid: how many nodes.
-        reach: the outermost ones.
-
-    Returns:
-        (..., grid).
-    """
-    nodes = torch.linspace(-1.0, 1.0, grid, dtype=place.dtype, device=place.device)
-    between = (place[..., None] / reach - nodes).abs() * (grid - 1) / 2
-    return (1.0 - between).clamp(min=0.0)
 
 
 class _UNet(nn.Module):

@@ -1,4 +1,4 @@
-"""Readings: a task's datapoints as rows of numbers that an encoder reads."""
+"""A task's datapoints as rows of numbers, as an encoder reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Truth: the phi that simulated tasks were drawn from, in columns of x with the sites' names."""
+"""The phi that simulated tasks were drawn from, in columns of x with the sites' names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
 
 
-def truth_of(density: Density, tasks: Tasks) -> Tensor:
+def simulated_phi(density: Density, tasks: Tasks) -> Tensor:
     """phi that the tasks were simulated from, unconstrained, (tasks, d_phi).
 
     Raises:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bayesmeta.amortisation.guides import Anchor, FullNormal, Guide
-from bayesmeta.model.handlers import isolated
+from bayesmeta.model.isolation import isolated
 
 _BASE = FullNormal()
 

@@ -1,7 +1,8 @@
 """The datasets D_i = {(x_ij, y_ij)} of tasks i = 1..I: what the lecture's plates are drawn around.
 
 - `columns`: arrays of any kind to checked, padded columns
-- `frames`: a data frame with one row a datapoint
+- `arrays`: what tasks are made of, out of arrays and lists
+- `frames`: out of a data frame with one row a datapoint
 - `table_columns`: columns that are positions in a table of examples
 - `selection`: which tasks, and which datapoints
 - `tasks`: the datasets together, padded and masked

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayesmeta.data.columns import TasksError
+
 
 def positions(which: Any, names: Sequence[str]) -> Tensor:
     """Positions of tasks given by position, name, slice, a list of either, or a bool mask.
@@ -40,6 +42,21 @@ def _position(key: Any, names: Sequence[str]) -> int:
     if not -len(names) <= key < len(names):
         raise IndexError(f"task {key} was asked for, but there are {len(names)} tasks")
     return int(key) % len(names)
+
+
+def check_shots(shots: int, sizes: Tensor, names: Sequence[str]) -> None:
+    """Refuse more datapoints a task than there are.
+
+    Raises:
+        TasksError: naming a task that has fewer.
+    """
+    if shots < 0 or (sizes < shots).any():
+        small = int((sizes < shots).nonzero()[0]) if shots >= 0 else 0
+        raise TasksError(
+            f"shots={shots} were asked for, but task '{names[small]}' has "
+            f"{int(sizes[small])} datapoints; keep the larger tasks with "
+            "tasks[tasks.sizes >= shots], or take fewer shots"
+        )
 
 
 def first_rows(order: Tensor, start: int, sizes: Tensor, width: int) -> tuple[Tensor, Tensor]:

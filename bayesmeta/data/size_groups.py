@@ -11,7 +11,7 @@ from bayesmeta.data.tasks import Tasks
 _GROUP_COST = 200
 
 
-def bucket(tasks: Tasks, groups: int = 4) -> tuple[Tensor, list[Tasks]]:
+def group_by_size(tasks: Tasks, groups: int = 4) -> tuple[Tensor, list[Tasks]]:
     """Sort tasks by size and cut them where the fewest cells are left.
 
     Densities are sums over tasks, so a model run on each group and summed is the model.

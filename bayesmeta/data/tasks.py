@@ -9,23 +9,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from bayesmeta.data.arrays import checked_arrays, padded_lists
 from bayesmeta.data.columns import (
     TasksError,
-    as_column,
-    check_finite,
-    check_named,
-    check_names,
     check_same_tasks,
-    check_shapes,
-    common_dtype,
     fill_padding,
-    pad,
-    pad_column,
-    plate_sizes,
 )
 from bayesmeta.data.frames import read_frame
-from bayesmeta.data.selection import epochs, first_rows, positions, shuffled_rows
-from bayesmeta.data.table_columns import Lookup, move, move_columns, select_columns
+from bayesmeta.data.selection import check_shots, epochs, first_rows, positions, shuffled_rows
+from bayesmeta.data.table_columns import TableColumn, move, move_columns, select_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,30 +75,8 @@ class Tasks:
             TasksError: for columns without names, a shape that does not fit, NaN or inf in a real
                 cell, a dtype that is no number, zero tasks, or names that clash.
         """
-        check_named(x)
-        columns = {name: as_column(name, values) for name, values in (x or {}).items()}
-        outcome = None if y is None else as_column("y", y)
-        num_tasks, num_data = plate_sizes(outcome, columns, mask)
-        real = torch.ones(num_tasks, num_data, dtype=torch.bool)
-        if mask is not None:
-            real = as_column("mask", mask).bool()
-        check_shapes(outcome, columns, real)
-        task_names = check_names(names if names is not None else range(num_tasks), num_tasks)
-        dtype = common_dtype(outcome, list(columns.values()))
-        for name, column in columns.items():
-            check_finite(name, column, real, task_names, of_task=column.shape[1] == 1)
-            column = column.to(dtype) if column.is_floating_point() else column
-            columns[name] = column if column.shape[1] == 1 else fill_padding(column, real)
-        if outcome is not None:
-            check_finite("y", outcome, real, task_names, of_task=False)
-            outcome = fill_padding(outcome.to(dtype), real)
         return cls(
-            x=columns,
-            y=outcome,
-            mask=real,
-            names=task_names,
-            ragged=not bool(real.all()),
-            dtype=dtype,
+            **checked_arrays(y, x, mask, names)._asdict(),
             origin=object() if names is None else None,
         )
 
@@ -125,17 +95,7 @@ class Tasks:
         Raises:
             TasksError: as `from_arrays`, and where a column and y disagree on a task's size.
         """
-        if len(y) == 0:
-            raise TasksError("no tasks were given; at least one is needed")
-        check_named(x)
-        outcomes = [as_column("y", values) for values in y]
-        if any(values.dim() == 0 for values in outcomes):
-            raise TasksError("from_list takes one array a task as y, but a single number was given")
-        sizes = [len(values) for values in outcomes]
-        width = max(1, *sizes)
-        columns = {n: pad_column(n, values, sizes, width) for n, values in (x or {}).items()}
-        mask = torch.arange(width) < torch.tensor(sizes)[:, None]
-        return cls.from_arrays(pad(outcomes, width), columns, mask, names)
+        return cls.from_arrays(*padded_lists(y, x), names)
 
     @classmethod
     def from_frame(
@@ -213,7 +173,7 @@ class Tasks:
     @property
     def are_episodes(self) -> bool:
         """Whether they are read from a table as they are asked for, and alike by construction."""
-        return isinstance(self.x, Lookup)
+        return isinstance(self.x, TableColumn)
 
     def sample(self) -> Tasks:
         """What to try a model on: all tasks, a few episodes, or some of very many."""
@@ -254,13 +214,7 @@ class Tasks:
         Raises:
             TasksError: where a task has fewer than `shots` datapoints.
         """
-        if shots < 0 or (self.sizes < shots).any():
-            small = int((self.sizes < shots).nonzero()[0]) if shots >= 0 else 0
-            raise TasksError(
-                f"shots={shots} were asked for, but task '{self.names[small]}' has "
-                f"{int(self.sizes[small])} datapoints; keep the larger tasks with "
-                "tasks[tasks.sizes >= shots], or take fewer shots"
-            )
+        check_shots(shots, self.sizes, self.names)
         order, left = shuffled_rows(self.mask, seed), self.sizes - shots
         chosen = torch.full_like(self.sizes, shots)
         return (

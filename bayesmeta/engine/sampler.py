@@ -26,7 +26,7 @@ _STATS = {
 
 
 @dataclass(frozen=True)
-class Draws:
+class Chains:
     """Draws q (chain, draw, dim) after warm-up, and statistics by ArviZ's names, (chain, draw)."""
 
     q: np.ndarray
@@ -46,7 +46,7 @@ def sample(
     seed: int,
     start: Callable[[int], np.ndarray],
     progress: bool,
-) -> Draws:
+) -> Chains:
     """Sample exp(density) with nutpie (diagonal mass matrix from draws and gradients).
 
     The same seed gives the same draws for any number of cores. An interrupt (Ctrl-C) keeps the
@@ -66,8 +66,7 @@ def sample(
     Raises:
         RuntimeError: where no start has a finite density, or the density raises; with its error.
     """
-    nutpie = _import_nutpie()
-    failures: list[Exception] = []
+    nutpie, failures = _import_nutpie(), list[Exception]()
     model: Any
     if isinstance(density, NativeDensity):
         model = _by_pointer(nutpie, density, start)
@@ -87,13 +86,18 @@ def sample(
             return_raw_trace=True,
         )
     except RuntimeError as error:
-        if failures:
-            raise failures[0] from error
-        raise RuntimeError(
-            f"sampling could not go on: {error}. If no start point has a finite density, check "
-            "that the priors and the likelihood allow the data at moderate values"
-        ) from error
+        raise _in_words(error, failures) from error
     return _read(trace, dim, draws)
+
+
+def _in_words(error: RuntimeError, failures: list[Exception]) -> Exception:
+    """What the density itself raised, or what may be at fault."""
+    if failures:
+        return failures[0]
+    return RuntimeError(
+        f"sampling could not go on: {error}. If no start point has a finite density, check "
+        "that the priors and the likelihood allow the data at moderate values"
+    )
 
 
 def _import_nutpie() -> ModuleType:
@@ -164,7 +168,7 @@ def _by_pointer(
     return PointerModel(dims={"q": ("coordinate",)})
 
 
-def _read(trace: Any, dim: int, wanted: int) -> Draws:
+def _read(trace: Any, dim: int, wanted: int) -> Chains:
     batches, stats = trace.get_arrow_trace()
     kept = [~np.asarray(_column(s, "tuning"), dtype=bool) for s in stats]
     shortest = min(int(k.sum()) for k in kept)
@@ -176,7 +180,7 @@ def _read(trace: Any, dim: int, wanted: int) -> Draws:
             stacklevel=2,
         )
     q = [_column(b, "q").reshape(-1, dim)[k][:shortest] for b, k in zip(batches, kept, strict=True)]
-    return Draws(
+    return Chains(
         np.stack(q),
         {
             ours: np.stack(

@@ -15,7 +15,7 @@ from bayesmeta.engine.capture import capture
 from bayesmeta.fit import fit
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
-from bayesmeta.model.handlers import isolated
+from bayesmeta.model.isolation import isolated
 from bayesmeta.phi import Exact, Laplace, Phi
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.task_level.importance import TRUSTED_K, smoothed
@@ -104,7 +104,7 @@ def leave_one_task_out(
         raise ValueError(
             f"{posterior.tasks.num_tasks} tasks are too few to leave one out; give at least 3"
         )
-    tasks, density = posterior.tasks, posterior.centred
+    tasks, density = posterior.tasks, posterior.draws.centred
     strategy = phi if phi is not None else _integral(density, tasks)
     log_p = _evidence(density, strategy, posterior.fit.theta, tasks)
     log_weights, k = smoothed(-log_p)
@@ -153,5 +153,5 @@ def _without(posterior: Posterior, i: int, theta: Theta | None, phi: Phi) -> flo
         model, rest, theta=theta, phi=posterior.strategy, seed=posterior.seed + i, progress=False
     )
     alone = tasks.select(torch.tensor([i]))
-    log_p = _evidence(other.centred, phi, other.fit.theta, alone)[:, 0]
+    log_p = _evidence(other.draws.centred, phi, other.fit.theta, alone)[:, 0]
     return float(torch.logsumexp(log_p, 0) - np.log(len(log_p)))

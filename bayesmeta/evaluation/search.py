@@ -63,7 +63,30 @@ def search(
     package = _optuna()
     with _quiet():
         study = _study(package, storage, sampler, seed)
-    about = digest(tasks.tensors(), f"{folds} folds, seed {seed}")
+    _check_same(study, digest(tasks.tensors(), f"{folds} folds, seed {seed}"), storage)
+
+    def score(trial: optuna.Trial) -> float:
+        def infer(support: Tasks) -> Posterior:
+            return candidate(trial, support)
+
+        found = cross_validate(infer, tasks, folds=folds, seed=seed, progress=False)
+        value = float(found.nanmean())
+        if not isfinite(value):
+            # A score of -inf would be the best of those that are no better.
+            raise package.TrialPruned(f"the log score is {value}")
+        return value
+
+    _optimise(study, score, trials, progress)
+    if not _ended(study, "COMPLETE"):
+        raise ValueError(
+            f"none of {len(study.trials)} trials has a finite log score; propose other values, as "
+            "a smaller lr"
+        )
+    return study
+
+
+def _check_same(study: optuna.Study, about: str, storage: str | Path | None) -> None:
+    """Refuse trials that were scored by other data; remember by which these are."""
     if study.user_attrs.get("about", about) != about:
         raise CheckpointError(
             f"the trials in {storage} are of other tasks, folds or seed; give another file, or "
@@ -71,20 +94,11 @@ def search(
         )
     study.set_user_attr("about", about)
 
-    def score(trial: optuna.Trial) -> float:
-        found = cross_validate(
-            lambda support: candidate(trial, support),
-            tasks,
-            folds=folds,
-            seed=seed,
-            progress=False,
-        )
-        value = float(found.nanmean())
-        if not isfinite(value):
-            # A score of -inf would be the best of those that are no better.
-            raise package.TrialPruned(f"the log score is {value}")
-        return value
 
+def _optimise(
+    study: optuna.Study, score: Callable[[optuna.Trial], float], trials: int, progress: bool
+) -> None:
+    """The trials that are left; an interrupt keeps those that have ended."""
     try:
         left = max(0, trials - _ended(study, "COMPLETE", "PRUNED"))
         study.optimize(score, n_trials=left, show_progress_bar=progress)
@@ -92,13 +106,7 @@ def search(
         done = _ended(study, "COMPLETE", "PRUNED")
         if not done:
             raise
-        warnings.warn(f"interrupted after {done} of {trials} trials, which are kept", stacklevel=2)
-    if not _ended(study, "COMPLETE"):
-        raise ValueError(
-            f"none of {len(study.trials)} trials has a finite log score; propose other values, as "
-            "a smaller lr"
-        )
-    return study
+        warnings.warn(f"interrupted after {done} of {trials} trials, which are kept", stacklevel=3)
 
 
 @contextmanager

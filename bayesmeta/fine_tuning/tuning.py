@@ -17,8 +17,10 @@ from bayesmeta.engine.capture import capture, fold_constants, value_and_gradient
 from bayesmeta.fine_tuning.stages import Move, Stage
 from bayesmeta.model.checks import first_few
 from bayesmeta.model.density import Density
+from bayesmeta.model.outcomes import score
+from bayesmeta.model.prior import prior_mean
 from bayesmeta.nets.layers import Layers
-from bayesmeta.task_level.partial_density import Part
+from bayesmeta.task_level.partial_density import PartialDensity
 from bayesmeta.training import interrupt
 
 _CHECKS = 20
@@ -57,7 +59,7 @@ class Loss:
         if not self.with_prior:
             return torch.zeros(len(self.tasks), dtype=self.tasks.dtype, device=self.tasks.device)
         with torch.no_grad():
-            mean = self.density.prior_mean(self.theta, self.tasks)
+            mean = prior_mean(self.density, self.theta, self.tasks)
             terms = self.density.terms(self.theta, mean, self.tasks, jacobian=False)
         return -terms.phi / self.tasks.sizes.clamp(min=1)
 
@@ -125,7 +127,7 @@ class Tuner:
 
     def _move(self, phi: Tensor, move: Move, title: str, progress: bool) -> Tensor:
         rate = move.rate.to(phi).expand_as(phi)
-        part = Part(self.loss.density, self.layers, (rate > 0).any(0), phi)
+        part = PartialDensity(self.loss.density, self.layers, (rate > 0).any(0), phi)
         rate, step = part.of(rate), self._step(part)
         # A density of many numbers is far from 0 even at its best: that much says nothing.
         least = float(self.loss.least_prior().sum())
@@ -151,7 +153,7 @@ class Tuner:
                 raise _Interrupted(best.choose(part.whole(at))) from None
         return best.choose(part.whole(at))
 
-    def _step(self, part: Part) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    def _step(self, part: PartialDensity) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         """The loss of all tasks together and its gradient, as a function of what moves.
 
         What does not depend on it, as the features that a frozen network makes of data which are
@@ -231,4 +233,4 @@ class _Best:
     def _score(self, phi: Tensor) -> Tensor:
         assert self.scored is not None
         with torch.no_grad():
-            return self.loss.density.score(self.loss.theta, phi, self.scored)
+            return score(self.loss.density, self.loss.theta, phi, self.scored)

@@ -2,15 +2,17 @@
 
 - `latex`: names as symbols
 - `vertices`: the nodes of the plate diagram
+- `diagram`: its nodes and arrows
 - `factorisation`: the joint density as a product
-- `separation`: d-separation
-- `graph`: the net, unrolled, and questions to it
 - `boxes`: boxes and groups of them
 - `layout`: where nodes and plates stand
 - `routes`: the ways of the arrows
 - `draw`: the diagram by matplotlib
 - `tikz`: the diagram for papers
 - `roles`: what can be done with each site
+- `unrolled`: the net without plates
+- `separation`: d-separation
+- `graph`: all of that on one object
 """
 
 from bayesmeta.graph.graph import Graph, graph

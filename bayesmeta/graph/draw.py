@@ -14,8 +14,8 @@ from matplotlib.path import Path as Curve
 from matplotlib.textpath import TextPath
 
 from bayesmeta.graph.boxes import Box, Layout, with_points
+from bayesmeta.graph.diagram import Diagram
 from bayesmeta.graph.factorisation import label, letters
-from bayesmeta.graph.graph import Graph
 from bayesmeta.graph.latex import words
 from bayesmeta.graph.layout import lay_out
 from bayesmeta.graph.routes import Route, routes
@@ -30,7 +30,7 @@ _FORMATS = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"So
 
 
 def draw(
-    graph: Graph, path: str | Path | None = None, labels: Mapping[str, str] | None = None
+    diagram: Diagram, path: str | Path | None = None, labels: Mapping[str, str] | None = None
 ) -> Figure:
     """The graph as a plate diagram.
 
@@ -38,7 +38,7 @@ def draw(
     a new task. Deterministic sites have two outlines, factors are black squares.
 
     Args:
-        graph: of a model.
+        diagram: of a model.
         path: a file to write, .svg, .pdf or .png; the same graph gives the same bytes.
         labels: LaTeX of nodes by name, without dollars, in place of their own.
 
@@ -51,16 +51,16 @@ def draw(
     file = None if path is None else Path(path)
     if file is not None and file.suffix.lower() not in _FORMATS:
         raise ValueError(f"path='{file}' ends in '{file.suffix}'; give {', '.join(_FORMATS)}")
-    texts = node_labels(graph, labels)
-    captions = plate_labels(graph)
-    layout, ways = arranged(graph, texts, captions)
+    texts = node_labels(diagram, labels)
+    captions = plate_labels(diagram)
+    layout, ways = arranged(diagram, texts, captions)
     figure = _canvas(layout, ways.values())
     for plates, box in layout.plates.items():
         _plate(figure.axes[0], box, captions[plates[-1]], "-".join(plates))
     for (parent, child), way in ways.items():
         _arrow(figure.axes[0], way, f"{parent}-{child}")
     for name, box in layout.nodes.items():
-        _node(figure.axes[0], graph.nodes[name], box, texts[name])
+        _node(figure.axes[0], diagram.nodes[name], box, texts[name])
     if file is not None:
         # Ids of a file are drawn at random, unless there is a salt.
         with rc_context({"svg.hashsalt": "bayesmeta", "svg.fonttype": "path"}):
@@ -68,32 +68,32 @@ def draw(
     return figure
 
 
-def node_labels(graph: Graph, labels: Mapping[str, str] | None) -> dict[str, str]:
+def node_labels(diagram: Diagram, labels: Mapping[str, str] | None) -> dict[str, str]:
     """LaTeX of each node, by name."""
     if not isinstance(labels, Mapping | None):
         raise TypeError(f"labels={labels!r} is no dict; give LaTeX by name, {{'mu': r'\\mu'}}")
-    unknown = sorted(set(labels or {}) - set(graph.nodes))
+    unknown = sorted(set(labels or {}) - set(diagram.nodes))
     if unknown:
         raise ValueError(
             f"labels were given for {', '.join(unknown)}, but the nodes are "
-            f"{', '.join(graph.nodes)}"
+            f"{', '.join(diagram.nodes)}"
         )
-    index = letters(graph.nodes)
-    return {v.name: label(v, index) for v in graph.nodes.values()} | {
+    index = letters(diagram.nodes)
+    return {v.name: label(v, index) for v in diagram.nodes.values()} | {
         name: text.strip("$") for name, text in (labels or {}).items()
     }
 
 
-def plate_labels(graph: Graph) -> dict[str, str]:
+def plate_labels(diagram: Diagram) -> dict[str, str]:
     """What stands in the corner of each plate: its index, how far it goes, and its name."""
-    parts = [graph.tasks, *([] if graph.tasks.query is None else [graph.tasks.query])]
+    parts = [diagram.tasks, *([] if diagram.tasks.query is None else [diagram.tasks.query])]
     sizes = {int(n) for part in parts for n in part.sizes.unique()}
-    reach = {TASKS: _reach(graph.tasks.num_tasks), DATA: r" = 1, \ldots, n_i"}
+    reach = {TASKS: _reach(diagram.tasks.num_tasks), DATA: r" = 1, \ldots, n_i"}
     if len(sizes) == 1:
         reach[DATA] = _reach(sizes.pop())
     return {
         plate: rf"{words(plate)}\ \ {letter}{reach.get(plate, '')}"
-        for plate, letter in letters(graph.nodes).items()
+        for plate, letter in letters(diagram.nodes).items()
     }
 
 
@@ -102,17 +102,17 @@ def _reach(count: int) -> str:
 
 
 def arranged(
-    graph: Graph, texts: Mapping[str, str], captions: Mapping[str, str]
+    diagram: Diagram, texts: Mapping[str, str], captions: Mapping[str, str]
 ) -> tuple[Layout, dict[tuple[str, str], Route]]:
     """Where nodes, plates and arrows are, wide enough for their labels."""
-    widths = {name: _node_width(graph.nodes[name], text) for name, text in texts.items()}
+    widths = {name: _node_width(diagram.nodes[name], text) for name, text in texts.items()}
     room = {plate: caption_width(caption) for plate, caption in captions.items()}
-    layout = lay_out(graph.nodes, widths, room)
+    layout = lay_out(diagram.nodes, widths, room)
     ends = {
-        name: square(box) if graph.nodes[name].role is Role.FACTOR else box
+        name: square(box) if diagram.nodes[name].role is Role.FACTOR else box
         for name, box in layout.nodes.items()
     }
-    return layout, routes(layout.nodes, sorted(graph.edges), ends)
+    return layout, routes(layout.nodes, sorted(diagram.edges), ends)
 
 
 def square(box: Box) -> Box:

@@ -1,29 +1,30 @@
-"""The Bayes net of a model: its plates unrolled, and who is independent of whom."""
+"""The Bayes net of a model, and questions to it: its drawing, and who is independent of whom."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import product
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import networkx as nx
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.graph.diagram import Diagram
+from bayesmeta.graph.draw import draw
 from bayesmeta.graph.factorisation import factorisation
+from bayesmeta.graph.roles import roles
 from bayesmeta.graph.separation import Separation
+from bayesmeta.graph.tikz import tikz
+from bayesmeta.graph.unrolled import merged, unroll, unrolled_with, vertex_of
 from bayesmeta.graph.vertices import Vertex, vertices
-from bayesmeta.model.checks import DATA, TASKS
+from bayesmeta.model.checked_run import check_types
 from bayesmeta.model.handlers import Model
-from bayesmeta.model.structure import Role, check_types
+from bayesmeta.model.reading import read_as_it_stands
+from bayesmeta.model.structure import Role
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_COUNTED = (TASKS, DATA)
-_MOST_PATHS = 8
 
 
 @dataclass(frozen=True)
@@ -31,18 +32,30 @@ class Graph:
     """A model's plates, nodes and arrows, read from running code; see `bm.graph`.
 
     Attributes:
-        nodes: by name, inputs first, then sites in the model's order.
-        model, tasks: what it was read from.
+        diagram: nodes and arrows.
     """
 
-    nodes: Mapping[str, Vertex]
-    model: Model = field(repr=False)
-    tasks: Tasks = field(repr=False)
+    diagram: Diagram
+
+    @property
+    def nodes(self) -> Mapping[str, Vertex]:
+        """The nodes by name, inputs first, then sites in the model's order."""
+        return self.diagram.nodes
 
     @property
     def edges(self) -> frozenset[tuple[str, str]]:
         """(parent, child) of the plate diagram."""
-        return frozenset((p, v.name) for v in self.nodes.values() for p in v.parents)
+        return self.diagram.edges
+
+    @property
+    def model(self) -> Model:
+        """What it was read from."""
+        return self.diagram.reading.model
+
+    @property
+    def tasks(self) -> Tasks:
+        """The data on which it was read."""
+        return self.diagram.tasks
 
     @property
     def observed(self) -> frozenset[str]:
@@ -63,27 +76,34 @@ class Graph:
     def draw(
         self, path: str | Path | None = None, labels: Mapping[str, str] | None = None
     ) -> Figure:
-        """The plate diagram as a matplotlib figure; see `bayesmeta.graph.draw.draw`.
+        """The plate diagram as a matplotlib figure, which is none of pyplot's.
+
+        White nodes are latent, grey ones observed; half grey is what is observed in training and
+        not of a new task. Deterministic sites have two outlines, factors are black squares.
 
         Args:
-            path: a file to write, .svg, .pdf or .png.
-            labels: LaTeX of nodes by name, in place of their own.
-        """
-        from bayesmeta.graph.draw import draw
+            path: a file to write, .svg, .pdf or .png; the same graph gives the same bytes.
+            labels: LaTeX of nodes by name, without dollars, in place of their own.
 
-        return draw(self, path, labels)
+        Raises:
+            ValueError: for another suffix, or a label of a node that is not there.
+        """
+        return draw(self.diagram, path, labels)
 
     def tikz(self, labels: Mapping[str, str] | None = None) -> str:
-        """The plate diagram as a TikZ picture; see `bayesmeta.graph.tikz.tikz`."""
-        from bayesmeta.graph.tikz import tikz
+        """The plate diagram as a TikZ picture; its first line says which packages it needs.
 
-        return tikz(self, labels)
+        Args:
+            labels: LaTeX of nodes by name, in place of their own.
+
+        Raises:
+            ValueError: for a label of a node that is not there.
+        """
+        return tikz(self.diagram, labels)
 
     def roles(self) -> str:
         """Of each site, in words: can it be minibatched, marginalised, amortised, and why not?"""
-        from bayesmeta.graph.roles import roles
-
-        return roles(self)
+        return roles(self.diagram)
 
     def unroll(self, tasks: int = 3, data: int = 2) -> nx.DiGraph:
         """The net without plates: "mu", "phi[0]" for each task, "y[0,1]" for each datapoint.
@@ -97,25 +117,7 @@ class Graph:
         Returns:
             a networkx graph; each node has the name of its `vertex`.
         """
-        counts = {TASKS: tasks, DATA: data}
-        if min(counts.values()) < 1:
-            raise ValueError(f"tasks={tasks} and data={data} were given; unroll at least 1 of each")
-        net: nx.DiGraph = nx.DiGraph()
-        copies = {
-            v.name: [
-                dict(zip(_unrolled(v), at, strict=True))
-                for at in product(*(range(counts[p]) for p in _unrolled(v)))
-            ]
-            for v in self.nodes.values()
-        }
-        for vertex in self.nodes.values():
-            for at in copies[vertex.name]:
-                net.add_node(_name(vertex.name, at.values()), vertex=vertex.name)
-        for parent, child in sorted(self.edges):
-            for above, below in product(copies[parent], copies[child]):
-                if all(above[p] == below[p] for p in above.keys() & below.keys()):
-                    net.add_edge(_name(parent, above.values()), _name(child, below.values()))
-        return net
+        return unroll(self.diagram, tasks, data)
 
     def independent(self, a: str, b: str, given: Iterable[str] = ()) -> bool:
         """Whether a and b are independent given others, in every distribution of this graph.
@@ -139,32 +141,16 @@ class Graph:
         Args:
             a, b, given: as in `independent`.
         """
-        separation = self._separation(a, b, given)
-        path = separation.active_path(a, b)
-        names = _listed(given)
+        separation, names = self._separation(a, b, given), _listed(given)
         known = f" given {' and '.join(names)}" if names else ""
-        if path is not None:
-            why = "; ".join(separation.reasons(path, blocking=False)) or "one reads the other"
-            drawn = separation.drawn(path)
-            said = f"{a} and {b} are dependent{known}: the path {drawn} is active ({why})"
-            inputs = [n for n in path[1:-1] if self._vertex(n).role is Role.INPUT]
-            hint = (
-                f"; {inputs[0]} is an input: where it is known, add it to given" if inputs else ""
-            )
-            return said + hint
-        fixed = sorted({a, b} & separation.given)
-        if fixed:
-            return f"{a} and {b} are independent{known}: {fixed[0]} follows from what is given"
-        paths = separation.paths(a, b, _MOST_PATHS + 1)
-        if not paths:
-            return f"{a} and {b} are independent{known}: no path joins them"
-        lines = [
-            f"  {separation.drawn(p)} ({'; '.join(separation.reasons(p, blocking=True))})"
-            for p in paths[:_MOST_PATHS]
-        ]
-        more = ["  ... and longer ones"] if len(paths) > _MOST_PATHS else []
-        head = f"{a} and {b} are independent{known}; every path is blocked:"
-        return "\n".join([head, *lines, *more])
+        path = separation.active_path(a, b)
+        if path is None:
+            return f"{a} and {b} are independent{known}{separation.why_independent(a, b)}"
+        hint = ""
+        inputs = [n for n in path[1:-1] if vertex_of(self.diagram, n).role is Role.INPUT]
+        if inputs:
+            hint = f"; {inputs[0]} is an input: where it is known, add it to given"
+        return f"{a} and {b} are dependent{known}: {separation.why_active(path)}{hint}"
 
     def markov_blanket(self, node: str) -> tuple[str, ...]:
         """Parents, children and the children's other parents: given them, all else is irrelevant.
@@ -175,20 +161,20 @@ class Graph:
         Returns:
             nodes in the model's order; ":" stands for all tasks, or all datapoints, that there are.
         """
-        net = self._unrolled([node], more=1)
+        net = unrolled_with(self.diagram, [node], more=1)
         children = set(net.successors(node))
         parents = set(net.predecessors(node)).union(*(net.predecessors(c) for c in children))
         blanket = (children | parents) - {node}
         of_vertex = [net.nodes[n]["vertex"] for n in blanket]
         return tuple(
-            _merged(v, [n for n in blanket if net.nodes[n]["vertex"] == v.name])
+            merged(v, [n for n in blanket if net.nodes[n]["vertex"] == v.name])
             for v in self.nodes.values()
             if v.name in of_vertex
         )
 
     def _separation(self, a: str, b: str, given: Iterable[str]) -> Separation:
         known = _listed(given)
-        net = self._unrolled([a, b, *known])
+        net = unrolled_with(self.diagram, [a, b, *known])
         if a == b or {a, b} & set(known):
             raise ValueError(
                 f"a={a!r}, b={b!r} and given={known} overlap; name two different nodes, neither of "
@@ -205,59 +191,6 @@ class Graph:
             if role is Role.DETERMINISTIC and parents and parents <= known:
                 known.add(node)
         return known
-
-    def _unrolled(self, names: Sequence[str], more: int = 0) -> nx.DiGraph:
-        """A net that has these nodes, and so many tasks and datapoints more than they name."""
-        count = {TASKS: 1, DATA: 1}
-        for name in names:
-            for plate, index in self._indices(name).items():
-                count[plate] = max(count[plate], index + 1)
-        return self.unroll(count[TASKS] + more, count[DATA] + more)
-
-    def _vertex(self, name: str) -> Vertex:
-        """Of a node of the unrolled net."""
-        if not isinstance(name, str):
-            raise TypeError(
-                f"a node is named by a string, such as 'phi[0]', but {name!r} was given"
-            )
-        vertex = self.nodes.get(re.sub(r"\[[\d,]*\]$", "", name))
-        if vertex is None:
-            raise ValueError(
-                f"there is no node '{name}'; the nodes are {', '.join(self.nodes)}, with an index "
-                "from 0 for the task and one for the datapoint: 'phi[0]', 'y[0,1]'"
-            )
-        return vertex
-
-    def _indices(self, name: str) -> dict[str, int]:
-        """The indices of a node's name by plate."""
-        vertex = self._vertex(name)
-        inside = name.removeprefix(vertex.name).strip("[]")
-        given, plates = inside.split(",") if inside else [], _unrolled(vertex)
-        if len(given) != len(plates):
-            example = _name(vertex.name, [0] * len(plates))
-            raise ValueError(
-                f"'{name}' has {len(given)} indices, but '{vertex.name}' is in "
-                f"{' and '.join(plates) or 'no plate that is unrolled'}; write it as '{example}'"
-            )
-        return dict(zip(plates, map(int, given), strict=True))
-
-
-def _unrolled(vertex: Vertex) -> tuple[str, ...]:
-    return tuple(p for p in vertex.plates if p in _COUNTED)
-
-
-def _name(name: str, at: Iterable[int]) -> str:
-    inside = ",".join(map(str, at))
-    return f"{name}[{inside}]" if inside else name
-
-
-def _merged(vertex: Vertex, names: Sequence[str]) -> str:
-    """Several copies of a vertex as one name, with ":" where an index takes more than one value."""
-    if not _unrolled(vertex):
-        return vertex.name
-    copies = [n.removeprefix(vertex.name).strip("[]").split(",") for n in names]
-    at = (index[0] if len(set(index)) == 1 else ":" for index in zip(*copies, strict=True))
-    return f"{vertex.name}[{','.join(at)}]"
 
 
 def _listed(given: Iterable[str]) -> list[str]:
@@ -289,4 +222,5 @@ def graph(model: Model, tasks: Tasks, query: Tasks | None = None) -> Graph:
     if query is not None:
         check_types(model, tasks)
         tasks = tasks.with_query(query)
-    return Graph(vertices(model, tasks), model, tasks)
+    reading = read_as_it_stands(model, tasks)
+    return Graph(Diagram(vertices(reading.structure, tasks), reading, tasks))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bayesmeta.graph.graph import Graph
+from bayesmeta.graph.diagram import Diagram
 from bayesmeta.graph.vertices import Vertex
 from bayesmeta.model.checks import TASKS, StructureError
 from bayesmeta.model.density import Density
-from bayesmeta.model.handlers import isolated
-from bayesmeta.model.structure import Role, Structure, read
+from bayesmeta.model.isolation import isolated
+from bayesmeta.model.structure import Role
 from bayesmeta.phi import Amortised, Exact, Laplace, Phi
 
 _INDENT = "\n    "
@@ -23,28 +23,28 @@ class _Answers:
     amortised: str
 
 
-def roles(graph: Graph) -> str:
+def roles(diagram: Diagram) -> str:
     """Of each site, in words: can it be minibatched, marginalised, amortised, and why not?
 
     A phi strategy is asked by its own check, on a few of the tasks. Sites of which the same is to
     be said stand together.
     """
-    answers = _ask(graph)
+    answers = _ask(diagram)
     names: dict[tuple[str, ...], list[str]] = {}
-    for vertex in graph.nodes.values():
+    for vertex in diagram.nodes.values():
         if vertex.role not in (Role.INPUT, Role.DETERMINISTIC):
-            names.setdefault(_said(vertex, graph, answers), []).append(vertex.name)
+            names.setdefault(_said(vertex, diagram, answers), []).append(vertex.name)
     return "\n".join(
         _INDENT.join((f"{', '.join(who)}: {kind}", *lines)) for (kind, *lines), who in names.items()
     )
 
 
-def _ask(graph: Graph) -> _Answers:
-    found = read(graph.model, graph.tasks)
+def _ask(diagram: Diagram) -> _Answers:
+    found = diagram.reading.structure
     if not found.phi:
         return _Answers("", "")
     exact, laplace, amortised = (
-        _refusal(phi, found, graph) for phi in (Exact(), Laplace(), Amortised())
+        _refusal(phi, diagram) for phi in (Exact(), Laplace(), Amortised())
     )
     if exact is None:
         marginalised = "yes, in closed form: phi=bm.Exact()"
@@ -58,19 +58,19 @@ def _ask(graph: Graph) -> _Answers:
     return _Answers(marginalised, network if amortised is None else f"no, {amortised}")
 
 
-def _refusal(phi: Phi, found: Structure, graph: Graph) -> str | None:
+def _refusal(phi: Phi, diagram: Diagram) -> str | None:
     """Why a strategy refuses the model, less its advice; None where it does not."""
-    tasks = graph.tasks.sample()
+    tasks = diagram.tasks.sample()
     try:
-        found.check_treatable(f"phi=bm.{type(phi).__name__}()", needs_phi=True)
+        diagram.reading.structure.check_treatable(f"phi=bm.{type(phi).__name__}()", needs_phi=True)
         with isolated(seed=0):
-            phi.check(Density(graph.model, found, tasks), tasks)
+            phi.check(Density(diagram.reading), tasks)
     except StructureError as error:
         return str(error).split(";")[0]
     return None
 
 
-def _said(vertex: Vertex, graph: Graph, answers: _Answers) -> tuple[str, ...]:
+def _said(vertex: Vertex, diagram: Diagram, answers: _Answers) -> tuple[str, ...]:
     if vertex.role is Role.THETA:
         by_draws = "by draws: theta=bm.NUTS() or bm.Gaussian(), whose predictions average over them"
         return (
@@ -82,7 +82,7 @@ def _said(vertex: Vertex, graph: Graph, answers: _Answers) -> tuple[str, ...]:
     if vertex.role is Role.PHI:
         return (
             "phi, one a task",
-            f"minibatched: yes, tasks are independent given {_theta_above(graph)}: "
+            f"minibatched: yes, tasks are independent given {_theta_above(diagram)}: "
             "theta=bm.Point(batch_size=...) or bm.Gaussian(batch_size=...)",
             f"marginalised: {answers.marginalised}",
             f"amortised: {answers.amortised}",
@@ -100,8 +100,8 @@ def _said(vertex: Vertex, graph: Graph, answers: _Answers) -> tuple[str, ...]:
     return (f"data, {when}", "minibatched: with its task")
 
 
-def _theta_above(graph: Graph) -> str:
+def _theta_above(diagram: Diagram) -> str:
     """The theta that any site of a task reads."""
-    read = {p for v in graph.nodes.values() if TASKS in v.plates for p in v.parents}
-    names = [v.name for v in graph.nodes.values() if v.role is Role.THETA and v.name in read]
+    read = {p for v in diagram.nodes.values() if TASKS in v.plates for p in v.parents}
+    names = [v.name for v in diagram.nodes.values() if v.role is Role.THETA and v.name in read]
     return " and ".join(names) or "nothing"

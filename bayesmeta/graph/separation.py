@@ -9,6 +9,7 @@ from itertools import islice, pairwise
 import networkx as nx
 
 Path = tuple[str, ...]
+_MOST_PATHS = 8
 _NOR = ", nor is anything below it"
 
 
@@ -78,6 +79,26 @@ class Separation:
         for before, node, after in zip(path, path[1:], path[2:], strict=False):
             if self.blocks(before, node, after) is blocking:
                 yield self._reason(before, node, after)
+
+    def why_active(self, path: Path) -> str:
+        """In words, what makes an active path one."""
+        why = "; ".join(self.reasons(path, blocking=False)) or "one reads the other"
+        return f"the path {self.drawn(path)} is active ({why})"
+
+    def why_independent(self, a: str, b: str) -> str:
+        """In words, after a colon or semicolon, what blocks each path between independent nodes."""
+        fixed = sorted({a, b} & self.given)
+        if fixed:
+            return f": {fixed[0]} follows from what is given"
+        paths = self.paths(a, b, _MOST_PATHS + 1)
+        if not paths:
+            return ": no path joins them"
+        lines = [
+            f"  {self.drawn(p)} ({'; '.join(self.reasons(p, blocking=True))})"
+            for p in paths[:_MOST_PATHS]
+        ]
+        more = ["  ... and longer ones"] if len(paths) > _MOST_PATHS else []
+        return "\n".join(["; every path is blocked:", *lines, *more])
 
     def _reason(self, before: str, node: str, after: str) -> str:
         if node in self.factors:

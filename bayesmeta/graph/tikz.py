@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bayesmeta.graph.boxes import Box, Point
+from bayesmeta.graph.diagram import Diagram
 from bayesmeta.graph.draw import arranged, node_labels, plate_labels, square
-from bayesmeta.graph.graph import Graph
 from bayesmeta.graph.routes import Route
 from bayesmeta.graph.vertices import Vertex
 from bayesmeta.model.structure import Role
@@ -20,20 +20,20 @@ _STYLES = (
 )
 
 
-def tikz(graph: Graph, labels: Mapping[str, str] | None = None) -> str:
+def tikz(diagram: Diagram, labels: Mapping[str, str] | None = None) -> str:
     """The picture that `draw` draws, as a `tikzpicture`.
 
     Its preamble is \\usepackage{tikz} and \\usetikzlibrary{shapes.misc}.
 
     Args:
-        graph: of a model.
+        diagram: of a model.
         labels: LaTeX of nodes by name, in place of their own.
 
     Raises:
         ValueError: for a label of a node that is not there.
     """
-    texts, captions = node_labels(graph, labels), plate_labels(graph)
-    layout, ways = arranged(graph, texts, captions)
+    texts, captions = node_labels(diagram, labels), plate_labels(diagram)
+    layout, ways = arranged(diagram, texts, captions)
     lines = [
         "% needs \\usepackage{tikz} and \\usetikzlibrary{shapes.misc}",
         "\\begin{tikzpicture}[",
@@ -41,7 +41,7 @@ def tikz(graph: Graph, labels: Mapping[str, str] | None = None) -> str:
         "]",
         *(_plate(box, captions[plates[-1]]) for plates, box in layout.plates.items()),
         *(_arrow(way) for way in ways.values()),
-        *(_node(graph.nodes[name], box, texts[name]) for name, box in layout.nodes.items()),
+        *(_node(diagram.nodes[name], box, texts[name]) for name, box in layout.nodes.items()),
         "\\end{tikzpicture}",
     ]
     return "\n".join(lines) + "\n"

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import DATA, TASKS, StructureError
-from bayesmeta.model.handlers import Model
-from bayesmeta.model.structure import Node, Role, read
+from bayesmeta.model.structure import Node, Role, Structure
 
 SUPPORT, QUERY = "support", "query"
 _MODULE = "$$$"
@@ -39,12 +38,12 @@ class Vertex:
     is_parameter: bool = False
 
 
-def vertices(model: Model, tasks: Tasks) -> dict[str, Vertex]:
+def vertices(structure: Structure, tasks: Tasks) -> dict[str, Vertex]:
     """Nodes by name, inputs first, then sites in the model's order.
 
     The weights of a `pyro.module` are one node. A column that nothing reads is none.
     """
-    nodes = _whole_modules(read(model, tasks).nodes)
+    nodes = _whole_modules(structure.nodes)
     column = {c: f"x.{c}" if c in nodes else c for c in tasks.x}
     found = [
         Vertex(column[c], Role.INPUT, _column_plates(c, nodes, tasks), (), is_observed=True)

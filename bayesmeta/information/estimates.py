@@ -28,10 +28,11 @@ from bayesmeta.information.nearest_neighbours import (
     split_error,
 )
 from bayesmeta.model.checks import DATA, TASKS, StructureError
-from bayesmeta.model.handlers import isolated
+from bayesmeta.model.isolation import isolated
+from bayesmeta.model.prior import draw_phi
 from bayesmeta.model.structure import Role
+from bayesmeta.posterior.at_draws import random_at_draws
 from bayesmeta.posterior.posterior import Posterior
-from bayesmeta.posterior.predict import random_at_draws
 
 Sites = str | Sequence[str]
 
@@ -124,10 +125,10 @@ def conditional_entropy(posterior: Posterior, *, repeats: int = 1, seed: int = 0
     tasks = posterior.tasks
     theta = posterior.fit.theta.repeat_interleave(repeats, dim=1)
     _check_count(theta.shape[:2].numel(), _FEWEST, "conditional_entropy(repeats=1000)")
-    density = posterior.density.noncentre((), tasks)
+    density = posterior.density.noncentre(())
 
     def surprise(point: Tensor, nothing: Tensor, given: Tasks) -> tuple[Tensor]:
-        phi = density.draw_phi(point, given)
+        phi = draw_phi(density, point, given)
         return (-density.terms(point, phi, given, jacobian=False).phi,)
 
     with isolated(seed), on_device(tasks.device):
@@ -143,13 +144,13 @@ def _names(sites: Sites) -> tuple[str, ...]:
 
 def _rows(posterior: Posterior, sites: Sites) -> Array:
     """Draws of the sites side by side, (tasks, chain * draw, numbers); without phi, of one task."""
-    structure, slots = posterior.structure, posterior.density.slots
+    structure, segments = posterior.structure, posterior.density.segments
     parts = []
     for name in _names(sites):
-        if name not in slots:
+        if name not in segments:
             raise StructureError(
                 f"there is no latent site '{name}' in this posterior; it has "
-                f"{', '.join(slots) or 'none'}"
+                f"{', '.join(segments) or 'none'}"
             )
         is_phi = name in structure.phi
         if posterior.is_point and not is_phi:
@@ -159,11 +160,11 @@ def _rows(posterior: Posterior, sites: Sites) -> Array:
             )
         draws = (posterior.phi if is_phi else posterior.theta)[name].flatten(0, 1)
         flat = _by_task(draws, is_phi)
-        slot = slots[name]
-        if flat.shape[-1] != slot.stop - slot.start:
+        segment = segments[name]
+        if flat.shape[-1] != segment.size:
             raise StructureError(
                 f"site '{name}' has {flat.shape[-1]} numbers, of which only "
-                f"{slot.stop - slot.start} are free, so that it has no density in them; ask for "
+                f"{segment.size} are free, so that it has no density in them; ask for "
                 "another site"
             )
         parts.append(flat)

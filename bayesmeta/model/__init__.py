@@ -1,15 +1,22 @@
 """The model p(theta) prod_i p(phi_i | theta) prod_j p(y_ij | x_ij, phi_i): read off its plates.
 
+- `isolation`: the process left as it was found
+- `sites`: the statements of a model as they ran
 - `handlers`: a model and its tasks under Pyro's handlers
 - `checks`: what is refused: plates, shapes, supports
+- `checked_run`: a run with errors in words
 - `parents`: who depends on whom
 - `structure`: what is theta, phi and data
+- `reading`: a model, read once for all that follows
 - `flat_vectors`: where each site lies in flat theta and phi
 - `location_scale`: sites x = loc + scale * u
 - `density`: the factors of the model as pure functions
+- `prior`: p(theta) and p(phi | theta)
+- `outcomes`: log densities, draws and moments of y
 """
 
 from bayesmeta.model.checks import StructureError
-from bayesmeta.model.structure import Structure, structure
+from bayesmeta.model.reading import structure
+from bayesmeta.model.structure import Structure
 
 __all__ = ["Structure", "StructureError", "structure"]

@@ -10,7 +10,7 @@ from pyro.ops.provenance import get_provenance
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.handlers import Site
+from bayesmeta.model.sites import Site
 
 TASKS, DATA = "tasks", "data"
 RESERVED = frozenset({TASKS, DATA, "chain", "draw", "observation"})

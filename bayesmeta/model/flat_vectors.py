@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import biject_to
 
-from bayesmeta.model.handlers import Site
 from bayesmeta.model.structure import Structure
 
 
 @dataclass(frozen=True)
-class Slot:
+class Segment:
     """Where a latent site lies in the flat vectors, and how to reshape it there and back.
 
     Attributes:
@@ -31,6 +31,11 @@ class Slot:
     stop: int
     shape: tuple[int, ...]
     axis: int
+
+    @property
+    def size(self) -> int:
+        """How many numbers it has: of theta, or of the phi of one task."""
+        return self.stop - self.start
 
     def unflatten(self, flat: Tensor) -> Tensor:
         """The site's unconstrained value out of theta (d_theta,) or phi (tasks, d_phi)."""
@@ -54,11 +59,16 @@ class Slot:
         return value.unsqueeze(self.axis + 1).movedim(0, self.axis) if self.is_phi else value
 
 
-def lay_out(structure: Structure, sites: Mapping[str, Site]) -> dict[str, Slot]:
-    """Theta's sites one after the other, then phi's, in the model's order."""
-    slots, ends = {}, {False: 0, True: 0}
+def lay_out(structure: Structure, drawn_from: Mapping[str, Any]) -> dict[str, Segment]:
+    """Theta's sites one after the other, then phi's, in the model's order.
+
+    Args:
+        structure: the sites by role.
+        drawn_from: the distribution of each latent site.
+    """
+    segments, ends = {}, {False: 0, True: 0}
     for name in (*structure.theta, *structure.phi):
-        fn, is_phi = sites[name].fn, name in structure.phi
+        fn, is_phi = drawn_from[name], name in structure.phi
         whole = tuple(fn.batch_shape) + tuple(fn.event_shape)
         shape = tuple(biject_to(fn.support).inverse_shape(torch.Size(whole)))
         axis = len(fn.batch_shape) - 2 if is_phi else 0
@@ -66,5 +76,5 @@ def lay_out(structure: Structure, sites: Mapping[str, Site]) -> dict[str, Slot]:
             shape = shape[:axis] + shape[axis + 1 :]
         size, start = int(torch.Size(shape).numel()), ends[is_phi]
         ends[is_phi] = start + size
-        slots[name] = Slot(name, is_phi, start, start + size, shape, axis)
-    return slots
+        segments[name] = Segment(name, is_phi, start, start + size, shape, axis)
+    return segments

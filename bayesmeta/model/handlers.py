@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -18,72 +17,10 @@ from pyro.poutine.runtime import Message
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.isolation import at_dtype
+from bayesmeta.model.sites import Chooser, FlatPrior, Plate, Site, SiteNameError, SiteShapeError
 
 Model = Callable[[Tasks], Any]
-
-
-@dataclass(frozen=True)
-class Plate:
-    """One plate around a site: its name, its batch dimension (negative) and its size."""
-
-    name: str
-    dim: int
-    size: int
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A value for a site, and its log density where the chooser knows it better than the site."""
-
-    value: Tensor
-    log_prob: Tensor | None = None
-
-
-Chooser = Callable[[str, Any], Choice | None]
-
-
-@dataclass(frozen=True)
-class Site:
-    """One statement of the model as it ran: what it drew from, what it got, and in which plates.
-
-    A `pyro.param` appears as a draw from an improper uniform on its constraint: a flat prior.
-    """
-
-    name: str
-    fn: Any
-    value: Tensor
-    is_observed: bool
-    is_param: bool
-    is_deterministic: bool
-    plates: tuple[Plate, ...]
-    log_prob: Tensor
-    provenance: frozenset[str]
-
-
-class SiteNameError(ValueError):
-    """Two statements of the model share a name."""
-
-
-class SiteShapeError(ValueError):
-    """The value of a site does not fit its plates and distribution."""
-
-
-class FlatPrior(dist.ImproperUniform):
-    """What a `pyro.param` is drawn from: density 1 on its constraint, and its start as the draw."""
-
-    def __init__(self, constraint: Any, start: Tensor) -> None:
-        whole = dist.constraints.independent(constraint, start.dim() - constraint.event_dim)
-        super().__init__(whole, torch.Size(), start.shape)
-        self.start = start
-
-    @property
-    def mean(self) -> Tensor:
-        """The start, as what stands in the middle of a prior that has none."""
-        return self.start
-
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """The value at which the parameter starts."""
-        return self.start.expand(torch.Size(sample_shape) + self.start.shape)
 
 
 class _Recorder(Messenger):
@@ -269,23 +206,3 @@ def run(
             "the library draws minibatches of tasks: theta=bm.Gaussian(batch_size=...)"
         )
     return recorder.sites
-
-
-@contextlib.contextmanager
-def at_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Torch's default dtype set for a while, so that the model's Python numbers have it too."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-@contextlib.contextmanager
-def isolated(seed: int) -> Iterator[None]:
-    """A seeded random state and a parameter store of our own; the caller's are left as found."""
-    devices = list(range(torch.cuda.device_count()))
-    with torch.random.fork_rng(devices=devices), pyro.get_param_store().scope():
-        torch.manual_seed(seed)
-        yield

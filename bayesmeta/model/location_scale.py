@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from bayesmeta.model.checks import StructureError, base_distribution, distribution_name
-from bayesmeta.model.handlers import Choice, Site
+from bayesmeta.model.sites import Choice
 from bayesmeta.model.structure import Structure
 
 
@@ -52,7 +52,7 @@ def median(fn: Any) -> Tensor:
     return base.icdf(half).expand(fn.batch_shape + fn.event_shape)
 
 
-def check_noncentred(name: str, structure: Structure, sites: Mapping[str, Site]) -> None:
+def check_noncentred(name: str, structure: Structure, drawn_from: Mapping[str, Any]) -> None:
     """Refuse to noncentre a site that is no phi or has no loc and scale.
 
     Raises:
@@ -62,9 +62,9 @@ def check_noncentred(name: str, structure: Structure, sites: Mapping[str, Site])
         raise StructureError(
             f"noncentred names '{name}', which is no phi; the phi sites are {structure.phi}"
         )
-    if not is_location_scale(sites[name].fn):
+    if not is_location_scale(drawn_from[name]):
         raise StructureError(
-            f"noncentred names '{name}', but {distribution_name(sites[name].fn)} has no loc and "
+            f"noncentred names '{name}', but {distribution_name(drawn_from[name])} has no loc and "
             "scale to pull out; leave it out of noncentred, or write it noncentred in the model: "
             "draw z from a standard normal and use loc + L @ z"
         )

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import DATA, TASKS, StructureError, plate_names
-from bayesmeta.model.handlers import Choice, Model, Site, run
+from bayesmeta.model.handlers import Model, run
+from bayesmeta.model.sites import Choice, Site
 
 
 @dataclass(frozen=True)

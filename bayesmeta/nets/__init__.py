@@ -6,11 +6,26 @@
 - `pretrained`: networks that were trained elsewhere
 - `net`: a module as a function net(w, x)
 - `perceptron`: the small network that encoders and heads are made of
+- `attention`: what one set of vectors reads of another
+- `grid`: places in space as the input of convolutions
 - `layers`: the layers of phi, by name
 """
 
+from bayesmeta.model.isolation import isolated
+from bayesmeta.nets.attention import Attention
+from bayesmeta.nets.grid import nearness
 from bayesmeta.nets.net import Net
 from bayesmeta.nets.normalisation import TransductiveBatchNorm2d
+from bayesmeta.nets.perceptron import keep_size, perceptron
 from bayesmeta.nets.pretrained import pretrained
 
-__all__ = ["Net", "TransductiveBatchNorm2d", "pretrained"]
+__all__ = [
+    "Attention",
+    "Net",
+    "TransductiveBatchNorm2d",
+    "isolated",
+    "keep_size",
+    "nearness",
+    "perceptron",
+    "pretrained",
+]

@@ -11,7 +11,8 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import StructureError, first_few
 from bayesmeta.model.density import Density
-from bayesmeta.model.handlers import isolated
+from bayesmeta.model.isolation import isolated
+from bayesmeta.model.prior import prior_mean
 from bayesmeta.nets import calls
 from bayesmeta.nets.calls import Still
 from bayesmeta.nets.net import Net
@@ -113,20 +114,22 @@ def read_layers(
     """
     some = tasks.select(torch.arange(1))
     with isolated(seed=0), torch.no_grad():
-        phi = density.prior_mean(theta, some)
+        phi = prior_mean(density, theta, some)
         with calls.watch() as called:
             density.log_likelihood(theta, phi, some)
     nets = _nets(density, phi, called)
     parts: dict[str, slice] = {}
     default: dict[str, None] = {}
-    for name, slot in density.slots.items():
-        if not slot.is_phi:
+    for name, segment in density.segments.items():
+        if not segment.is_phi:
             continue
         if name not in nets:
-            parts[name], default[name] = slice(slot.start, slot.stop), None
+            parts[name], default[name] = slice(segment.start, segment.stop), None
             continue
         for inner, place in nets[name].slices.items():
-            parts[f"{name}.{inner}"] = slice(slot.start + place.start, slot.start + place.stop)
+            parts[f"{name}.{inner}"] = slice(
+                segment.start + place.start, segment.start + place.stop
+            )
             child, _, below = inner.partition(".")
             default[f"{name}.{child}" if below else f"{name}.{inner}"] = None
     layers = Layers(parts, nets, tuple(blocks) if blocks is not None else tuple(default))
@@ -150,8 +153,8 @@ def _nets(density: Density, phi: Tensor, called: Sequence[calls.Call]) -> dict[s
 
 def _at(density: Density, start: int, size: int) -> Iterator[str]:
     """The site of phi that begins there and has so many numbers."""
-    for name, slot in density.slots.items():
-        if slot.is_phi and (slot.start, slot.stop) == (start, start + size):
+    for name, segment in density.segments.items():
+        if segment.is_phi and (segment.start, segment.stop) == (start, start + size):
             yield name
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from bayesmeta.model.handlers import isolated
+from bayesmeta.model.isolation import isolated
 from bayesmeta.nets.net import Net
 
 

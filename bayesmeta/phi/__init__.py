@@ -1,4 +1,12 @@
-"""What is done with phi_i, task by task: one file one strategy."""
+"""What is done with phi_i, task by task, given theta and D_i: one file one strategy.
+
+- `base`: the contract
+- `hmc`, `joint`: draws of it, for each theta or together with theta
+- `gradient_steps`, `reptile_steps`, `mode`, `fine_tune`: a point (MAML, Reptile, iMAML, transfer)
+- `integrated`, `exact`, `laplace`, `post_hoc_laplace`: a normal, in closed form or around a point
+- `variational_steps`, `stein`: a distribution, fitted to each task
+- `amortised`: a distribution, by one network for all tasks
+"""
 
 from bayesmeta.phi.amortised import Amortised
 from bayesmeta.phi.base import Phi

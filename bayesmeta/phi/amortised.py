@@ -14,12 +14,13 @@ from bayesmeta.amortisation.bounds import ELBO, Bound, Predictive
 from bayesmeta.amortisation.encoder_rows import moments, rows_of
 from bayesmeta.amortisation.encoders import DeepSet, Encoder
 from bayesmeta.amortisation.guides import Anchor, Delta, FullNormal, Guide, TaskPosterior
-from bayesmeta.amortisation.simulated_phi import truth_of
+from bayesmeta.amortisation.simulated_phi import simulated_phi
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.noise import normal
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
+from bayesmeta.model.prior import prior_mean, prior_sd, theta_start
 from bayesmeta.nets.net import Net
 from bayesmeta.nets.perceptron import perceptron
 from bayesmeta.phi.base import Phi
@@ -143,9 +144,9 @@ class Amortised(Phi):
         row_mean, row_sd = moments(parts_of(some, with_query=True), density.structure.phi)
         row_mean[: self.encoder.places], row_sd[: self.encoder.places] = 0.0, 1.0
         with torch.no_grad():
-            theta = density.start(tasks)
-            centre = density.prior_mean(theta, some)
-            width = density.prior_sd(theta, centre, some)
+            theta = theta_start(density, tasks)
+            centre = prior_mean(density, theta, some)
+            width = prior_sd(density, theta, centre, some)
         state = _State(
             head=torch.zeros(0) if self.layers is None else self._head(density).weights(),
             loosened=torch.zeros(2, density.d_phi),
@@ -179,7 +180,7 @@ class Amortised(Phi):
         parts = parts_of(tasks, with_query=bound.sees_query)
         joint, score = joint_of(density, theta, parts), score_of(density, theta, tasks)
         q = self.posterior(density, theta, parts, state)
-        phi = truth_of(density, tasks)[None] if bound.knows_phi else q.draw(noise[0])
+        phi = simulated_phi(density, tasks)[None] if bound.knows_phi else q.draw(noise[0])
         return bound(q, phi, joint, score)
 
     def posterior(
@@ -218,8 +219,8 @@ class Amortised(Phi):
 
     def _anchor(self, density: Density, theta: Tensor, tasks: Tasks, units: _State) -> Anchor:
         """The prior given theta in the guide's units; learned where phi is not real."""
-        mean = density.prior_mean(theta, tasks)
-        sd = density.prior_sd(theta, mean, tasks)
+        mean = prior_mean(density, theta, tasks)
+        sd = prior_sd(density, theta, mean, tasks)
         centre, width = units.centre.detach(), units.width.detach()
         shift, log_scale = torch.where(density.real_phi, 0.0, units.loosened)
         return Anchor((mean - centre) / width + shift, sd / width * log_scale.exp())

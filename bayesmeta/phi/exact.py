@@ -11,7 +11,8 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
-from bayesmeta.model.handlers import isolated
+from bayesmeta.model.isolation import isolated
+from bayesmeta.model.prior import draw_prior, prior_mean
 from bayesmeta.phi.integrated import Integrated
 from bayesmeta.task_level.curvature import bend, parts_of
 
@@ -42,7 +43,7 @@ class Exact(Integrated):
         tasks = tasks.to(dtype=torch.float64)
         for given in parts_of(tasks, with_query=True):
             with isolated(seed=0):
-                (theta, one), (_, other) = density.draw_prior(given), density.draw_prior(given)
+                (theta, one), (_, other) = draw_prior(density, given), draw_prior(density, given)
                 probe = torch.randn_like(one)
             first, second = (
                 bend(density, theta, phi, [given], probe, jacobian=True) for phi in (one, other)
@@ -64,7 +65,7 @@ class Exact(Integrated):
 
     def point(self, density: Density, theta: Tensor, tasks: Tasks, *, with_query: bool) -> Tensor:
         """Any point will do; the prior mean is near."""
-        return density.prior_mean(theta, tasks).detach()
+        return prior_mean(density, theta, tasks).detach()
 
 
 def _fault(change: Tensor, bends: Tensor) -> str:

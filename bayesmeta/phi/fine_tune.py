@@ -16,7 +16,8 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.fine_tuning.stages import Full, Probe, Stage
 from bayesmeta.fine_tuning.tuning import Loss, Tuner, slopes
 from bayesmeta.model.density import Density
-from bayesmeta.model.handlers import isolated
+from bayesmeta.model.isolation import isolated
+from bayesmeta.model.prior import prior_mean, theta_start
 from bayesmeta.nets.layers import Layers, read_layers
 from bayesmeta.phi.base import Phi
 
@@ -112,7 +113,7 @@ class FineTune(Phi):
 
     def check(self, density: Density, tasks: Tasks) -> None:
         """Refuse names of layers that phi does not have."""
-        layers = self._layers(density, density.start(tasks), tasks)
+        layers = self._layers(density, theta_start(density, tasks), tasks)
         nothing = torch.zeros(tasks.num_tasks, len(layers.blocks))
         for stage in self.stages:
             stage.ways(layers, lambda: nothing, scored=bool(self.held_out))
@@ -186,7 +187,7 @@ class FineTune(Phi):
     def _start(
         self, density: Density, theta: Tensor, tasks: Tasks, layers: Layers, seed: int
     ) -> Tensor:
-        phi = density.prior_mean(theta, tasks).detach()
+        phi = prior_mean(density, theta, tasks).detach()
         if self.fresh is None:
             return phi
         with isolated(seed):

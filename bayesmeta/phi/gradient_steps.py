@@ -14,6 +14,8 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.model.checks import first_few
 from bayesmeta.model.density import Density
+from bayesmeta.model.outcomes import score
+from bayesmeta.model.prior import prior_mean
 from bayesmeta.phi.base import Phi, check_steps
 from bayesmeta.task_level.curvature import log_density
 
@@ -74,7 +76,7 @@ class GradientSteps(Phi):
         phi = self.climb(density, theta, [tasks], state)
         if tasks.query is None:
             return density.log_likelihood(theta, phi, tasks)
-        return density.score(theta, phi, tasks.query)
+        return score(density, theta, phi, tasks.query)
 
     def infer(
         self,
@@ -132,7 +134,7 @@ class GradientSteps(Phi):
     ) -> Tensor:
         """phi (tasks, d_phi) that the steps reach on all parts of the tasks' data together."""
         rate = state[0].exp() if self.learn_lr else self.lr
-        phi = density.prior_mean(theta, parts[0])
+        phi = prior_mean(density, theta, parts[0])
         if not phi.requires_grad:
             phi = phi.detach().requires_grad_()
         for _ in range(self.steps):
@@ -154,6 +156,6 @@ class GradientSteps(Phi):
 def _rise(density: Density, theta: Tensor, tasks: Tasks, phi: Tensor) -> Tensor:
     """By how much log p(D_i | phi_i) is above where the steps started, (tasks,)."""
     with torch.no_grad():
-        start = density.prior_mean(theta, tasks)
+        start = prior_mean(density, theta, tasks)
         before, after = (density.log_likelihood(theta, at, tasks) for at in (start, phi))
     return after - before

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
+from bayesmeta.model.outcomes import score
 from bayesmeta.phi.base import Phi
 from bayesmeta.task_level.ascent import find_mode
 from bayesmeta.task_level.conditional import Conditional
@@ -61,7 +62,7 @@ class Mode(Phi):
         phi = solver_of(density, tasks, curvature, jacobian=False, with_query=False)(theta, tasks)
         if tasks.query is None:
             return density.log_likelihood(theta, phi, tasks)
-        return density.score(theta, phi, tasks.query)
+        return score(density, theta, phi, tasks.query)
 
     def infer(
         self,

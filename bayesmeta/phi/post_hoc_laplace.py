@@ -12,11 +12,12 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.noise import normal
 from bayesmeta.model.density import Density
+from bayesmeta.model.prior import prior_mean, theta_start
 from bayesmeta.nets.layers import Layers, read_layers
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.fine_tune import FineTune
 from bayesmeta.task_level.gauss_newton import GaussNewton
-from bayesmeta.task_level.partial_density import Part
+from bayesmeta.task_level.partial_density import PartialDensity
 from bayesmeta.task_level.positive_definite import LowRankPrecision
 
 # Of the prior's standard deviations, in multiples of the model's.
@@ -81,7 +82,7 @@ class PostHocLaplace(Phi):
         """Refuse outcomes and priors that Gauss-Newton does not know, and unknown layers."""
         self.around.check(density, tasks)
         GaussNewton().check(density, tasks)
-        self._moves(density, density.start(tasks), tasks)
+        self._moves(density, theta_start(density, tasks), tasks)
 
     def infer(
         self,
@@ -120,13 +121,13 @@ class PostHocLaplace(Phi):
     ) -> Tensor:
         """Draws (count, tasks, d_phi) around the centre (tasks, d_phi)."""
         layers, moves = self._moves(density, theta, tasks)
-        part = Part(density, layers, moves, centre)
+        part = PartialDensity(density, layers, moves, centre)
         phi = part.of(centre).detach().requires_grad_()
         with torch.enable_grad():
             curvature = GaussNewton().low_rank(cast(Density, part), theta, phi, [tasks])
         precision = LowRankPrecision(*(x.detach() for x in curvature.tensors()))
         if self.scale is None:
-            start = part.of(density.prior_mean(theta, tasks))
+            start = part.of(prior_mean(density, theta, tasks))
             scale = _best_scale(precision, (phi - start).detach())
         else:
             scale = torch.full((len(phi), 1), self.scale).to(phi)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
+from bayesmeta.model.prior import prior_mean
 from bayesmeta.phi.base import Phi, check_steps
 from bayesmeta.phi.gradient_steps import GradientSteps
 from bayesmeta.task_level.curvature import parts_of
@@ -52,7 +53,7 @@ class ReptileSteps(Phi):
         """Minus half the squared way that the steps went, (tasks,); its value is no density."""
         parts = parts_of(tasks, with_query=True)
         reached = self._steps.climb(density, theta.detach(), parts).detach()
-        return -0.5 * (reached - density.prior_mean(theta, tasks)).square().sum(-1)
+        return -0.5 * (reached - prior_mean(density, theta, tasks)).square().sum(-1)
 
     def infer(
         self,

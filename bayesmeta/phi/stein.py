@@ -13,6 +13,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.noise import normal
 from bayesmeta.model.density import Density
+from bayesmeta.model.prior import prior_mean, prior_sd
 from bayesmeta.phi.base import Phi, check_steps
 from bayesmeta.task_level.particles import joint_of, log_mean, score_of
 
@@ -101,8 +102,8 @@ class SteinParticles(Phi):
         """Particles (particles, tasks, d_phi) after all steps on the support."""
         support = replace(tasks, query=None)
         joint = joint_of(density, theta, [support])
-        mean = density.prior_mean(theta, support)
-        sd = density.prior_sd(theta, mean, support)
+        mean = prior_mean(density, theta, support)
+        sd = prior_sd(density, theta, mean, support)
         z = start.detach().requires_grad_()
         for _ in range(self.steps):
             (slope,) = torch.autograd.grad(

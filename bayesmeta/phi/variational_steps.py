@@ -12,6 +12,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.noise import normal
 from bayesmeta.model.density import Density
+from bayesmeta.model.prior import prior_mean, prior_sd
 from bayesmeta.phi.base import Phi, check_steps
 from bayesmeta.task_level.particles import joint_of, log_mean, score_of
 
@@ -110,8 +111,8 @@ class VariationalSteps(Phi):
         """Mean and sd of q, (tasks, d_phi), that the steps reach on the support."""
         support = replace(tasks, query=None)
         joint = joint_of(density, theta, [support])
-        start = density.prior_mean(theta, support)
-        unit = density.prior_sd(theta, start, support)
+        start = prior_mean(density, theta, support)
+        unit = prior_sd(density, theta, start, support)
         place, log_scale = (torch.zeros_like(start).requires_grad_() for _ in range(2))
         for _ in range(self.steps):
             phi = start + unit * (place + log_scale.exp() * noise)

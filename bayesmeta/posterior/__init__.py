@@ -1,19 +1,20 @@
 """p(theta, phi | D) as draws: predictions, tasks never seen, ArviZ, trust, files.
 
-- `predict`: functions of theta and phi at every draw
+- `at_draws`: functions of theta and phi at every draw
+- `draws`: theta and phi, and what made them
 - `own_tasks`: which of its tasks are given
+- `predict`: outcomes, and how likely those seen are
 - `refine`: more work on single tasks
-- `posterior`: the draws and what is done with them
-- `prior`: a posterior that has seen nothing
+- `adapt`: phi of tasks never seen
+- `prior`: draws that have seen nothing
 - `arviz`: what ArviZ works on
 - `diagnose`: can it be trusted?
-- `saving`: posteriors on disk, without data
+- `saving`: on disk, without data
+- `posterior`: all of that on one object
 """
 
-from bayesmeta.posterior.posterior import Posterior
+from bayesmeta.posterior.posterior import Posterior, load, prior
 from bayesmeta.posterior.predict import Prediction
-from bayesmeta.posterior.prior import prior
 from bayesmeta.posterior.refine import Refine
-from bayesmeta.posterior.saving import load
 
 __all__ = ["Posterior", "Prediction", "Refine", "load", "prior"]

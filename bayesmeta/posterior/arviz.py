@@ -16,8 +16,10 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import TASKS
 from bayesmeta.model.structure import Node, Role
-from bayesmeta.posterior.posterior import Posterior
-from bayesmeta.posterior.prior import prior
+from bayesmeta.posterior.draws import Draws
+from bayesmeta.posterior.own_tasks import Own
+from bayesmeta.posterior.predict import log_likelihood, predict
+from bayesmeta.posterior.prior import prior_draws
 from bayesmeta.task_level.importance import classic
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ _PRIOR_DRAWS = 500
 _KINDS = ("all", "stats", "diagnostics")
 
 
-def to_arviz(posterior: Posterior) -> arviz.InferenceData | xr.DataTree:
+def to_arviz(posterior: Draws) -> arviz.InferenceData | xr.DataTree:
     """The posterior as the installed ArviZ takes it: InferenceData for 0.23, DataTree for 1.x.
 
     The groups are those of `groups`.
@@ -57,7 +59,7 @@ def to_datatree(groups: dict[str, xr.Dataset]) -> xr.DataTree:
     return xr.DataTree.from_dict(groups)
 
 
-def groups(posterior: Posterior) -> dict[str, xr.Dataset]:
+def groups(posterior: Draws) -> dict[str, xr.Dataset]:
     """The posterior, its predictions and its data as ArviZ's groups of named arrays.
 
     A theta site has dims (chain, draw, ...) and a phi site (chain, draw, tasks, ...), further
@@ -71,33 +73,39 @@ def groups(posterior: Posterior) -> dict[str, xr.Dataset]:
     found = {
         "posterior": values(posterior),
         "sample_stats": _dataset(
-            {n: (_dims(n, s.dim(), _SAMPLE), s.cpu().numpy()) for n, s in posterior.stats.items()},
+            {
+                n: (_dims(n, s.dim(), _SAMPLE), s.cpu().numpy())
+                for n, s in posterior.fit.stats.items()
+            },
             tasks,
         ),
     }
     if not bool(tasks.mask.any()):
         return {name: dataset for name, dataset in found.items() if dataset.data_vars}
-    found["log_likelihood"] = _observed(y, posterior.log_likelihood(), tasks, _SAMPLE)
-    found["posterior_predictive"] = _observed(y, posterior.predict().draws, tasks, _SAMPLE)
+    found["log_likelihood"] = _observed(y, log_likelihood(posterior, Own.TASKS), tasks, _SAMPLE)
+    found["posterior_predictive"] = _observed(y, _predicted(posterior), tasks, _SAMPLE)
     if all(node.distribution != "flat" for node in nodes.values()):
-        drawn = prior(posterior.density.model, tasks, draws=_PRIOR_DRAWS, seed=posterior.seed)
+        drawn = prior_draws(posterior.centred, tasks, _PRIOR_DRAWS, posterior.seed)
         found["prior"] = values(drawn)
-        found["prior_predictive"] = _observed(y, drawn.predict().draws, tasks, _SAMPLE)
+        found["prior_predictive"] = _observed(y, _predicted(drawn), tasks, _SAMPLE)
     if tasks.y is not None:
         found["observed_data"] = _observed(y, tasks.y, tasks)
     found["constant_data"] = _constant(tasks)
     return {name: dataset for name, dataset in found.items() if dataset.data_vars}
 
 
-def values(posterior: Posterior) -> xr.Dataset:
+def values(posterior: Draws) -> xr.Dataset:
     """Draws of theta (chain, draw, ...) and phi (chain, draw, tasks, ...), under named dims."""
-    nodes, draws = posterior.structure.nodes, {**posterior.theta, **posterior.phi}
-    return _dataset(
-        {n: _named(nodes[n], v.cpu().numpy()) for n, v in draws.items()}, posterior.tasks
-    )
+    nodes = posterior.structure.nodes
+    named = {n: _named(nodes[n], v.cpu().numpy()) for n, v in posterior.values.items()}
+    return _dataset(named, posterior.tasks)
 
 
-def summary(posterior: Posterior, kind: str = "all") -> pd.DataFrame:
+def _predicted(posterior: Draws) -> Tensor:
+    return predict(posterior, Own.TASKS, repeats=1, seed=None).draws
+
+
+def summary(posterior: Draws, kind: str = "all") -> pd.DataFrame:
     """ArviZ's table of theta and phi; for a point estimate, a table of its values.
 
     The kind is "all", "stats" or "diagnostics", as ArviZ has them.

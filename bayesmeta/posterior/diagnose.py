@@ -12,7 +12,7 @@ from torch import Tensor
 from bayesmeta.model.checks import first_few
 from bayesmeta.model.location_scale import is_location_scale
 from bayesmeta.posterior.arviz import ess, flattened, rhat, values
-from bayesmeta.posterior.posterior import Posterior
+from bayesmeta.posterior.draws import Draws
 from bayesmeta.task_level.importance import TRUSTED_K, pareto_k
 
 _MAX_RHAT = 1.01
@@ -57,7 +57,7 @@ class Diagnosis:
         return "\n".join(self.messages)
 
 
-def diagnose(posterior: Posterior) -> Diagnosis:
+def diagnose(posterior: Draws) -> Diagnosis:
     """Check the draws of a sampler, the fit of a variational family, or the end of training.
 
     A sampler is judged by R-hat and effective sample size over all entries of all sites, by
@@ -67,15 +67,15 @@ def diagnose(posterior: Posterior) -> Diagnosis:
     """
     if posterior.is_point:
         return _point(posterior)
-    if posterior.losses.numel():
+    if posterior.fit.losses.numel():
         return _variational(posterior)
-    if posterior.stats:
+    if posterior.fit.stats:
         return _sampler(posterior)
     return Diagnosis(True, ("The draws are independent; there is nothing to diagnose.",))
 
 
-def _point(posterior: Posterior) -> Diagnosis:
-    falling = _still_falling(posterior.losses)
+def _point(posterior: Draws) -> Diagnosis:
+    falling = _still_falling(posterior.fit.losses)
     if falling and posterior.strategy.is_joint:
         falling = [
             *falling,
@@ -91,9 +91,9 @@ def _point(posterior: Posterior) -> Diagnosis:
     return Diagnosis(not problems, (what, *problems), pareto_k=k)
 
 
-def _variational(posterior: Posterior) -> Diagnosis:
+def _variational(posterior: Draws) -> Diagnosis:
     k = _k_by_task(posterior)
-    problems = [*_about_k(k, posterior.strategy.is_joint), *_still_falling(posterior.losses)]
+    problems = [*_about_k(k, posterior.strategy.is_joint), *_still_falling(posterior.fit.losses)]
     fine = "No problem found: the loss has settled"
     fine += f", and Pareto k is at most {max(k.values()):.2f}." if k else "."
     fine += (
@@ -103,7 +103,7 @@ def _variational(posterior: Posterior) -> Diagnosis:
     return Diagnosis(not problems, tuple(problems) or (fine,), pareto_k=k)
 
 
-def _k_by_task(posterior: Posterior) -> dict[str, float]:
+def _k_by_task(posterior: Draws) -> dict[str, float]:
     """Pareto k of each task's importance weights, where there are any."""
     weights = posterior.log_weights
     if weights is None:
@@ -148,10 +148,10 @@ def _still_falling(losses: Tensor) -> list[str]:
     ]
 
 
-def _sampler(posterior: Posterior) -> Diagnosis:
+def _sampler(posterior: Draws) -> Diagnosis:
     labels, draws = flattened(values(posterior))
     chains, count = draws.shape[:2]
-    stats = posterior.stats
+    stats = posterior.fit.stats
     divergences = int(stats["diverging"].sum()) if "diverging" in stats else None
     ebfmi = tuple(_ebfmi(stats["energy"])) if "energy" in stats else ()
     problems = [*_about_divergences(posterior, divergences), *_about_ebfmi(ebfmi)]
@@ -215,10 +215,10 @@ def _about_mixing(worst: tuple[Extreme, Extreme, Extreme], chains: int, count: i
     return found
 
 
-def _about_divergences(posterior: Posterior, divergences: int | None) -> list[str]:
+def _about_divergences(posterior: Draws, divergences: int | None) -> list[str]:
     if not divergences:
         return []
-    total = posterior.stats["diverging"].numel()
+    total = posterior.fit.stats["diverging"].numel()
     centred = _could_be_noncentred(posterior)
     instead = f", or noncentred={centred}" if centred else ""
     return [
@@ -227,7 +227,7 @@ def _about_divergences(posterior: Posterior, divergences: int | None) -> list[st
     ]
 
 
-def _could_be_noncentred(posterior: Posterior) -> tuple[str, ...]:
+def _could_be_noncentred(posterior: Draws) -> tuple[str, ...]:
     fit, done = posterior.fit, posterior.density.noncentred
     drawn_from = fit.density.distributions(fit.theta[0, 0], posterior.free_phi[0, 0], fit.tasks)
     return tuple(n for n, fn in drawn_from.items() if n not in done and is_location_scale(fn))

@@ -1,21 +1,20 @@
-"""Predictions, and functions of theta and phi at every draw of a posterior."""
+"""Outcomes by a posterior: draws of them, and how likely those are that were seen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.capture import capture, over_draws
-
-Function = Callable[[Tensor, Tensor, Tasks], tuple[Tensor, ...]]
-Over = Callable[[Function, Tensor, Tensor, Tasks], tuple[Tensor, ...]]
-
-# Draws in memory together, and numbers of phi in them: a network's layers are several times larger.
-_DRAWS_AT_ONCE, _NUMBERS_AT_ONCE = 64, 4_000_000
+from bayesmeta.model import outcomes
+from bayesmeta.model.isolation import isolated
+from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined, random_at_draws
+from bayesmeta.posterior.draws import Draws, where_the_tasks_are
+from bayesmeta.posterior.own_tasks import Own, places_among
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,67 +67,63 @@ class Prediction:
         return torch.quantile(self.draws.flatten(0, 1), q, dim=0)
 
 
-def in_chunks(
-    over: Over, function: Function, theta: Tensor, phi: Tensor, tasks: Tasks
-) -> list[tuple[Tensor, ...]]:
-    """`at_draws` or `random_at_draws`, with many tasks treated chunk by chunk, in this order."""
-    return [
-        over(function, theta, phi[:, :, chunk], tasks.select(chunk))
-        for chunk in tasks.chunks(phi.shape[-1])
-    ]
+@where_the_tasks_are
+def predict(draws: Draws, tasks: Tasks | Own, *, repeats: int, seed: int | None) -> Prediction:
+    """Outcomes of the draws' tasks at the inputs given; see `Posterior.predict`."""
+    tasks, phi = _own(draws, tasks)
+    density, name = draws.centred, draws.structure.data[0]
+
+    def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor, ...]:
+        return tuple(found[name] for found in outcomes.predict(density, theta, free, given))
+
+    theta, phi = (x.repeat_interleave(repeats, dim=1) for x in (draws.fit.theta, phi))
+    with isolated(draws.seeds[1] if seed is None else seed):
+        outputs = in_chunks(random_at_draws, at, theta, phi, tasks)
+    return Prediction(*(_hide_padding(joined(o), tasks) for o in zip(*outputs, strict=True)))
 
 
-def joined(chunks: Sequence[Tensor]) -> Tensor:
-    """What chunks of tasks gave, (chain, draw, tasks, ...), put together."""
-    return torch.cat(list(chunks), dim=2) if len(chunks) > 1 else chunks[0]
+@where_the_tasks_are
+def log_likelihood(draws: Draws, tasks: Tasks | Own) -> Tensor:
+    """log p(y_ij | x_ij, phi_i, theta) at each draw; see `Posterior.log_likelihood`."""
+    tasks, phi = _own(draws, tasks)
+    if tasks.y is None:
+        raise TasksError("the tasks have no y to score; predict gives draws of it")
+    density = draws.centred
+
+    def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor]:
+        return (outcomes.pointwise(density, theta, free, given),)
+
+    try:
+        outputs = in_chunks(at_draws, at, draws.fit.theta, phi, tasks)
+    except (IndexError, RuntimeError):
+        # Such as of a class that the model does not have: say so, if that is it.
+        density.reading.check(tasks)
+        raise
+    return joined([values for (values,) in outputs])
 
 
-def hide_padding(value: Tensor, tasks: Tasks) -> Tensor:
+def log_score(draws: Draws, tasks: Tasks | Own) -> Tensor:
+    """log of the mean over draws of p(y_ij | x_ij, phi_i, theta); see `Posterior.log_score`."""
+    values = log_likelihood(draws, tasks).flatten(0, 1)
+    score = torch.logsumexp(values, 0) - math.log(len(values))
+    hidden = ~(draws.tasks if isinstance(tasks, Own) else tasks).mask
+    return score.masked_fill(hidden, torch.nan)
+
+
+def _own(draws: Draws, tasks: Tasks | Own) -> tuple[Tasks, Tensor]:
+    """The tasks given, and the draws of centred phi that are theirs."""
+    if not isinstance(tasks, Own):
+        places = places_among(tasks, draws.tasks)
+        return tasks.to(draws.tasks.device, draws.tasks.dtype), draws.centred_phi[:, :, places]
+    if not bool(draws.tasks.mask.any()):
+        raise TasksError(
+            "the posterior's own tasks hold no datapoints (a posterior that was loaded holds "
+            "no data); give tasks of the same names, as in predict(tasks)"
+        )
+    return draws.tasks, draws.centred_phi
+
+
+def _hide_padding(value: Tensor, tasks: Tasks) -> Tensor:
     """NaN in the cells of (chain, draw, tasks, data, ...) that no datapoint is in."""
     hidden = ~tasks.mask.reshape(*tasks.mask.shape, *[1] * (value.dim() - 4))
     return value.masked_fill(hidden, torch.nan)
-
-
-def at_draws(function: Function, theta: Tensor, phi: Tensor, tasks: Tasks) -> tuple[Tensor, ...]:
-    """function(theta, phi, tasks) at every draw; outputs lead with (chain, draw)."""
-    if theta.shape[:2].numel() == 1:
-        # Recording a graph takes longer than what it would do.
-        with torch.no_grad():
-            return tuple(o[None, None] for o in function(theta[0, 0], phi[0, 0], tasks))
-
-    def on_data(point: Tensor, free: Tensor, *data: Tensor) -> tuple[Tensor, ...]:
-        return function(point, free, tasks.with_tensors(data))
-
-    data = tasks.tensors()
-    graph = capture(on_data, [theta[0, 0], phi[0, 0], *data])
-    flat = [theta.flatten(0, 1), phi.flatten(0, 1)]
-    outputs = over_draws(graph, flat, data, _at_once(phi))
-    return tuple(o.reshape(*theta.shape[:2], *o.shape[1:]) for o in outputs)
-
-
-def random_at_draws(
-    function: Function, theta: Tensor, phi: Tensor, tasks: Tasks
-) -> tuple[Tensor, ...]:
-    """`at_draws` for a random function: no graph, and fresh randomness at each draw."""
-    flat = theta.flatten(0, 1), phi.flatten(0, 1)
-    batched = torch.func.vmap(lambda t, p: function(t, p, tasks), randomness="different")
-    at_once = _at_once(phi)
-    with torch.no_grad():
-        try:
-            parts = [
-                batched(*(f[i : i + at_once] for f in flat))
-                for i in range(0, len(flat[0]), at_once)
-            ]
-        except RuntimeError:
-            # Some samplers (gamma, Poisson, binomial) do not run under vmap: one draw at a time.
-            parts = [
-                tuple(o[None] for o in function(t, p, tasks)) for t, p in zip(*flat, strict=True)
-            ]
-    return tuple(
-        torch.cat(p).reshape(*theta.shape[:2], *p[0].shape[1:]) for p in zip(*parts, strict=True)
-    )
-
-
-def _at_once(phi: Tensor) -> int:
-    """How many draws of phi (chain, draw, tasks, d_phi) to treat together."""
-    return max(1, min(_DRAWS_AT_ONCE, _NUMBERS_AT_ONCE // max(1, phi[0, 0].numel())))

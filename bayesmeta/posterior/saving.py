@@ -16,9 +16,10 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.fine_tuning.stages import Stage
 from bayesmeta.model.density import Density
 from bayesmeta.model.handlers import Model
-from bayesmeta.model.structure import Role, Structure, structure
+from bayesmeta.model.reading import read as read_model
+from bayesmeta.model.structure import Role, Structure
 from bayesmeta.phi.base import Phi
-from bayesmeta.posterior.posterior import Posterior
+from bayesmeta.posterior.draws import Draws
 from bayesmeta.task_level.curvature import Curvature
 from bayesmeta.theta.base import Fit
 from bayesmeta.training.checkpoint import CheckpointError, difference, read, write
@@ -27,7 +28,7 @@ _FILE = "posterior.safetensors"
 _PARTS = (Phi, Encoder, Guide, Bound, Curvature, Stage, torch.optim.Optimizer)
 
 
-def save(post: Posterior, folder: Path) -> None:
+def save(post: Draws, folder: Path) -> None:
     """Write theta, phi and what was trained, but no x, no y and no mask.
 
     Kept are names of tasks, with phi of each, and names and shapes of columns; their values are
@@ -37,15 +38,15 @@ def save(post: Posterior, folder: Path) -> None:
         CheckpointError: where the strategy holds what has no name to be found by, as a function.
     """
     strategy = _encoded(post.strategy)
-    tensors = {"theta": post.fit.theta, "phi": post.centred_phi, "losses": post.losses}
+    tensors = {"theta": post.fit.theta, "phi": post.centred_phi, "losses": post.fit.losses}
     tensors |= {f"state_{k}": x for k, x in enumerate(post.fit.state)}
-    tensors |= {f"stats_{name}": x for name, x in post.stats.items()}
+    tensors |= {f"stats_{name}": x for name, x in post.fit.stats.items()}
     tasks = post.tasks
     about = {
         "strategy": strategy,
         "is_point": post.is_point,
         "seed": post.seed,
-        "notes": list(post.notes),
+        "notes": list(post.fit.notes),
         "model": _described(post.structure),
         "tasks": list(tasks.names),
         "are_named": tasks.origin is None,
@@ -56,20 +57,11 @@ def save(post: Posterior, folder: Path) -> None:
     write(folder, tensors, about, _FILE)
 
 
-def load(folder: str | Path, model: Model) -> Posterior:
-    """A posterior that was saved: adapt it to new tasks, or predict more of its own by name.
-
-    Sites, distributions and parents of the model are compared with those of the fit. Constants in
-    it, such as a prior's scale, are not: they are the model's that is given.
-
-    Args:
-        folder: what `Posterior.save` was given.
-        model: the function that it was fitted with.
+def restored(folder: str | Path, model: Model) -> Draws:
+    """The draws that `save` wrote; see `bm.load`.
 
     Raises:
-        FileNotFoundError: where nothing was saved there.
-        CheckpointError: where the file is damaged, or of another model, or its strategy has a part
-            that is not known here.
+        FileNotFoundError, CheckpointError: as `bm.load`.
     """
     if not isinstance(folder, str | Path):
         raise TypeError(f"load got folder={folder!r}; give the folder first, then the model")
@@ -80,13 +72,13 @@ def load(folder: str | Path, model: Model) -> Posterior:
         )
     tensors, about = found
     tasks = _without_data(about)
-    read_off = structure(model, tasks)
-    described = _described(read_off)
+    reading = read_model(model, tasks)
+    described = _described(reading.structure)
     if described != about["model"]:
         how = difference("model", about["model"], described)
         raise CheckpointError(f"'{folder}' holds a posterior of another model: {how}")
     fit = Fit(
-        density=Density(model, read_off, tasks),
+        density=Density(reading),
         tasks=tasks,
         theta=tensors["theta"],
         phi=tensors["phi"],
@@ -95,7 +87,7 @@ def load(folder: str | Path, model: Model) -> Posterior:
         losses=tensors["losses"],
         notes=tuple(about["notes"]),
     )
-    return Posterior(fit, _decoded(about["strategy"], folder), about["is_point"], about["seed"])
+    return Draws(fit, _decoded(about["strategy"], folder), about["is_point"], about["seed"])
 
 
 def _by_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch.fx import GraphModule
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, compile_graph, over_draws
 from bayesmeta.model.density import Density
+from bayesmeta.model.prior import prior_mean
 from bayesmeta.task_level.curvature import Curvature, bend, parts_of, slope
 
 _CELLS_AT_ONCE = 2_000_000
@@ -61,7 +62,7 @@ class Conditional:
         return parts_of(self.tasks.with_tensors(data), with_query=self.with_query)
 
     def _start(self, theta: Tensor, *data: Tensor) -> tuple[Tensor]:
-        return (self.density.prior_mean(theta, self.tasks.with_tensors(data)),)
+        return (prior_mean(self.density, theta, self.tasks.with_tensors(data)),)
 
     def _slope(self, theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:
         parts = self._parts(data)

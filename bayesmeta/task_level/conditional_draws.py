@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from bayesmeta.engine.noise import normal, uniform
 from bayesmeta.task_level.ascent import find_mode
 from bayesmeta.task_level.conditional import Conditional
+
+Slope = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+class _Point(NamedTuple):
+    """A place in whitened coordinates (draws, tasks, d_phi), with the log density and its slope."""
+
+    z: Tensor
+    value: Tensor
+    slope: Tensor
 
 
 def draw_phi(
@@ -46,20 +59,30 @@ def draw_phi(
         return normal(shape, theta.dtype, generator)
 
     z, accepted = momenta(), torch.zeros(shape[:2], dtype=theta.dtype)
-    value, gradient = slope(z)
+    here = _Point(z, *slope(z))
     for _ in range(transitions):
         start = momenta()
-        momentum, position, new, force = start, z, value, gradient
-        for _ in range(leapfrogs):
-            momentum = momentum + 0.5 * step_size * force
-            position = position + step_size * momentum
-            new, force = slope(position)
-            momentum = momentum + 0.5 * step_size * force
-        gain = new - value + 0.5 * (start.square().sum(-1) - momentum.square().sum(-1))
+        there, momentum = _leapfrog(here, start, slope, leapfrogs, step_size)
+        kinetic = 0.5 * (start.square().sum(-1) - momentum.square().sum(-1))
+        gain = there.value - here.value + kinetic
         rate = torch.nan_to_num(gain, nan=-torch.inf).clamp(max=0).exp()
         take = uniform(rate.shape, rate.dtype, generator) < rate
-        z = torch.where(take[..., None], position, z)
-        value = torch.where(take, new, value)
-        gradient = torch.where(take[..., None], force, gradient)
+        here = _Point(
+            torch.where(take[..., None], there.z, here.z),
+            torch.where(take, there.value, here.value),
+            torch.where(take[..., None], there.slope, here.slope),
+        )
         accepted += rate / transitions
-    return place(z), accepted.mean(0)
+    return place(here.z), accepted.mean(0)
+
+
+def _leapfrog(
+    at: _Point, momentum: Tensor, slope: Slope, steps: int, step_size: float
+) -> tuple[_Point, Tensor]:
+    """Where a trajectory ends, and with which momentum."""
+    for _ in range(steps):
+        momentum = momentum + 0.5 * step_size * at.slope
+        z = at.z + step_size * momentum
+        at = _Point(z, *slope(z))
+        momentum = momentum + 0.5 * step_size * at.slope
+    return at, momentum

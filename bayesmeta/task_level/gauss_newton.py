@@ -15,7 +15,8 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.noise import normal
 from bayesmeta.model.checks import StructureError, base_distribution, distribution_name
 from bayesmeta.model.density import Density
-from bayesmeta.model.handlers import isolated
+from bayesmeta.model.isolation import isolated
+from bayesmeta.model.prior import draw_prior
 from bayesmeta.task_level.curvature import Curvature, Hessian
 from bayesmeta.task_level.positive_definite import DensePrecision, LowRankPrecision, Precision
 
@@ -44,7 +45,7 @@ class GaussNewton(Curvature):
     def check(self, density: Density, tasks: Tasks) -> None:
         """Refuse outcomes and priors that it does not know, at a draw from the prior."""
         with isolated(seed=0), torch.no_grad():
-            theta, phi = density.draw_prior(tasks)
+            theta, phi = draw_prior(density, tasks)
             sites = density.outcomes(theta, phi, tasks)
         for name, site in sites.items():
             if not any(True for _ in _predictors(site.fn)):

@@ -1,4 +1,4 @@
-"""Part: the density as a function of some of phi, the rest of which stays where it is."""
+"""PartialDensity: the density as a function of some of phi, the rest of which stays where it is."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density, Terms
-from bayesmeta.model.handlers import Site
+from bayesmeta.model.sites import Site
 from bayesmeta.nets import calls
 from bayesmeta.nets.layers import Layers
 
 
 @dataclass(frozen=True)
-class Part:
+class PartialDensity:
     """log p(theta), log p(phi_i | theta) and log p(D_i | phi_i, theta) in some numbers of phi.
 
     Networks of which nothing else moves are not differentiated through.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
+from bayesmeta.model.outcomes import score
 from bayesmeta.task_level.curvature import log_density
 
 OfDraws = Callable[[Tensor], Tensor]
@@ -30,11 +31,11 @@ def score_of(density: Density, theta: Tensor, tasks: Tasks) -> OfDraws:
     """log p(query_i | phi_k, theta), or of D_i itself without a query, (particles, tasks)."""
     query = tasks if tasks.query is None else tasks.query
 
-    def score(phi: Tensor) -> Tensor:
-        value = density.score(theta, phi.flatten(0, 1), _copies(query, len(phi)))
+    def scored(phi: Tensor) -> Tensor:
+        value = score(density, theta, phi.flatten(0, 1), _copies(query, len(phi)))
         return value.unflatten(0, phi.shape[:2])
 
-    return score
+    return scored
 
 
 def log_mean(values: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
-from bayesmeta.training.fit_options import Run
+from bayesmeta.training.fit_options import FitOptions
 from bayesmeta.training.schedule import Adam
 
 
@@ -67,7 +67,7 @@ class Theta(ABC):
     trains: ClassVar[bool] = False
 
     @abstractmethod
-    def fit(self, density: Density, tasks: Tasks, phi: Phi, run: Run) -> Fit:
+    def fit(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
         """Infer theta, and with it phi of the tasks, from log p(theta) + sum_i log_evidence_i."""
 
 
@@ -113,17 +113,17 @@ def d_free(density: Density, phi: Phi) -> int:
 
 
 def held_out(
-    density: Density, phi: Phi, run: Run, theta_of: Callable[[Sequence[Tensor]], Tensor]
+    density: Density, phi: Phi, options: FitOptions, theta_of: Callable[[Sequence[Tensor]], Tensor]
 ) -> Callable[[Sequence[Tensor]], float] | None:
     """Minus the mean log evidence of the validation tasks, by the shared parameters.
 
     Args:
         density: the model's density.
         phi: what infers phi of the validation tasks, and estimates their evidence.
-        run: which may have validation tasks.
+        options: which may have validation tasks.
         theta_of: theta, out of the shared parameters, among which the strategy's state is last.
     """
-    tasks = run.validation
+    tasks = options.validation
     if tasks is None:
         return None
     count = len(phi.start(density, tasks.sample()))
@@ -132,7 +132,7 @@ def held_out(
         given = [x.detach() for x in shared]
         state, theta = given[len(given) - count :], theta_of(given)
         # The same random numbers each time, so that what differs is what was trained.
-        generator = torch.Generator().manual_seed(run.seed)
+        generator = torch.Generator().manual_seed(options.seed)
         values = []
         for chunk in tasks.chunks(density.d_phi):
             part = tasks.select(chunk)

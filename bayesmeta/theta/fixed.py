@@ -13,7 +13,7 @@ from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.theta.base import Fit, Theta, repeated
-from bayesmeta.training.fit_options import Run
+from bayesmeta.training.fit_options import FitOptions
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Fixed(Theta):
                 "bm.Fixed({n: d[0, 0] for n, d in post.theta.items()})"
             )
 
-    def fit(self, density: Density, tasks: Tasks, phi: Phi, run: Run) -> Fit:
+    def fit(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
         """Theta as it was given, as one chain: of one draw, or of more where phi has more."""
         if phi.is_joint:
             raise StructureError(

@@ -13,13 +13,15 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.noise import normal
 from bayesmeta.model.density import Density
-from bayesmeta.model.handlers import at_dtype
+from bayesmeta.model.isolation import at_dtype
+from bayesmeta.model.prior import theta_start
 from bayesmeta.phi.base import Phi
 from bayesmeta.theta.base import Fit, Theta, check_training, d_free, held_out, level_terms, seeds
 from bayesmeta.theta.families import Family, FullRank, MeanField
 from bayesmeta.theta.noncentring import check_names, noncentre
-from bayesmeta.training.fit_options import Run
-from bayesmeta.training.loop import Objective, train
+from bayesmeta.training.fit_options import FitOptions
+from bayesmeta.training.loop import train
+from bayesmeta.training.objective import Objective
 from bayesmeta.training.optimiser import Parameters
 from bayesmeta.training.schedule import Adam
 from bayesmeta.training.stepper import Loss, Noise
@@ -63,15 +65,15 @@ class Gaussian(Theta):
         check_training("Gaussian", self.batch_size, self.adam)
         check_names(self.noncentred)
 
-    def fit(self, density: Density, tasks: Tasks, phi: Phi, run: Run) -> Fit:
+    def fit(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
         """Train q, then draw from it."""
-        seed_train, seed_draw, seed_pilot = seeds(run.seed, 3)
+        seed_train, seed_draw, seed_pilot = seeds(options.seed, 3)
         density, notes = noncentre(self.noncentred, density, tasks, phi, seed_pilot, pilot)
         free = d_free(density, phi)
         with at_dtype(tasks.dtype):
             shared, rows = self.family.start(density.d_theta, tasks.num_tasks, free)
         # The mean of theta: for a network 0 is a saddle, from which no gradient leads away.
-        shared[0] = density.start(tasks)
+        shared[0] = theta_start(density, tasks)
         state = phi.start(density, tasks)
         n_shared = len(shared)
         start = Parameters([*shared, *state], rows)
@@ -79,25 +81,26 @@ class Gaussian(Theta):
             start,
             loss_of=lambda size: self._loss(density, tasks, phi, size, state, n_shared, len(rows)),
             noise=lambda size, random: self._noise(density, phi, size, tasks, random),
-            held_out=held_out(density, phi, run, lambda given: self._mean(given, density, tasks)),
+            held_out=held_out(
+                density, phi, options, lambda given: self._mean(given, density, tasks)
+            ),
             d_phi=density.d_phi,
             inner_lr=phi.inner_lr,
             title="variational",
         )
-        training = replace(run, seed=seed_train)
-        done = train(objective, tasks, batch_size=self.batch_size, adam=self.adam, run=training)
-        trained = tuple(start.shared[n_shared:])
+        training = replace(options, seed=seed_train)
+        done = train(objective, tasks, batch_size=self.batch_size, adam=self.adam, options=training)
         family = Parameters(start.shared[:n_shared], start.rows)
         theta, found, log_q = self._sample(density, family, tasks, free, seed_draw)
-        weights, theta = None, theta[None]
+        weights = None
         if phi.is_joint:
-            weights = self._log_weights(density, phi, tasks, theta[0], found, log_q)[None]
+            weights = self._log_weights(density, phi, tasks, theta, found, log_q)[None]
         return Fit(
             density,
             tasks,
-            theta,
+            theta[None],
             found[None] if phi.is_joint else None,
-            state=trained,
+            state=tuple(start.shared[n_shared:]),
             losses=torch.tensor(done.losses),
             validation=torch.tensor(done.validation).reshape(-1, 2),
             log_weights=weights,

@@ -15,7 +15,7 @@ from bayesmeta.model.location_scale import is_location_scale
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.joint import Joint
 from bayesmeta.theta.base import Theta
-from bayesmeta.training.fit_options import Run
+from bayesmeta.training.fit_options import FitOptions
 
 # At a half, a logistic regression of 200 tasks of 20 rows kept 40 effective draws of 4,000 centred.
 _THRESHOLD = 0.25
@@ -63,7 +63,7 @@ def noncentre(
     if noncentred is None and phi.is_joint:
         names, reason = _choose(density, tasks, seed, pilot)
         notes = (reason,)
-    return density.noncentre(names, tasks) if names else density, notes
+    return density.noncentre(names) if names else density, notes
 
 
 def _choose(density: Density, tasks: Tasks, seed: int, pilot: Pilot) -> tuple[tuple[str, ...], str]:
@@ -84,7 +84,7 @@ def _choose(density: Density, tasks: Tasks, seed: int, pilot: Pilot) -> tuple[tu
         tasks.num_tasks, generator=torch.Generator().manual_seed(seed), device="cpu"
     )
     tasks = tasks.select(order[:_PILOT_TASKS].sort().values)
-    found = pilot(candidates).fit(density, tasks, Joint(), Run(seed, progress=False))
+    found = pilot(candidates).fit(density, tasks, Joint(), FitOptions(seed, progress=False))
     assert found.phi is not None  # a joint strategy has it
     theta, u = found.theta[0].mean(0), found.phi[0].mean(0)
     values = found.density.constrain(theta, u, tasks)
@@ -111,7 +111,7 @@ def _with_learned_scale(density: Density, tasks: Tasks) -> tuple[str, ...]:
 
 def _prior_share(density: Density, name: str, theta: Tensor, phi: Tensor, tasks: Tasks) -> float:
     """The mean over tasks and coordinates of 1 / (1 + scale^2 h_i), h_i clamped at 0."""
-    slot = density.slots[name]
+    segment = density.segments[name]
 
     def curvature(theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor, ...]:
         with torch.enable_grad():
@@ -120,11 +120,11 @@ def _prior_share(density: Density, name: str, theta: Tensor, phi: Tensor, tasks:
             (gradient,) = torch.autograd.grad(log_likelihood, phi, create_graph=True)
             return tuple(
                 torch.autograd.grad(gradient[:, k].sum(), phi, retain_graph=True)[0][:, k].detach()
-                for k in range(slot.start, slot.stop)
+                for k in range(segment.start, segment.stop)
             )
 
     inputs = [theta, phi, *tasks.tensors()]
     h = torch.stack([-c for c in capture(curvature, inputs)(*inputs)], dim=1).clamp(min=0)
     fn = density.distributions(theta, phi, tasks)[name]
-    scale = slot.flatten(base_distribution(fn).scale.expand(fn.batch_shape + fn.event_shape))
+    scale = segment.flatten(base_distribution(fn).scale.expand(fn.batch_shape + fn.event_shape))
     return float((1 / (1 + scale.square() * h)).mean())

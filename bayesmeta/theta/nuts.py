@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from bayesmeta.data.size_groups import bucket, lay_out
+from bayesmeta.data.size_groups import group_by_size, lay_out
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, compile_graph, value_and_gradient
 from bayesmeta.engine.native import NativeDensity, build, has_c_entries, why_unavailable
-from bayesmeta.engine.sampler import Draws, LogDensity, sample
+from bayesmeta.engine.sampler import Chains, LogDensity, sample
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.task_level.implicit_mode import compile_searches
 from bayesmeta.theta.base import Fit, Theta, d_free, level_terms, seeds
 from bayesmeta.theta.gaussian import pilot
 from bayesmeta.theta.noncentring import check_names, noncentre
-from bayesmeta.training.fit_options import Run
+from bayesmeta.training.fit_options import FitOptions
 
 # What a gradient of one draw costs on average: trajectories of 2^3 to 2^4 steps.
 _GRADIENTS_PER_DRAW = 12
@@ -76,7 +76,7 @@ class NUTS(Theta):
             )
         check_names(self.noncentred)
 
-    def fit(self, density: Density, tasks: Tasks, phi: Phi, run: Run) -> Fit:
+    def fit(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
         """Sample theta, and phi with it or given it."""
         tasks = tasks.to(dtype=torch.float64)
         if phi.start(density, tasks):
@@ -84,12 +84,12 @@ class NUTS(Theta):
                 f"NUTS samples theta and trains nothing, but phi={phi!r} has a part to train; fit "
                 "with theta=bm.Point() or bm.Gaussian()"
             )
-        pilot_seed, chain_seed = seeds(run.seed, 2)
+        pilot_seed, chain_seed = seeds(options.seed, 2)
         density, notes = noncentre(self.noncentred, density, tasks, phi, pilot_seed, pilot)
-        order, groups = bucket(tasks) if phi.is_joint else (None, [tasks])
+        order, groups = group_by_size(tasks) if phi.is_joint else (None, [tasks])
         dim = density.d_theta + tasks.num_tasks * d_free(density, phi)
         target = _target(density, phi, groups)
-        draws, seconds = self._sample(target, dim, groups, chain_seed, run.progress)
+        draws, seconds = self._sample(target, dim, groups, chain_seed, options.progress)
         q = torch.from_numpy(draws.q)
         theta, rest = q[..., : density.d_theta], q[..., density.d_theta :]
         stats = {name: torch.from_numpy(np.asarray(s)) for name, s in draws.stats.items()}
@@ -106,7 +106,7 @@ class NUTS(Theta):
         groups: list[Tasks],
         seed: int,
         progress: bool,
-    ) -> tuple[Draws, dict[str, float]]:
+    ) -> tuple[Chains, dict[str, float]]:
         data = [lay_out(t) for group in groups for t in group.tensors()]
         inputs = [torch.zeros(dim, dtype=torch.float64), *data]
         graph = capture(value_and_gradient(target, 1), inputs)

@@ -10,13 +10,15 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
+from bayesmeta.model.prior import theta_start
 from bayesmeta.phi.base import Phi
 from bayesmeta.theta.base import Fit, Theta, check_training, d_free, held_out, level_terms, repeated
-from bayesmeta.training.fit_options import Run
-from bayesmeta.training.loop import Objective, train
+from bayesmeta.training.fit_options import FitOptions
+from bayesmeta.training.loop import train
+from bayesmeta.training.objective import Objective
 from bayesmeta.training.optimiser import Parameters
 from bayesmeta.training.schedule import Adam
-from bayesmeta.training.stepper import Noise
+from bayesmeta.training.stepper import Loss, Noise
 
 _TASKS_TO_ASK = 8
 
@@ -42,34 +44,24 @@ class Point(Theta):
     def __post_init__(self) -> None:
         check_training("Point", self.batch_size, self.adam)
 
-    def fit(self, density: Density, tasks: Tasks, phi: Phi, run: Run) -> Fit:
+    def fit(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
         """The maximum, as one chain: of one draw, or of more where phi is a distribution."""
         state = phi.start(density, tasks)
-        generator = torch.Generator().manual_seed(run.seed)
-        example = phi.noise(density, 1, tasks.dtype, generator)
-        terms = level_terms(
-            density, phi, tasks, jacobian=False, n_state=len(state), n_noise=len(example)
-        )
-
-        def loss(theta: Tensor, *rest: Tensor) -> Tensor:
-            trained, (free, *others) = rest[: len(state)], rest[len(state) :]
-            prior, values = terms(theta, free, *trained, *others)
-            return -(prior / tasks.num_tasks + values.mean())
-
+        loss = _loss(density, phi, tasks, len(state))
         start = Parameters(
-            [density.start(tasks), *state],
+            [theta_start(density, tasks), *state],
             [torch.zeros(tasks.num_tasks, d_free(density, phi), dtype=tasks.dtype)],
         )
         objective = Objective(
             start,
             loss_of=lambda size: loss,
             noise=lambda size, random: Noise(rows=phi.noise(density, size, tasks.dtype, random)),
-            held_out=held_out(density, phi, run, lambda shared: shared[0]),
+            held_out=held_out(density, phi, options, lambda shared: shared[0]),
             d_phi=density.d_phi,
             inner_lr=phi.inner_lr,
             title="point",
         )
-        done = train(objective, tasks, batch_size=self.batch_size, adam=self.adam, run=run)
+        done = train(objective, tasks, batch_size=self.batch_size, adam=self.adam, options=options)
         theta, trained = start.shared[0], tuple(start.shared[1:])
         found = start.rows[0][None, None] if phi.is_joint else None
         return Fit(
@@ -86,6 +78,19 @@ class Point(Theta):
                 *done.notes,
             ),
         )
+
+
+def _loss(density: Density, phi: Phi, tasks: Tasks, n_state: int) -> Loss:
+    """-log p(theta) / tasks - the mean over a batch of what phi makes of its tasks."""
+    example = phi.noise(density, 1, tasks.dtype, torch.Generator().manual_seed(0))
+    terms = level_terms(density, phi, tasks, jacobian=False, n_state=n_state, n_noise=len(example))
+
+    def loss(theta: Tensor, *rest: Tensor) -> Tensor:
+        trained, (free, *others) = rest[:n_state], rest[n_state:]
+        prior, values = terms(theta, free, *trained, *others)
+        return -(prior / tasks.num_tasks + values.mean())
+
+    return loss
 
 
 def _about_points(phi: Phi, tasks: Tasks) -> tuple[str, ...]:
@@ -113,7 +118,7 @@ def _about_unseen(
     unseen = [
         name
         for name in density.structure.theta
-        if slope is None or not density.slots[name].unflatten(slope).any()
+        if slope is None or not density.segments[name].unflatten(slope).any()
     ]
     if not unseen:
         return ()

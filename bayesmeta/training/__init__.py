@@ -6,6 +6,7 @@
 - `interrupt`: Ctrl-C that waits until a step is whole
 - `checkpoint`: the file that training resumes from
 - `stepper`: the loss of a batch, with its gradient
+- `objective`: what is minimised, and what training came to
 - `loop`: the loop
 """
 

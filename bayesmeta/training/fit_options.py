@@ -1,4 +1,4 @@
-"""Run: what one call of fit is given that is neither model, data nor hyperparameter."""
+"""FitOptions: what a call of fit was given that is neither model, data nor hyperparameter."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from bayesmeta.data.tasks import Tasks
 
 
 @dataclass(frozen=True)
-class Run:
-    """How a strategy is to go about its work this time.
+class FitOptions:
+    """How a theta strategy is to go about one fit.
 
     Attributes:
         seed: the source of all randomness.
         progress: whether to show a progress bar.
         validation: tasks that are not trained on, by which the best parameters are chosen.
         checkpoint: a folder from which training goes on, and in which it leaves its state.
-        about: what tells this run from others, by which a checkpoint is recognised.
+        about: what tells this fit from others, by which a checkpoint is recognised.
     """
 
     seed: int

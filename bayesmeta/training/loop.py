@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -17,10 +15,11 @@ from tqdm import tqdm
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.training import checkpoint, interrupt
 from bayesmeta.training.checkpoint import CheckpointError
-from bayesmeta.training.fit_options import Run
+from bayesmeta.training.fit_options import FitOptions
+from bayesmeta.training.objective import Objective, Trained
 from bayesmeta.training.optimiser import Optimiser, Parameters
 from bayesmeta.training.schedule import Adam, Schedule
-from bayesmeta.training.stepper import Batch, Loss, Noise, Stepper
+from bayesmeta.training.stepper import Batch, Noise, Stepper
 
 _WARM_UP = 20
 _SECONDS_BETWEEN_SAVES = 30.0
@@ -30,81 +29,32 @@ class TrainingError(RuntimeError):
     """Training met a loss that is no number; the message says at which step and what to do."""
 
 
-@dataclass(frozen=True)
-class Objective:
-    """What is minimised.
-
-    Attributes:
-        start: the parameters, which training changes in place.
-        loss_of: makes, for a number of tasks, their mean loss(*shared, *rows, *noise, *data).
-        noise: the random numbers of one step for so many tasks.
-        held_out: the loss of tasks that are not trained on, by the shared parameters.
-        d_phi: numbers a task beside its data, by which memory is reckoned.
-        inner_lr: the rate of the gradient steps inside the loss, if there are any.
-        title: what the progress bar says.
-    """
-
-    start: Parameters
-    loss_of: Callable[[int], Loss]
-    noise: Callable[[int, torch.Generator], Noise] = lambda size, generator: Noise()
-    held_out: Callable[[Sequence[Tensor]], float] | None = None
-    d_phi: int = 0
-    inner_lr: float | None = None
-    title: str = "training"
-
-
-@dataclass
-class Trained:
-    """What training has come to.
-
-    Attributes:
-        losses: one a step.
-        validation: (step, loss of the validation tasks) in order.
-        best: the shared parameters of the best validation.
-        compiled: whether steps are compiled.
-        interrupted: a sentence on where training was stopped, if it was.
-    """
-
-    losses: list[float] = field(default_factory=list)
-    validation: list[tuple[int, float]] = field(default_factory=list)
-    best: list[Tensor] = field(default_factory=list)
-    compiled: bool = False
-    interrupted: tuple[str, ...] = ()
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Where training was stopped, and which parameters were kept, where there was a choice."""
-        if not self.validation:
-            return self.interrupted
-        step, loss = min(self.validation, key=lambda pair: pair[1])
-        return (
-            *self.interrupted,
-            f"the validation tasks' loss was lowest, {loss:.4g}, at step {step} of "
-            f"{len(self.losses)}: those parameters were kept",
-        )
-
-
 def train(
-    objective: Objective, tasks: Tasks, *, batch_size: int | None, adam: Adam, run: Run
+    objective: Objective, tasks: Tasks, *, batch_size: int | None, adam: Adam, options: FitOptions
 ) -> Trained:
     """Minimise the objective by Adam on batches of tasks.
 
     Only the batch's rows are read and written, so that a step costs the same for any number of
-    tasks. An interrupt (Ctrl-C) ends training and keeps what was reached; with run.checkpoint the
-    same call then goes on from there, to the same bits as if it had not been interrupted.
+    tasks. An interrupt (Ctrl-C) ends training and keeps what was reached; with a checkpoint
+    the same call then goes on from there, to the same bits as if it had not been interrupted.
 
     Raises:
         TrainingError: where the loss is NaN or infinite.
         CheckpointError: where the checkpoint is damaged, or of another run.
     """
-    return _Training(objective, tasks, batch_size, adam, run).finish()
+    return _Training(objective, tasks, batch_size, adam, options).finish()
 
 
 class _Training:
     def __init__(
-        self, objective: Objective, tasks: Tasks, batch_size: int | None, adam: Adam, run: Run
+        self,
+        objective: Objective,
+        tasks: Tasks,
+        batch_size: int | None,
+        adam: Adam,
+        options: FitOptions,
     ) -> None:
-        self.objective, self.tasks, self.adam, self.run = objective, tasks, adam, run
+        self.objective, self.tasks, self.adam, self.options = objective, tasks, adam, options
         self.size = min(batch_size or tasks.num_tasks, tasks.num_tasks)
         self.whole = self.size == tasks.num_tasks
         self.optimiser = Optimiser(objective.start, adam, sparse=not self.whole)
@@ -117,35 +67,42 @@ class _Training:
     def finish(self) -> Trained:
         """Train from where the checkpoint is to the end, or to an interrupt."""
         self._restore()
-        reached, adam = self.reached, self.adam
-        done = len(reached.losses)
-        generator = torch.Generator().manual_seed(self.run.seed)
-        batches = islice(self.tasks.batches(self.size, generator), adam.steps)
-        with tqdm(
-            total=adam.steps, initial=done, desc=self.objective.title, disable=not self.run.progress
-        ) as bar:
+        steps, done, silent = self.adam.steps, len(self.reached.losses), not self.options.progress
+        with tqdm(total=steps, initial=done, desc=self.objective.title, disable=silent) as bar:
             try:
-                for step, index in enumerate(batches):
-                    # A run that goes on draws again what the steps before it drew.
-                    noise = self.objective.noise(self.size, generator)
-                    if step < done:
-                        continue
-                    if self.schedule.is_over(reached.losses):
-                        break
-                    batch = self._batch(index, noise)
-                    stepper = self._ready(batch)
-                    with interrupt.whole():
-                        self._step(stepper, batch, index)
-                        self._look_around()
-                    self._show(bar)
+                self._go_on(bar)
             except KeyboardInterrupt:
                 self._say_interrupted()
         self._save()
-        if reached.best:
+        self._take_best()
+        return self.reached
+
+    def _go_on(self, bar: tqdm) -> None:
+        """The steps that are left."""
+        done, losses = len(self.reached.losses), self.reached.losses
+        generator = torch.Generator().manual_seed(self.options.seed)
+        for step, index in enumerate(
+            islice(self.tasks.batches(self.size, generator), self.adam.steps)
+        ):
+            # Training that goes on draws again what the steps before it drew.
+            noise = self.objective.noise(self.size, generator)
+            if step < done:
+                continue
+            if self.schedule.is_over(losses):
+                break
+            batch = self._batch(index, noise)
+            stepper = self._ready(batch)
+            with interrupt.whole():
+                self._step(stepper, batch, index)
+                self._look_around()
+            self._show(bar)
+
+    def _take_best(self) -> None:
+        """Go back to the parameters of the best validation, where there was one."""
+        if self.reached.best:
             with torch.no_grad():
-                for parameter, best in zip(self.objective.start.shared, reached.best, strict=True):
-                    parameter.copy_(best)
-        return reached
+                for now, best in zip(self.objective.start.shared, self.reached.best, strict=True):
+                    now.copy_(best)
 
     def _batch(self, index: Tensor, noise: Noise) -> Batch:
         start = self.objective.start
@@ -203,7 +160,7 @@ class _Training:
             bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()})
 
     def _say_interrupted(self) -> None:
-        where = self.run.checkpoint
+        where = self.options.checkpoint
         goes_on = f"; the same call goes on from there, by {where}" if where is not None else ""
         where_to = f"interrupted at step {len(self.reached.losses)} of {self.adam.steps}"
         self.reached.interrupted = (where_to,)
@@ -211,7 +168,7 @@ class _Training:
 
     def _save(self) -> None:
         self.saved_at = time.monotonic()
-        if self.run.checkpoint is None:
+        if self.options.checkpoint is None:
             return
         reached = self.reached
         tensors = self.optimiser.tensors()
@@ -223,10 +180,12 @@ class _Training:
             "compiled": reached.compiled,
         }
         with interrupt.whole():
-            checkpoint.write(self.run.checkpoint, tensors, {"run": self._about, "state": state})
+            checkpoint.write(self.options.checkpoint, tensors, {"run": self._about, "state": state})
 
     def _restore(self) -> None:
-        found = None if self.run.checkpoint is None else checkpoint.read(self.run.checkpoint)
+        found = (
+            None if self.options.checkpoint is None else checkpoint.read(self.options.checkpoint)
+        )
         if found is None:
             # A folder that cannot be written to is found out now, not after hours of training.
             self._save()
@@ -236,7 +195,7 @@ class _Training:
             if about["run"].get(name) != value:
                 how = checkpoint.difference(name, about["run"].get(name), value)
                 raise CheckpointError(
-                    f"the checkpoint in {self.run.checkpoint} is of another run: {how}; give "
+                    f"the checkpoint in {self.options.checkpoint} is of another run: {how}; give "
                     "another folder, or delete it to start anew"
                 )
         self.optimiser.restore(tensors)
@@ -254,7 +213,7 @@ class _Training:
     def _about(self) -> dict[str, Any]:
         start = self.objective.start
         shapes = [list(x.shape) for x in (*start.shared, *start.rows)]
-        return {**self.run.about, "parameters": shapes}
+        return {**self.options.about, "parameters": shapes}
 
 
 def _check(losses: list[float], adam: Adam, inner_lr: float | None) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
-from bayesmeta.model.handlers import isolated
+from bayesmeta.model.isolation import isolated
 from bayesmeta.models import few_shot_classifier, omniglot, sinusoid
 
 OUTER_LR = 1e-3

@@ -12,7 +12,6 @@ from bayesmeta.lecture.means import mean_and_error
 from bayesmeta.lecture.section import Number, Section
 from bayesmeta.lecture.style import BLUE, GREY, ORANGE, label, panels
 from bayesmeta.models import lecture, neural_process
-from bayesmeta.nets.perceptron import perceptron
 
 THETA, SHOTS, QUERIES = 2.0, 10, 8
 SHOWN = (1, 3, 10)
@@ -64,7 +63,7 @@ def for_lecture(tasks: bm.Tasks) -> bm.Tasks:
 
 def network(tasks: bm.Tasks, steps: int) -> bm.Posterior:
     """The mechanistic view: an encoder of datasets and a decoder of x, trained together."""
-    decoder = perceptron(1 + LATENT, HIDDEN, HIDDEN, 2, seed=0)
+    decoder = bm.nets.perceptron(1 + LATENT, HIDDEN, HIDDEN, 2, seed=0)
     model = neural_process.functions(decoder, LATENT)
     adam = bm.Adam(lr=2e-3, steps=steps, patience=0, compile=False)
     pair = bm.ConditionalNeuralProcess(batch_size=64, adam=adam)

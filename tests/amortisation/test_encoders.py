@@ -78,7 +78,7 @@ def test_what_is_moved_by_whole_cells_is_read_alike(places: int) -> None:
 
 def test_a_node_holds_what_lies_on_it() -> None:
     """Weights fall linearly to 0 at the next node, and sum to 1 in between."""
-    from bayesmeta.amortisation.convolutional import nearness
+    from bayesmeta.nets.grid import nearness
 
     found = nearness(torch.tensor([-2.0, 0.0, 0.25, 2.0, 2.7]), grid=9, reach=2.0)
     assert torch.equal(found[0], torch.eye(9)[0]) and torch.equal(found[1], torch.eye(9)[4])

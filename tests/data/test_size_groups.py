@@ -9,19 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bayesmeta as bm
-from bayesmeta.data.size_groups import bucket, lay_out
+from bayesmeta.data.size_groups import group_by_size, lay_out
 from bayesmeta.model.density import Density
+from bayesmeta.model.reading import read
 from tests.cases import EVERY
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_terms_of_the_groups_are_those_of_the_whole(name: str) -> None:
     model, tasks, _ = EVERY[name]
-    density = Density(model, bm.structure(model, tasks), tasks)
+    density = Density(read(model, tasks))
     generator = torch.Generator().manual_seed(0)
     theta = torch.randn(density.d_theta, dtype=torch.float64, generator=generator)
     phi = torch.randn(tasks.num_tasks, density.d_phi, dtype=torch.float64, generator=generator)
-    order, groups = bucket(tasks)
+    order, groups = group_by_size(tasks)
     whole = density.terms(theta, phi, tasks)
     parts, start = [], 0
     for group in groups:
@@ -39,7 +40,7 @@ def test_terms_of_the_groups_are_those_of_the_whole(name: str) -> None:
 @given(sizes=st.lists(st.integers(0, 400), min_size=1, max_size=30), groups=st.integers(1, 5))
 def test_every_task_once_and_fewer_cells(sizes: list[int], groups: int) -> None:
     tasks = bm.Tasks.from_list([np.arange(n, dtype="float64") + 1000 * n for n in sizes])
-    order, found = bucket(tasks, groups)
+    order, found = group_by_size(tasks, groups)
     assert sorted(order.tolist()) == list(range(len(sizes)))
     assert len(found) <= groups
     names = [name for group in found for name in group.names]
@@ -55,7 +56,7 @@ def test_every_task_once_and_fewer_cells(sizes: list[int], groups: int) -> None:
 
 def test_one_large_task_stands_alone() -> None:
     tasks = bm.Tasks.from_list([np.ones(n) for n in (3, 1000, 2, 3, 1, 2)])
-    order, groups = bucket(tasks)
+    order, groups = group_by_size(tasks)
     assert order.tolist() == [4, 2, 5, 0, 3, 1]
     assert [g.num_tasks for g in groups] == [5, 1]
     assert [g.num_data for g in groups] == [3, 1000]

@@ -10,6 +10,8 @@ import torch
 import bayesmeta as bm
 from bayesmeta.engine.noise import normal, on_device
 from bayesmeta.model.density import Density
+from bayesmeta.model.prior import theta_start
+from bayesmeta.model.reading import read
 from bayesmeta.models import linear_regression, neural_process, sinusoid
 from bayesmeta.theta.base import level_terms
 
@@ -122,12 +124,12 @@ def test_nuts_is_refused_elsewhere_than_on_the_cpu() -> None:
 def test_a_step_mixes_no_devices(pair: bm.Pair) -> None:
     """On torch's device that computes nothing but shapes, and refuses tensors of other devices."""
     phi = pair["phi"]
-    density = Density(linear_regression.model, bm.structure(linear_regression.model, TASKS), TASKS)
+    density = Density(read(linear_regression.model, TASKS))
     state = phi.start(density, TASKS)
     noise = phi.noise(density, len(TASKS), TASKS.dtype, torch.Generator().manual_seed(0))
     free = torch.zeros(len(TASKS), density.d_phi, dtype=TASKS.dtype)
     terms = level_terms(density, phi, TASKS, jacobian=True, n_state=len(state), n_noise=len(noise))
-    given = [density.start(TASKS), free, *state, *noise]
+    given = [theta_start(density, TASKS), free, *state, *noise]
     there = torch.device("meta")
     with on_device(there):
         # A density that is made on a device has these there.

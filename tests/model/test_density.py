@@ -12,7 +12,10 @@ from torch import Tensor
 import bayesmeta as bm
 from bayesmeta.engine.capture import capture, over_draws, value_and_gradient
 from bayesmeta.model.density import Density, Terms
-from bayesmeta.model.handlers import at_dtype, isolated
+from bayesmeta.model.isolation import at_dtype, isolated
+from bayesmeta.model.outcomes import pointwise
+from bayesmeta.model.prior import draw_prior, theta_start
+from bayesmeta.model.reading import read
 from bayesmeta.models import eight_schools, normal_means
 from tests.cases import EVERY, RICH_TASKS, ZOO, drop, rich
 
@@ -27,7 +30,7 @@ def point(density: Density, tasks: bm.Tasks, seed: int = 0) -> tuple[Tensor, Ten
 
 def build(name: str) -> tuple[Density, bm.Tasks, Tensor, Tensor]:
     model, tasks, _ = EVERY[name]
-    density = Density(model, bm.structure(model, tasks), tasks)
+    density = Density(read(model, tasks))
     return density, tasks, *point(density, tasks)
 
 
@@ -79,14 +82,15 @@ def test_terms_are_pyros_own_sums(name: str) -> None:
     terms = density.terms(theta, phi, tasks, jacobian=False)
     assert terms.theta.dtype == torch.float64
     assert_equal_terms(terms, pyro_terms(density, values, tasks), 1e-10)
-    assert_equal_terms(terms, density.terms_at(values, tasks), 1e-10)
+    back = density.terms(*density.unconstrain(values, tasks), tasks, jacobian=False)
+    assert_equal_terms(terms, back, 1e-8)
 
 
 @pytest.mark.parametrize("name", ZOO)
 def test_noncentred_joint_is_the_centred_one_and_its_jacobian(name: str) -> None:
     density, tasks, theta, phi = build(name)
     values = density.constrain(theta, phi, tasks)
-    other = density.noncentre(density.structure.phi, tasks)
+    other = density.noncentre(density.structure.phi)
     theta_u, u = other.unconstrain(values, tasks)
     assert torch.allclose(theta_u, theta)
     for key, value in other.constrain(theta_u, u, tasks).items():
@@ -129,7 +133,7 @@ def test_padding_to_twice_the_width_changes_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_pointwise_sums_to_data(name: str) -> None:
     density, tasks, theta, phi = build(name)
-    points = density.pointwise(theta, phi, tasks)
+    points = pointwise(density, theta, phi, tasks)
     assert points.shape == tasks.mask.shape
     assert not points[~tasks.mask].any()
     data = density.terms(theta, phi, tasks).data
@@ -151,10 +155,10 @@ def test_jacobian_of_every_transform_by_autograd() -> None:
         values = density.constrain(flat, phi, tasks)
         return torch.cat([values[n].reshape(-1)[: 2 if n == "mix" else None] for n in free])
 
-    columns = [i for n in free for i in range(density.slots[n].start, density.slots[n].stop)]
+    columns = [i for n in free for i in range(density.segments[n].start, density.segments[n].stop)]
     jacobian = torch.autograd.functional.jacobian(constrained, theta)[:, columns]
     # The partial correlation z = tanh(u) is chol's lower left entry; its diagonal follows.
-    u = theta[density.slots["chol"].start]
+    u = theta[density.segments["chol"].start]
     expected = jacobian.det().abs().log() + (1 - torch.tanh(u) ** 2).log()
     assert torch.allclose(terms[0].theta - terms[1].theta, expected, atol=1e-8)
 
@@ -210,16 +214,16 @@ def test_other_numbers_of_tasks_and_datapoints() -> None:
 def test_an_empty_task_has_no_evidence_and_keeps_its_prior() -> None:
     model, tasks, _ = ZOO["linear"]
     tasks = drop(tasks)
-    density = Density(model, bm.structure(model, tasks), tasks)
+    density = Density(read(model, tasks))
     terms = density.terms(*point(density, tasks), tasks)
     assert terms.data[-1] == 0
     assert terms.phi[-1] != 0
 
 
 def test_prior_draws_of_parameters_are_their_start() -> None:
-    density = Density(rich, bm.structure(rich, RICH_TASKS), RICH_TASKS)
+    density = Density(read(rich, RICH_TASKS))
     with isolated(seed=1):
-        theta, phi = density.draw_prior(RICH_TASKS)
+        theta, phi = draw_prior(density, RICH_TASKS)
     values = density.constrain(theta, phi, RICH_TASKS)
     assert values["level"] == 0.5
     assert (values["within"].abs() < values["width"]).all()
@@ -228,10 +232,10 @@ def test_prior_draws_of_parameters_are_their_start() -> None:
 
 
 def test_noncentring_refuses_what_has_no_location_and_scale() -> None:
-    density = Density(rich, bm.structure(rich, RICH_TASKS), RICH_TASKS)
+    density = Density(read(rich, RICH_TASKS))
     for name, words in [("share", "no loc"), ("pair", "no loc"), ("scale", "no phi")]:
         with pytest.raises(bm.StructureError, match=rf"'{name}'.*{words}"):
-            density.noncentre([name], RICH_TASKS)
+            density.noncentre([name])
 
 
 def test_negative_control_another_prior_is_another_density() -> None:
@@ -245,7 +249,7 @@ def test_negative_control_another_prior_is_another_density() -> None:
 
     density, tasks, theta, phi = build("eight_schools")
     assert density.model is eight_schools.model
-    other = Density(wider, bm.structure(wider, tasks), tasks)
+    other = Density(read(wider, tasks))
     gap = density.terms(theta, phi, tasks).theta - other.terms(theta, phi, tasks).theta
     assert gap.abs() > 1e-5
 
@@ -262,9 +266,9 @@ def test_training_starts_from_prior_means_and_from_a_parameters_own_value() -> N
                 pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
 
     tasks = normal_means.tasks()
-    density = Density(model, bm.structure(model, tasks), tasks)
+    density = Density(read(model, tasks))
     phi = torch.zeros(tasks.num_tasks, 1, dtype=torch.float64)
-    found = density.constrain(density.start(tasks), phi, tasks)
+    found = density.constrain(theta_start(density, tasks), phi, tasks)
     assert found["weights"].tolist() == [0.5, -1.0]
     assert found["mu"] == 0.5
     # A half-Cauchy has no mean; its median is its scale.

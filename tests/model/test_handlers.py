@@ -11,6 +11,7 @@ from pyro.infer.reparam import LocScaleReparam
 import bayesmeta as bm
 from bayesmeta.model.density import Density
 from bayesmeta.model.handlers import run
+from bayesmeta.model.reading import read
 from bayesmeta.models import normal_means
 
 NET = torch.nn.Linear(1, 1).double()
@@ -63,7 +64,7 @@ def test_the_callers_state_is_left_as_found(default: torch.dtype, validate: bool
 
 def test_network_parameters_are_theta_with_a_gradient() -> None:
     tasks = normal_means.tasks()
-    density = Density(model, bm.structure(model, tasks), tasks)
+    density = Density(read(model, tasks))
     theta = torch.full((3,), 0.3, dtype=torch.float64, requires_grad=True)
     phi = torch.full((tasks.num_tasks, 2), 0.2, dtype=torch.float64)
     data = density.terms(theta, phi, tasks).data

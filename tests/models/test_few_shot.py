@@ -10,6 +10,9 @@ from torch import nn
 
 import bayesmeta as bm
 from bayesmeta.model.density import Density
+from bayesmeta.model.outcomes import pointwise
+from bayesmeta.model.prior import theta_start
+from bayesmeta.model.reading import read
 from bayesmeta.models import anil, few_shot_classifier, omniglot, prototypes
 from bayesmeta.nets.net import Net
 
@@ -59,12 +62,12 @@ def test_the_query_is_scored_by_labels_alone() -> None:
     """Its embedding weighs prototypes in the support; in the query it would reward collapse."""
     episodes = TEST.episodes(2, ways=3, shots=1, queries=2)
     model = prototypes.prototypes(3, filters=4)
-    density = Density(model, bm.structure(model, episodes), episodes)
-    theta = density.start(episodes)
+    density = Density(read(model, episodes))
+    theta = theta_start(density, episodes)
     phi = bm.GradientSteps(1, 1.0).climb(density, theta, [episodes])
     score = bm.GradientSteps(1, 1.0).log_evidence(density, theta, episodes)
     query = episodes.query
-    assert torch.allclose(score, density.pointwise(theta, phi, query).sum(1))
+    assert torch.allclose(score, pointwise(density, theta, phi, query).sum(1))
     assert not torch.allclose(score, density.log_likelihood(theta, phi, query))
 
 

@@ -8,6 +8,8 @@ from torch import nn
 
 import bayesmeta as bm
 from bayesmeta.model.density import Density
+from bayesmeta.model.prior import prior_mean, theta_start
+from bayesmeta.model.reading import read
 from bayesmeta.models import few_shot_classifier, last_layer, omniglot, ridge
 from bayesmeta.nets.net import Net
 
@@ -18,9 +20,9 @@ def test_the_mode_of_the_ridge_head_is_ridge_regression() -> None:
     episodes = ridge.onehot(TEST.episodes(3, ways=3, shots=2, queries=1), 3)
     episodes = episodes.to(dtype=torch.float64)
     model = ridge.ridge(3, filters=8)
-    density = Density(model, bm.structure(model, episodes), episodes)
+    density = Density(read(model, episodes))
     bm.Exact().check(density, episodes)
-    theta = density.start(episodes)
+    theta = theta_start(density, episodes)
     mode = bm.Mode(bm.GaussNewton())
     (found,) = mode.infer(density, theta[None], episodes, torch.Generator(), is_point=True)
     embed = Net(nn.Sequential(*few_shot_classifier.features(8)).double())
@@ -38,11 +40,11 @@ def test_the_evidence_of_the_ridge_head_is_the_multivariate_normal() -> None:
     episodes = episodes.to(dtype=torch.float64)
     model = ridge.ridge(3, filters=32)
     support = bm.Tasks.from_arrays(episodes.y, {"image": episodes.x["image"]})
-    density = Density(model, bm.structure(model, support), support)
+    density = Density(read(model, support))
     assert density.d_phi == 3 * 128
-    theta = density.start(support)
+    theta = theta_start(density, support)
     found = bm.Exact().log_evidence(density, theta, support)
-    values = density.constrain(theta, density.prior_mean(theta, support), support)
+    values = density.constrain(theta, prior_mean(density, theta, support), support)
     embed = Net(nn.Sequential(*few_shot_classifier.features(32)).double())
     z = embed(values["theta"], support.x["image"])
     gain, level, sigma = (values[name] for name in ("gain", "level", "sigma"))

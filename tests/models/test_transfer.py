@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import bayesmeta as bm
-from bayesmeta.model.handlers import isolated
+from bayesmeta.model.isolation import isolated
 from bayesmeta.models import fashion_mnist, transfer
 
 WIDTHS = {"narrow": 0.2, "wide": 0.6}

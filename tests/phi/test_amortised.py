@@ -16,6 +16,8 @@ from torch import Tensor
 
 import bayesmeta as bm
 from bayesmeta.model.density import Density
+from bayesmeta.model.prior import theta_start
+from bayesmeta.model.reading import read
 from bayesmeta.models import linear_regression, logistic_regression, normal_means
 
 MU, TAU, SIGMA, MOST = 1.0, 2.0, 1.0, 20
@@ -141,7 +143,9 @@ def posterior_of(
     state = strategy.start(density, reference)
     generator = torch.Generator().manual_seed(3)
     weights = [x + 0.1 * torch.randn(x.shape, generator=generator) for x in state[:-5]]
-    q = strategy.posterior(density, density.start(reference), [tasks], [*weights, *state[-5:]])
+    q = strategy.posterior(
+        density, theta_start(density, reference), [tasks], [*weights, *state[-5:]]
+    )
     noise = torch.randn(2, 1, density.d_phi, generator=generator).expand(-1, len(tasks), -1)
     phi = q.draw(noise)
     return phi, q.log_prob(phi)
@@ -153,7 +157,7 @@ LINEAR = linear_regression.tasks(num_tasks=6, num_data=5, num_features=3).to(dty
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: type(s.encoder).__name__)
 def test_padding_and_order_change_nothing(strategy: bm.Amortised) -> None:
     model = linear_regression.model
-    density = Density(model, bm.structure(model, LINEAR), LINEAR)
+    density = Density(read(model, LINEAR))
     phi, log_q = posterior_of(strategy, density, LINEAR)
     order = torch.tensor([3, 1, 4, 0, 2]).expand(len(LINEAR), -1)
     turned = LINEAR.take_rows(order, LINEAR.mask)
@@ -185,7 +189,7 @@ def test_mixed_precision_rounds_the_network_alone(encoder: bm.DeepSet) -> None:
     """Its numbers have the seven bits of bfloat16; in float64, which it leaves alone, all."""
     model = linear_regression.model
     for tasks, least in ((LINEAR, 1e-5), (LINEAR.to(dtype=torch.float64), None)):
-        density = Density(model, bm.structure(model, tasks), tasks)
+        density = Density(read(model, tasks))
         full, mixed = (
             posterior_of(bm.Amortised(encoder, mixed_precision=on), density, tasks)[0]
             for on in (False, True)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import bayesmeta as bm
 from bayesmeta.model.density import Density
+from bayesmeta.model.reading import read
 from bayesmeta.models import linear_regression, logistic_regression, normal_means, radon
 
 NOISE = 0.7
@@ -70,7 +71,7 @@ def _at(density: Density, tasks: bm.Tasks, theta: dict[str, Tensor]) -> Tensor:
 
 def test_log_evidence_is_the_multivariate_normal(theta: dict[str, Tensor]) -> None:
     tasks = ragged_lines()
-    density = Density(line, bm.structure(line, tasks), tasks)
+    density = Density(read(line, tasks))
     found = bm.Exact().log_evidence(density, _at(density, tasks, theta), tasks)
     expected = torch.stack([closed_form(tasks, i, **theta)[0] for i in range(3)])
     assert torch.allclose(found, expected, rtol=0, atol=1e-10)
@@ -82,7 +83,7 @@ def test_log_evidence_is_the_multivariate_normal(theta: dict[str, Tensor]) -> No
 
 def test_gradient_in_theta(theta: dict[str, Tensor]) -> None:
     tasks = ragged_lines()
-    density = Density(line, bm.structure(line, tasks), tasks)
+    density = Density(read(line, tasks))
     start = _at(density, tasks, theta).requires_grad_()
     assert torch.autograd.gradcheck(
         lambda t: bm.Exact().log_evidence(density, t, tasks), (start,), atol=1e-8
@@ -96,7 +97,7 @@ def test_query_is_scored_given_the_support(theta: dict[str, Tensor]) -> None:
         {"x": [torch.randn(4, 2, dtype=torch.float64)]},
     )
     support, query = both.split(1, seed=0)
-    density = Density(line, bm.structure(line, both), both)
+    density = Density(read(line, both))
     at = _at(density, support, theta)
     found = bm.Exact().log_evidence(density, at, support.with_query(query))
     expected = closed_form(both, 0, **theta)[0] - closed_form(support, 0, **theta)[0]
@@ -105,7 +106,7 @@ def test_query_is_scored_given_the_support(theta: dict[str, Tensor]) -> None:
 
 def test_draws_of_phi_are_the_posterior(theta: dict[str, Tensor]) -> None:
     tasks = ragged_lines()
-    density = Density(line, bm.structure(line, tasks), tasks)
+    density = Density(read(line, tasks))
     count = 40_000
     draws = bm.Exact().infer(
         density,
@@ -173,14 +174,14 @@ def test_a_change_that_is_no_number_is_told_in_words(
                 pyro.sample("y", dist.Normal(mean(phi), 0.1), obs=tasks.y)
 
     tasks = normal_means.tasks(num_tasks=3, num_data=2)
-    density = Density(model, bm.structure(model, tasks), tasks)
+    density = Density(read(model, tasks))
     with pytest.raises(bm.StructureError, match=rf"{fault} at task .*bm\.Laplace\(\)"):
         bm.Exact().check(density, tasks)
 
 
 def test_accepts_linear_regression() -> None:
     tasks = linear_regression.tasks()
-    density = Density(linear_regression.model, bm.structure(linear_regression.model, tasks), tasks)
+    density = Density(read(linear_regression.model, tasks))
     bm.Exact().check(density, tasks)
 
 

@@ -16,7 +16,9 @@ import torch
 from torch import nn
 
 import bayesmeta as bm
-from bayesmeta.model.handlers import isolated
+from bayesmeta.model.isolation import isolated
+from bayesmeta.model.prior import prior_mean, theta_start
+from bayesmeta.model.reading import read
 
 SGD = partial(torch.optim.SGD, momentum=0.9)
 FEATURES, TAU, SIGMA = 4, 0.5, 0.3
@@ -115,22 +117,21 @@ def test_what_does_not_move_is_computed_once():
     """After folding, a probe's step has no tanh left; a full step has one each layer."""
     from bayesmeta.fine_tuning.tuning import Loss, Tuner
     from bayesmeta.model.density import Density
-    from bayesmeta.model.structure import structure
     from bayesmeta.nets.layers import read_layers
-    from bayesmeta.task_level.partial_density import Part
+    from bayesmeta.task_level.partial_density import PartialDensity
 
     model, _ = network()
     tasks = data()
-    density = Density(model, structure(model, tasks), tasks)
-    theta = density.start(tasks)
+    density = Density(read(model, tasks))
+    theta = theta_start(density, tasks)
     layers = read_layers(density, theta, tasks)
     loss = Loss(density, theta, tasks, with_prior=True)
     tuner = Tuner(loss, layers, torch.optim.Adam, None, None, None, torch.Generator())
-    phi = density.prior_mean(theta, tasks)
+    phi = prior_mean(density, theta, tasks)
     probe, full = layers.of("phi.4"), layers.of("phi")
     counts = []
     for moves in (probe, full):
-        step = tuner._step(Part(density, layers, moves, phi))
+        step = tuner._step(PartialDensity(density, layers, moves, phi))
         counts.append(sum("tanh.default" in str(n.target) for n in step.graph.nodes))
         value, gradient = step(phi[:, moves])
         at = phi.clone().requires_grad_()

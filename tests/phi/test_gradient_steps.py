@@ -9,6 +9,7 @@ import torch
 
 import bayesmeta as bm
 from bayesmeta.model.density import Density
+from bayesmeta.model.reading import read
 from bayesmeta.models import normal_means
 
 F64 = torch.float64
@@ -24,7 +25,7 @@ def curved(tasks):
 
 
 def density_of(model, tasks):
-    return Density(model, bm.structure(model, tasks), tasks)
+    return Density(read(model, tasks))
 
 
 @pytest.mark.parametrize("steps", [0, 1, 5, 20])

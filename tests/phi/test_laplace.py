@@ -14,6 +14,7 @@ from torch import Tensor
 import bayesmeta as bm
 from bayesmeta.engine.capture import capture
 from bayesmeta.model.density import Density
+from bayesmeta.model.reading import read
 from bayesmeta.models import linear_regression, logistic_regression
 from bayesmeta.task_level.curvature import Hessian
 
@@ -34,7 +35,7 @@ COINS = bm.Tasks.from_list(
 
 
 def _density(model: object, tasks: bm.Tasks) -> Density:
-    return Density(model, bm.structure(model, tasks), tasks)  # type: ignore[arg-type]
+    return Density(read(model, tasks))  # type: ignore[arg-type]
 
 
 HEADS = torch.where(COINS.mask, COINS.y, 0.0).sum(1)

@@ -9,6 +9,8 @@ from torch import Tensor
 import bayesmeta as bm
 from bayesmeta.engine.native import why_unavailable
 from bayesmeta.model.density import Density
+from bayesmeta.model.prior import prior_mean
+from bayesmeta.model.reading import read
 from bayesmeta.models import logistic_regression, normal_means
 from bayesmeta.task_level.curvature import Hessian
 from bayesmeta.task_level.implicit_mode import solver_of
@@ -19,7 +21,7 @@ LOGISTIC = logistic_regression.tasks(num_tasks=6, num_data=8)
 @pytest.fixture(scope="module")
 def density() -> Density:
     model = logistic_regression.model
-    return Density(model, bm.structure(model, LOGISTIC), LOGISTIC)
+    return Density(read(model, LOGISTIC))
 
 
 def _theta(density: Density) -> Tensor:
@@ -29,7 +31,7 @@ def _theta(density: Density) -> Tensor:
 
 def _ascent(density: Density, theta: Tensor, steps: int, lr: float) -> Tensor:
     """The mode by many differentiated steps of plain gradient ascent."""
-    phi = density.prior_mean(theta, LOGISTIC)
+    phi = prior_mean(density, theta, LOGISTIC)
     for _ in range(steps):
         terms = density.terms(theta, phi, LOGISTIC, jacobian=False)
         (slope,) = torch.autograd.grad((terms.phi + terms.data).sum(), phi, create_graph=True)

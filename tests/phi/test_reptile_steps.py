@@ -6,13 +6,14 @@ import torch
 
 import bayesmeta as bm
 from bayesmeta.model.density import Density
+from bayesmeta.model.reading import read
 from bayesmeta.models import normal_means
 
 TASKS = normal_means.tasks(num_tasks=6, num_data=4, seed=2)
 
 
 def _density() -> Density:
-    return Density(normal_means.model, bm.structure(normal_means.model, TASKS), TASKS)
+    return Density(read(normal_means.model, TASKS))
 
 
 def test_outer_gradient_is_the_way_that_the_steps_went() -> None:

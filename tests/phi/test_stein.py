@@ -8,6 +8,7 @@ from torch import Tensor
 
 import bayesmeta as bm
 from bayesmeta.model.density import Density
+from bayesmeta.model.reading import read
 from bayesmeta.models import normal_means
 from bayesmeta.phi.stein import stein_direction
 
@@ -51,7 +52,7 @@ def test_particles_have_the_moments_of_the_posterior(
 def test_the_outer_gradient_is_that_of_finite_differences() -> None:
     support, query = normal_means.tasks(6, 4, seed=2, ragged=False).split(2)
     tasks = support.with_query(query)
-    density = Density(normal_means.model, bm.structure(normal_means.model, support), support)
+    density = Density(read(normal_means.model, support))
     phi = bm.SteinParticles(3, particles=4)
     noise = phi.noise(density, len(tasks), torch.float64, torch.Generator().manual_seed(0))
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 import bayesmeta as bm
 from bayesmeta.model.density import Density
+from bayesmeta.model.reading import read
 from bayesmeta.models import linear_regression, normal_means
 
 TASKS = normal_means.tasks(num_tasks=6, num_data=4, seed=2)
@@ -15,7 +16,7 @@ MU = torch.tensor(0.7, dtype=torch.float64)
 
 
 def density_of(tasks: bm.Tasks) -> Density:
-    return Density(normal_means.model, bm.structure(normal_means.model, tasks), tasks)
+    return Density(read(normal_means.model, tasks))
 
 
 def test_many_steps_reach_the_posterior_and_none_stay_at_the_prior() -> None:

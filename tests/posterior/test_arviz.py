@@ -16,6 +16,7 @@ import bayesmeta as bm
 from bayesmeta.models import normal_means
 from bayesmeta.phi import Joint
 from bayesmeta.posterior import arviz as conversion
+from bayesmeta.posterior.draws import Draws
 from bayesmeta.theta.base import Fit
 
 NAMES, SIZES = ("left", "empty", "right"), (3, 0, 2)
@@ -62,7 +63,7 @@ def post(tasks: bm.Tasks) -> bm.Posterior:
         fit.phi.reshape(2, 40, tasks.num_tasks, -1),
         stats={"diverging": torch.zeros(2, 40, dtype=torch.bool), "energy": energy},
     )
-    return bm.Posterior(chains, Joint(), is_point=False, seed=0)
+    return bm.Posterior(Draws(chains, Joint(), is_point=False, seed=0))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def point() -> bm.Posterior:
 
 @pytest.fixture(scope="module")
 def groups(post: bm.Posterior) -> dict[str, xr.Dataset]:
-    return conversion.groups(post)
+    return conversion.groups(post.draws)
 
 
 @pytest.fixture(params=["arviz", "arviz_stats"])
@@ -149,7 +150,7 @@ def test_columns_keep_their_level(groups: dict[str, xr.Dataset]) -> None:
 def test_new_tasks_bring_their_names(point: bm.Posterior, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversion, "_PRIOR_DRAWS", 10)
     new = bm.Tasks.from_list([[1.0], [2.0, 3.0]], names=["x", "y"])
-    found = conversion.groups(point.adapt(new))
+    found = conversion.groups(point.adapt(new).draws)
     assert found["posterior"]["tasks"].values.tolist() == ["x", "y"]
     assert found["observed_data"]["observation_task"].values.tolist() == ["x", "y", "y"]
 
@@ -163,7 +164,8 @@ def test_a_parameter_has_no_prior_to_draw_from() -> None:
                 pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
 
     theta = bm.Point(adam=bm.Adam(steps=20))
-    found = conversion.groups(bm.fit(flat, normal_means.tasks(3), theta=theta, progress=False))
+    post = bm.fit(flat, normal_means.tasks(3), theta=theta, progress=False)
+    found = conversion.groups(post.draws)
     assert "posterior" in found and "prior" not in found
 
 
@@ -224,7 +226,7 @@ def test_summary_of_one_chain_and_of_a_point_is_silent(
     post: bm.Posterior, point: bm.Posterior, generation: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fit = replace(post.fit, theta=post.fit.theta[:1], phi=post.fit.phi[:1])
-    table = replace(post, fit=fit).summary()
+    table = replace(post, draws=replace(post.draws, fit=fit)).summary()
     assert np.isfinite(table["mean"]).all()
     table = point.summary()
     assert table.index.tolist() == ["mu", "phi[0]", "phi[1]", "phi[2]"]

@@ -16,6 +16,7 @@ from bayesmeta.models import eight_schools, normal_means
 from bayesmeta.phi import Joint
 from bayesmeta.posterior import arviz as conversion
 from bayesmeta.posterior.diagnose import Diagnosis
+from bayesmeta.posterior.draws import Draws
 from bayesmeta.task_level import importance
 from bayesmeta.theta.base import Fit
 
@@ -62,9 +63,8 @@ def sampled(variational: bm.Posterior) -> bm.Posterior:
         "diverging": torch.zeros(CHAINS, DRAWS, dtype=torch.bool),
         "energy": torch.from_numpy(rng.normal(size=(CHAINS, DRAWS))),
     }
-    return bm.Posterior(
-        Fit(variational.density, tasks, theta, phi, stats=stats), Joint(), is_point=False, seed=0
-    )
+    fit = Fit(variational.density, tasks, theta, phi, stats=stats)
+    return bm.Posterior(Draws(fit, Joint(), is_point=False, seed=0))
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def centred() -> bm.Posterior:
 
 
 def altered(post: bm.Posterior, change: Callable[[Fit], Fit]) -> Diagnosis:
-    return replace(post, fit=change(post.fit)).diagnose()
+    return replace(post, draws=replace(post.draws, fit=change(post.fit))).diagnose()
 
 
 def test_exact_draws_are_sound(sampled: bm.Posterior, generation: str) -> None:

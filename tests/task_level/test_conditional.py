@@ -9,6 +9,7 @@ import torch
 
 import bayesmeta as bm
 from bayesmeta.model.density import Density
+from bayesmeta.model.reading import read
 from bayesmeta.task_level.ascent import find_mode
 from bayesmeta.task_level.conditional import Conditional
 from bayesmeta.task_level.conditional_draws import draw_phi
@@ -31,9 +32,7 @@ def model(tasks):
 
 @pytest.fixture(scope="module")
 def conditional():
-    return Conditional(
-        Density(model, bm.structure(model, TASKS), TASKS), TASKS, jacobian=True, curvature=Hessian()
-    )
+    return Conditional(Density(read(model, TASKS)), TASKS, jacobian=True, curvature=Hessian())
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +87,7 @@ def test_a_prior_without_a_mean_starts_from_its_median(family):
                 pyro.sample("y", dist.Normal(phi, 0.1), obs=tasks.y)
 
     tasks = bm.Tasks.from_arrays(torch.full((2, 20), 1.5, dtype=F64))
-    density = Density(heavy, bm.structure(heavy, tasks), tasks)
+    density = Density(read(heavy, tasks))
     found = Conditional(density, tasks, jacobian=True, curvature=Hessian())
     theta = torch.zeros(500, 1, dtype=F64)
     phi, _ = draw_phi(found, theta, torch.Generator().manual_seed(0), **HOW)

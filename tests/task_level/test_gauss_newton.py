@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 import bayesmeta as bm
 from bayesmeta.model.density import Density
-from bayesmeta.model.handlers import Model, isolated
+from bayesmeta.model.handlers import Model
+from bayesmeta.model.isolation import isolated
+from bayesmeta.model.prior import draw_prior, theta_start
+from bayesmeta.model.reading import read
 from bayesmeta.nets.net import Net
 from bayesmeta.task_level.curvature import slope
 from bayesmeta.task_level.gauss_newton import _slopes, choose
@@ -57,7 +60,7 @@ def data(family: str) -> bm.Tasks:
 
 def at(density: Density, tasks: bm.Tasks) -> tuple[Tensor, Tensor]:
     with isolated(seed=3):
-        return density.draw_prior(tasks)
+        return draw_prior(density, tasks)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +68,7 @@ def at(density: Density, tasks: bm.Tasks) -> tuple[Tensor, Tensor]:
 )
 def test_is_the_hessian_where_natural_parameters_are_linear(family: str) -> None:
     tasks, model = data(family), generalised(family)
-    density = Density(model, bm.structure(model, tasks), tasks)
+    density = Density(read(model, tasks))
     theta, phi = at(density, tasks)
     expected = bm.Hessian().expand(density, theta, phi, [tasks], jacobian=True)
     bm.GaussNewton().check(density, tasks)
@@ -95,7 +98,7 @@ NET_TASKS = data("normal")
 @pytest.fixture(scope="module")
 def net_density() -> Density:
     model = network()
-    return Density(model, bm.structure(model, NET_TASKS), NET_TASKS)
+    return Density(read(model, NET_TASKS))
 
 
 def test_of_a_network_is_the_expected_outer_product_of_scores(net_density: Density) -> None:
@@ -124,7 +127,7 @@ def test_of_a_network_is_the_expected_outer_product_of_scores(net_density: Densi
 @pytest.mark.slow
 def test_mode_of_a_network_and_its_gradient(net_density: Density) -> None:
     """The search by Gauss-Newton ends where Newton's does; the gradient is the implicit one."""
-    theta = net_density.start(NET_TASKS).requires_grad_()
+    theta = theta_start(net_density, NET_TASKS).requires_grad_()
     fast, slow = (
         bm.Mode(curvature).log_evidence(net_density, theta, NET_TASKS)
         for curvature in (bm.GaussNewton(), bm.Hessian())
@@ -142,7 +145,7 @@ def test_mode_of_a_network_and_its_gradient(net_density: Density) -> None:
 
 
 def test_laplace_of_a_network_has_the_gradient_of_its_value(net_density: Density) -> None:
-    theta = net_density.start(NET_TASKS).requires_grad_()
+    theta = theta_start(net_density, NET_TASKS).requires_grad_()
     laplace = bm.Laplace(curvature=bm.GaussNewton())
     (slope,) = torch.autograd.grad(laplace.log_evidence(net_density, theta, NET_TASKS).sum(), theta)
     step = 1e-4 * torch.randn(theta.shape, dtype=theta.dtype, generator=torch.Generator())
@@ -154,7 +157,7 @@ def test_laplace_of_a_network_has_the_gradient_of_its_value(net_density: Density
 
 
 def test_draws_of_phi_have_the_covariance_of_the_curvature(net_density: Density) -> None:
-    theta = net_density.start(NET_TASKS)[None]
+    theta = theta_start(net_density, NET_TASKS)[None]
     laplace = bm.Laplace(curvature=bm.GaussNewton())
     draws = laplace.infer(
         net_density,
@@ -172,7 +175,9 @@ def test_draws_of_phi_have_the_covariance_of_the_curvature(net_density: Density)
 
 
 def test_several_draws_of_theta_are_treated_at_once(net_density: Density) -> None:
-    theta = net_density.start(NET_TASKS) + 0.1 * torch.arange(3.0, dtype=torch.float64)[:, None]
+    theta = (
+        theta_start(net_density, NET_TASKS) + 0.1 * torch.arange(3.0, dtype=torch.float64)[:, None]
+    )
     mode = bm.Mode(bm.GaussNewton())
     generator = torch.Generator()
     together = mode.infer(net_density, theta, NET_TASKS, generator, is_point=False)
@@ -189,7 +194,7 @@ def test_chosen_for_large_phi_that_it_can_treat(net_density: Density) -> None:
                 pyro.sample("y", dist.Normal(w.sum(-1), 1.0), obs=tasks.y)
 
     assert choose(None, net_density, NET_TASKS) == bm.Hessian()  # 51 weights are few
-    density = Density(correlated, bm.structure(correlated, NET_TASKS), NET_TASKS)
+    density = Density(read(correlated, NET_TASKS))
     assert choose(None, density, NET_TASKS) == bm.Hessian()
     with pytest.raises(bm.StructureError, match=r"depend on each other given theta .*Hessian"):
         bm.GaussNewton().check(density, NET_TASKS)
@@ -209,7 +214,7 @@ def test_outcomes_that_it_does_not_know_are_refused(likelihood: object, complain
             with pyro.plate("data", tasks.num_data, dim=-1):
                 pyro.sample("y", likelihood(w), obs=tasks.y)  # type: ignore[operator]
 
-    density = Density(model, bm.structure(model, NET_TASKS), NET_TASKS)
+    density = Density(read(model, NET_TASKS))
     with pytest.raises(bm.StructureError, match=complaint):
         bm.Laplace(curvature=bm.GaussNewton()).check(density, NET_TASKS)
 
@@ -222,7 +227,7 @@ def test_where_the_prior_is_not_concave_phi_is_nan_and_no_point_on_the_way() -> 
                 mean = 10.0 * (w[..., :2] * tasks.x["x"]).sum(-1) - 20.0
                 pyro.sample("y", dist.Normal(mean, 1.0), obs=tasks.y)
 
-    density = Density(model, bm.structure(model, NET_TASKS), NET_TASKS)
+    density = Density(read(model, NET_TASKS))
     mode, theta = bm.Mode(bm.GaussNewton()), torch.zeros(1, 0, dtype=torch.float64)
     (found,) = mode.infer(density, theta, NET_TASKS, torch.Generator(), is_point=True)
     _, gradient, _ = slope(density, theta[0], found, [NET_TASKS], jacobian=False)
@@ -233,7 +238,7 @@ def test_where_the_prior_is_not_concave_phi_is_nan_and_no_point_on_the_way() -> 
 
 def test_group_normalisation_has_slopes_though_torch_does_not_batch_them() -> None:
     model, tasks, _ = NETWORKS["classifier"]
-    density = Density(model, bm.structure(model, tasks), tasks)
+    density = Density(read(model, tasks))
     theta, phi = at(density, tasks)
     phi.requires_grad_()
     (logits,) = (fn.fn.logits for fn in density.outcomes(theta, phi, tasks).values())

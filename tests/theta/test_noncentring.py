@@ -9,6 +9,7 @@ import torch
 
 import bayesmeta as bm
 from bayesmeta.model.density import Density
+from bayesmeta.model.reading import read
 from bayesmeta.models import eight_schools
 from bayesmeta.theta.gaussian import pilot
 from bayesmeta.theta.noncentring import noncentre
@@ -42,7 +43,7 @@ def test_the_pilot_sees_at_most_256_tasks() -> None:
                 pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
 
     tasks = bm.Tasks.from_arrays(torch.randn(1000, 1, dtype=torch.float64))
-    density, seen = Density(model, bm.structure(model, tasks), tasks), []
+    density, seen = Density(read(model, tasks)), []
 
     class Counting(bm.Gaussian):
         def fit(self, density, tasks, phi, run):

@@ -13,7 +13,7 @@ import torch
 import bayesmeta as bm
 from bayesmeta.models import normal_means, sinusoid
 from bayesmeta.training import loop
-from bayesmeta.training.fit_options import Run
+from bayesmeta.training.fit_options import FitOptions
 from bayesmeta.training.stepper import Noise
 
 TASKS = normal_means.tasks(num_tasks=6, num_data=3, seed=0)
@@ -42,7 +42,7 @@ def run(
         TASKS,
         batch_size=batch_size,
         adam=adam,
-        run=Run(0, progress=False, checkpoint=checkpoint, about=about or {}),
+        options=FitOptions(0, progress=False, checkpoint=checkpoint, about=about or {}),
     )
     return start, done.losses
 

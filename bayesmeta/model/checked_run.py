@@ -1,0 +1,109 @@
+"""A model run on tasks, with errors in words: what of it does not fit which part of the tasks."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from typing import NamedTuple
+
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.checks import (
+    DATA,
+    HOW,
+    StructureError,
+    check_finite_density,
+    check_sites,
+    is_factor,
+    plate_names,
+)
+from bayesmeta.model.handlers import Model, run
+from bayesmeta.model.sites import Choice, Site, SiteNameError
+
+
+def check_types(model: Model, tasks: Tasks) -> None:
+    """Refuse what is no function of the tasks, and what are no tasks.
+
+    Raises:
+        TypeError: naming what was given.
+    """
+    if not isinstance(tasks, Tasks):
+        raise TypeError(
+            f"tasks is a {type(tasks).__name__}, but bm.Tasks is expected, after the model: make "
+            "them by bm.Tasks.from_frame, from_arrays or from_list"
+        )
+    try:
+        inspect.signature(model).bind(tasks)
+    except TypeError as error:
+        raise TypeError(
+            f"model={model!r} must be a function of one argument, the tasks: def model(tasks): ... "
+            f"({error})"
+        ) from error
+
+
+class Runs(NamedTuple):
+    """The sites of one draw of the model, by name: as they ran, and with what each value reads.
+
+    Values are drawn without provenance: torch's Cauchy has another shape with it.
+    """
+
+    drawn: dict[str, Site]
+    followed: dict[str, Site]
+
+
+def run_followed(model: Model, tasks: Tasks) -> Runs:
+    """Run the model, and once more at the same values with provenance."""
+    drawn = run(model, tasks)
+    again = run(model, tasks, lambda name, fn: Choice(drawn[name].value), provenance=True)
+    return Runs(drawn, again)
+
+
+def run_checked(model: Model, tasks: Tasks) -> Runs:
+    """Run the model, with errors that say what does not fit the tasks.
+
+    Raises:
+        StructureError: naming site, plate, task and remedy.
+    """
+    try:
+        found = run_followed(model, tasks)
+    except SiteNameError as error:
+        raise StructureError(str(error)) from error
+    except KeyError as error:
+        raise StructureError(
+            f"the model does not run on these tasks: it asks for {error}, which is not there; the "
+            f"columns of tasks.x are {list(tasks.x)}"
+        ) from error
+    except (ValueError, RuntimeError, AssertionError, IndexError) as error:
+        _check_outcomes(model, tasks, error)
+        columns = {n: f"{tuple(c.shape)} {c.dtype}" for n, c in tasks.x.items()}
+        raise StructureError(
+            f"the model does not run on these tasks: {type(error).__name__}: {error}. The plates "
+            f"must be 'tasks' (dim=-2, size {tasks.num_tasks}) and 'data' (dim=-1, size "
+            f"{tasks.num_data}); the columns are {columns}, a value in 'tasks' has shape "
+            f"({tasks.num_tasks}, 1). Write {HOW}"
+        ) from error
+    check_sites(found.followed, tasks)
+    check_finite_density(found.followed, tasks)
+    return found
+
+
+def _check_outcomes(model: Model, tasks: Tasks, error: Exception) -> None:
+    """Say that y is at fault, where the model runs without it and does not know such outcomes."""
+    if tasks.y is None:
+        return
+    try:
+        sites = run(model, replace(tasks, y=None))
+        supports = {n: site.fn.support for n, site in sites.items() if _is_of_data(site)}
+        outside = {n: s for n, s in supports.items() if not s.check(tasks.y)[tasks.mask].all()}
+    except Exception:
+        return
+    for name, support in outside.items():
+        seen = tasks.y[tasks.mask]
+        raise StructureError(
+            f"y has values from {float(seen.min()):g} to {float(seen.max()):g}, but site '{name}' "
+            f"takes {support}; number classes 0, 1, ... as the model does, or give it another "
+            f"outcome ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _is_of_data(site: Site) -> bool:
+    return not site.is_deterministic and not is_factor(site) and DATA in plate_names(site)

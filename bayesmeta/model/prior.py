@@ -1,0 +1,95 @@
+"""p(theta) and p(phi | theta) of a density: draws, and the middles and widths to start from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import biject_to
+
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.checks import StructureError, base_distribution, distribution_name
+from bayesmeta.model.density import Density
+from bayesmeta.model.isolation import isolated
+from bayesmeta.model.location_scale import is_identity, median
+
+
+def draw_prior(density: Density, tasks: Tasks) -> tuple[Tensor, Tensor]:
+    """One draw of unconstrained theta and phi from the prior, from the current random state."""
+    return density.collect(lambda name, fn: fn.sample(), tasks)
+
+
+def draw_phi(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
+    """One draw of unconstrained phi (tasks, d_phi) from p(phi | theta); y is not read."""
+
+    def drawn(name: str, fn: Any) -> Tensor:
+        if density.segments[name].is_phi:
+            return fn.sample()
+        return biject_to(fn.support)(density.segments[name].unflatten(theta))
+
+    return density.collect(drawn, tasks)[1]
+
+
+def theta_start(density: Density, tasks: Tasks) -> Tensor:
+    """Unconstrained theta (d_theta,) at the means of its priors, for training to start from.
+
+    A parameter is at its own start, a site without a mean at its median, and at 0 on the
+    unconstrained scale where it has neither.
+    """
+
+    def middle(name: str, fn: Any) -> Tensor:
+        whole = fn.batch_shape + fn.event_shape
+        try:
+            return _middle(density, name, fn).expand(whole)
+        except StructureError:
+            support = biject_to(fn.support)
+            return support(torch.zeros(support.inverse_shape(whole), dtype=tasks.dtype))
+
+    with isolated(seed=0), torch.no_grad():
+        return density.collect(middle, tasks.sample())[0].clone()
+
+
+def prior_mean(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
+    """The mean of p(phi | theta), unconstrained, of shape (tasks, d_phi).
+
+    A site without a finite mean (Cauchy) has its median instead.
+
+    Raises:
+        StructureError: where a site has neither.
+    """
+
+    def mean(name: str, fn: Any) -> Tensor:
+        if density.segments[name].is_phi:
+            return _middle(density, name, fn)
+        return biject_to(fn.support)(density.segments[name].unflatten(theta))
+
+    return density.collect(mean, tasks)[1]
+
+
+def prior_sd(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> Tensor:
+    """The sd of p(phi | theta) where phi is real, (tasks, d_phi); 1 elsewhere.
+
+    A site without a finite sd (Cauchy) has its scale instead. Where a phi site depends on
+    another, it is that at the phi given.
+    """
+    parts = []
+    for name, fn in density.distributions(theta, phi, tasks).items():
+        segment = density.segments[name]
+        if not is_identity(biject_to(fn.support)):
+            parts.append(phi.new_ones(len(phi), segment.size))
+            continue
+        base = base_distribution(fn)
+        sd = base.scale if name in density.without_mean else fn.stddev
+        parts.append(segment.flatten(sd.expand(fn.batch_shape + fn.event_shape)))
+    return torch.cat(parts, 1)
+
+
+def _middle(density: Density, name: str, fn: Any) -> Tensor:
+    try:
+        return median(fn) if name in density.without_mean else fn.mean
+    except NotImplementedError:
+        raise StructureError(
+            f"site '{name}' ({distribution_name(fn)}) has no finite mean and no quantiles, so "
+            "there is no point to start from; choose another family"
+        ) from None

@@ -1,0 +1,197 @@
+"""Reading: a model read off its tasks, once, for all that works on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.checked_run import Runs, check_types, run_checked, run_followed
+from bayesmeta.model.checks import (
+    DATA,
+    TASKS,
+    StructureError,
+    check_levels,
+    distribution_name,
+    is_factor,
+    plate_names,
+)
+from bayesmeta.model.handlers import Model
+from bayesmeta.model.isolation import isolated
+from bayesmeta.model.parents import Parents, find_parents
+from bayesmeta.model.sites import Site
+from bayesmeta.model.structure import Node, Role, Structure
+
+_TASKS_TO_COMPARE = 256
+_TASKS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A model as it was read on some tasks: made once, and passed on to all that works on it.
+
+    Attributes:
+        model: a Pyro function of the tasks.
+        structure: its sites by role.
+        drawn_from: what each latent site was drawn from in one run on `tasks.sample()`.
+    """
+
+    model: Model
+    structure: Structure
+    drawn_from: Mapping[str, Any]
+
+    def check(self, tasks: Tasks) -> None:
+        """Refuse tasks on which the model does not run: does it, and is every outcome possible?
+
+        Raises:
+            StructureError: where the model does not fit the tasks; it names site and remedy.
+        """
+        _check_outcomes_given(tasks)
+        with isolated(seed=0), torch.no_grad():
+            for some in _tries(tasks):
+                run_checked(self.model, some)
+
+
+def structure(model: Model, tasks: Tasks) -> Structure:
+    """Read theta, phi, data, plates and parents off a plain Pyro model, and refuse what is amiss.
+
+    Args:
+        model: a Pyro function of the tasks, with plates "tasks" (dim=-2) and "data" (dim=-1).
+        tasks: the data, with y.
+
+    Raises:
+        StructureError: where the model does not fit the tasks; it names site, plate and remedy.
+        TypeError: where model is no function of one argument, or tasks are no Tasks.
+    """
+    return read(model, tasks).structure
+
+
+def read(model: Model, tasks: Tasks) -> Reading:
+    """A model with its sites, plates and parents, as `structure` finds them.
+
+    Raises:
+        StructureError, TypeError: as `structure`.
+    """
+    check_types(model, tasks)
+    _check_outcomes_given(tasks)
+    tries = _tries(tasks)
+    some = next(tries)
+    with isolated(seed=0), torch.no_grad():
+        found = run_checked(model, some)
+        parents = _find_parents(model, some, found.followed)
+        check_levels(found.followed, parents.sites)
+        for more in tries:
+            run_checked(model, more)
+    count = some.num_tasks if tasks.are_episodes else tasks.num_tasks
+    return _reading(model, found, parents, count)
+
+
+def read_as_it_stands(model: Model, tasks: Tasks) -> Reading:
+    """As `read`; but a model without the plate "tasks" is read as it stands.
+
+    Raises:
+        StructureError, TypeError: as `structure`.
+    """
+    check_types(model, tasks)
+    some = tasks.sample()
+    with isolated(seed=0), torch.no_grad():
+        try:
+            found = run_followed(model, some)
+        except Exception:  # whatever is wrong, `read` says in words
+            return read(model, tasks)
+        if any(TASKS in plate_names(site) for site in found.followed.values()):
+            return read(model, tasks)
+        parents = find_parents(model, some, found.followed)
+    return _reading(model, found, parents, tasks.num_tasks)
+
+
+def _check_outcomes_given(tasks: Tasks) -> None:
+    if tasks.y is None:
+        raise StructureError(
+            "the tasks have no y, so no site is observed; give outcomes to fit, and keep "
+            "tasks without y for predict"
+        )
+
+
+def _tries(tasks: Tasks) -> Iterator[Tasks]:
+    """What to try a model on so that every outcome is seen: a sample, then all parts of many."""
+    some = tasks.sample()
+    yield some
+    if some is not tasks and not tasks.are_episodes:
+        for part in torch.arange(tasks.num_tasks).split(_TASKS_AT_ONCE):
+            yield tasks.select(part)
+
+
+def _reading(model: Model, found: Runs, parents: Parents, num_tasks: int) -> Reading:
+    nodes = {
+        name: _resized(_node(site, parents.sites[name], parents.inputs[name]), num_tasks)
+        for name, site in found.followed.items()
+    }
+    latent = (Role.THETA, Role.PHI, Role.LOCAL)
+    drawn_from = {n: found.drawn[n].fn for n, node in nodes.items() if node.role in latent}
+    return Reading(model, Structure(nodes), drawn_from)
+
+
+def _resized(node: Node, num_tasks: int) -> Node:
+    """A node as it is in a plate of so many tasks."""
+    batch, shape = len(node.shape) - node.event_dim, list(node.shape)
+    plates = []
+    for plate in node.plates:
+        if plate.name == TASKS and plate.size != num_tasks:
+            if shape[batch + plate.dim] == plate.size:
+                shape[batch + plate.dim] = num_tasks
+            plate = replace(plate, size=num_tasks)
+        plates.append(plate)
+    return replace(node, plates=tuple(plates), shape=tuple(shape))
+
+
+def _find_parents(model: Model, tasks: Tasks, sites: dict[str, Site]) -> Parents:
+    """Parents, found on the largest tasks where there are very many: one run a site and column."""
+    if tasks.num_tasks <= _TASKS_TO_COMPARE:
+        return find_parents(model, tasks, sites)
+    few = tasks.select(tasks.sizes.argsort(descending=True)[:_TASKS_TO_COMPARE].sort().values)
+    try:
+        return find_parents(model, few, run_checked(model, few).followed)
+    except StructureError:
+        # A model that holds data of its own may run on all tasks alone, and else it fails again.
+        return find_parents(model, tasks, sites)
+
+
+def _role(site: Site) -> Role:
+    if site.is_deterministic:
+        return Role.DETERMINISTIC
+    if is_factor(site):
+        return Role.FACTOR
+    if site.is_observed:
+        return Role.DATA
+    names = plate_names(site)
+    return Role.LOCAL if DATA in names else Role.PHI if TASKS in names else Role.THETA
+
+
+def _node(site: Site, parents: tuple[str, ...], inputs: tuple[str, ...]) -> Node:
+    role = _role(site)
+    if site.is_param and role is not Role.THETA:
+        raise StructureError(
+            f"pyro.param '{site.name}' is inside the plate 'tasks', which gives no prior to tie "
+            f"the tasks together; make it pyro.sample, or move it outside"
+        )
+    if role is Role.DETERMINISTIC:
+        shape, event_dim, family = tuple(site.value.shape), 0, "-"
+    else:
+        shape = tuple(site.fn.batch_shape) + tuple(site.fn.event_shape)
+        event_dim, family = len(site.fn.event_shape), distribution_name(site.fn)
+    is_latent = role in (Role.THETA, Role.PHI, Role.LOCAL)
+    return Node(
+        name=site.name,
+        role=role,
+        plates=site.plates,
+        shape=shape,
+        event_dim=event_dim,
+        distribution=family,
+        is_discrete=is_latent and bool(getattr(site.fn.support, "is_discrete", False)),
+        parents=parents,
+        inputs=inputs,
+    )

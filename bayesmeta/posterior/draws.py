@@ -1,0 +1,141 @@
+"""Draws: theta and phi of a posterior, and what made them; all that reads a posterior takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
+from torch import Tensor
+
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.noise import on_device
+from bayesmeta.model.density import Density
+from bayesmeta.model.structure import Structure
+from bayesmeta.phi.base import Phi
+from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined
+from bayesmeta.theta.base import Fit, infer_phi, seeds
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def where_the_tasks_are(
+    function: Callable[Concatenate[Draws, P], R],
+) -> Callable[Concatenate[Draws, P], R]:
+    """The function, with what it makes on the device of the draws' tasks."""
+
+    @wraps(function)
+    def there(draws: Draws, *args: P.args, **kwargs: P.kwargs) -> R:
+        with on_device(draws.tasks.device):
+            return function(draws, *args, **kwargs)
+
+    return there
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Draws of theta and phi, constrained and not, made when they are first asked for.
+
+    Attributes:
+        fit: what the theta strategy found, on the unconstrained scale.
+        strategy: the phi strategy.
+        is_point: whether theta is a point estimate.
+        seed: from which all further randomness derives.
+    """
+
+    fit: Fit
+    strategy: Phi
+    is_point: bool
+    seed: int
+
+    @property
+    def density(self) -> Density:
+        """The model's density, with the parameterisation that was used."""
+        return self.fit.density
+
+    @property
+    def tasks(self) -> Tasks:
+        """The tasks whose phi these are."""
+        return self.fit.tasks
+
+    @property
+    def structure(self) -> Structure:
+        """The model as it was read."""
+        return self.density.structure
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """Of adapt, of predict, and of phi that is inferred late."""
+        return seeds(self.seed, 3)
+
+    @cached_property
+    @where_the_tasks_are
+    def free_phi(self) -> Tensor:
+        """Draws of unconstrained phi, (chain, draw, tasks, d_phi)."""
+        if self.fit.phi is not None:
+            return self.fit.phi
+        return infer_phi(
+            self.density,
+            self.strategy,
+            self.fit.theta,
+            self.tasks,
+            self.seeds[2],
+            is_point=self.is_point,
+            state=self.fit.state,
+        )
+
+    @cached_property
+    @where_the_tasks_are
+    def values(self) -> dict[str, Tensor]:
+        """Draws of each latent site: (chain, draw, ...), or of phi (chain, draw, tasks, ...)."""
+        segments = self.density.segments
+
+        def constrain(theta: Tensor, phi: Tensor, tasks: Tasks) -> tuple[Tensor, ...]:
+            values = self.density.constrain(theta, phi, tasks)
+            return tuple(values[name] for name in segments)
+
+        outputs = zip(
+            *in_chunks(at_draws, constrain, self.fit.theta, self.free_phi, self.tasks), strict=True
+        )
+        return {
+            name: joined(chunks) if segment.is_phi else chunks[0]
+            for (name, segment), chunks in zip(segments.items(), outputs, strict=True)
+        }
+
+    @cached_property
+    @where_the_tasks_are
+    def log_weights(self) -> Tensor | None:
+        """log p(phi_i, D_i | theta) - log q(phi_i | theta) at each draw, (chain, draw, tasks).
+
+        None where phi was not drawn from a fitted q.
+        """
+        if self.fit.log_weights is not None or self.strategy.is_joint:
+            return self.fit.log_weights
+        theta, phi = self.fit.theta, self.free_phi
+        flat = self.strategy.log_weights(
+            self.density, theta.flatten(0, 1), phi.flatten(0, 1), self.tasks, self.fit.state
+        )
+        return None if flat is None else flat.reshape(phi.shape[:3])
+
+    @cached_property
+    def centred(self) -> Density:
+        """The density with every site of phi on its own scale."""
+        # A noncentred u means another value under other tasks' columns; a centred one does not.
+        return self.density.noncentre(()) if self.density.noncentred else self.density
+
+    @cached_property
+    @where_the_tasks_are
+    def centred_phi(self) -> Tensor:
+        """Draws of unconstrained phi that do not depend on columns, as noncentred ones do."""
+        if not self.density.noncentred:
+            return self.free_phi
+        centred = self.centred
+
+        def centre(theta: Tensor, phi: Tensor, tasks: Tasks) -> tuple[Tensor]:
+            values = self.density.constrain(theta, phi, tasks)
+            return (centred.unconstrain(values, tasks)[1],)
+
+        outputs = in_chunks(at_draws, centre, self.fit.theta, self.free_phi, self.tasks)
+        return joined([phi for (phi,) in outputs])
