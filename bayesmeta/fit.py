@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from bayesmeta.data.tasks import Tasks
+from bayesmeta.data.tasks import Tasks, check_tasks
 from bayesmeta.engine.noise import on_device
-from bayesmeta.model.checked_run import check_types
 from bayesmeta.model.density import Density
 from bayesmeta.model.handlers import Model
 from bayesmeta.model.isolation import isolated
-from bayesmeta.model.reading import Reading, read
+from bayesmeta.model.reading import read
 from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.joint import Joint
@@ -23,13 +21,7 @@ from bayesmeta.posterior.draws import Draws
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.theta.base import Fit, Theta, seeds
 from bayesmeta.theta.nuts import NUTS
-from bayesmeta.theta.pairs import (
-    check_device,
-    check_pair,
-    check_query,
-    check_training,
-    check_unknowns,
-)
+from bayesmeta.theta.pairs import check_device, check_pair, check_use
 from bayesmeta.training.checkpoint import digest
 from bayesmeta.training.fit_options import FitOptions
 
@@ -82,60 +74,46 @@ def fit(
     """
     theta, phi = theta if theta is not None else NUTS(), phi if phi is not None else Joint()
     check_pair(theta, phi)
-    check_types(model, tasks)
+    check_tasks("tasks", tasks, where="after the model")
     where = torch.device(device if device is not None else tasks.device)
     check_device(theta, where)
     phi = phi if progress else phi.silent()
     with on_device(where):
         tasks = tasks.to(where)
         query, validation = (t if t is None else t.to(where) for t in (query, validation))
-        reading = _read(model, tasks, theta, phi, query, validation)
+        density = _density(model, tasks, theta, phi, query, validation)
         tasks = tasks if query is None else tasks.with_query(query)
-        check_query(theta, phi, tasks, query)
-        check_training(theta, phi, tasks, validation, checkpoint)
-        _warn_of_a_single_task(theta, reading.structure, tasks)
         # Noise of the posterior's own: adapt and predict may not repeat that of the fit.
         fit_seed, posterior_seed = seeds(seed, 2)
-        options = FitOptions(
-            fit_seed,
-            progress,
-            validation if validation is None else validation.to(dtype=tasks.dtype),
-            checkpoint if checkpoint is None else Path(checkpoint),
-            _about(theta, phi, seed, reading.structure, tasks, validation),
-        )
         with isolated(seed):
-            density = Density(reading)
-            phi.check(density, tasks.sample())
-            check_unknowns(theta, phi, density, tasks)
+            check_use(theta, phi, density, tasks, query, validation, checkpoint)
+            options = FitOptions(
+                fit_seed,
+                progress,
+                validation if validation is None else validation.to(dtype=tasks.dtype),
+                checkpoint if checkpoint is None else Path(checkpoint),
+                _about(theta, phi, seed, density.structure, tasks, validation),
+            )
             found = _noted(theta.fit(density, tasks, phi, options), theta, progress)
     return Posterior(Draws(found, phi, theta.is_point, posterior_seed))
 
 
-def _read(
+def _density(
     model: Model,
     tasks: Tasks,
     theta: Theta,
     phi: Phi,
     query: Tasks | None,
     validation: Tasks | None,
-) -> Reading:
-    """The model as read on the tasks, which fits the strategies and the other tasks."""
+) -> Density:
+    """The model as it was read on the tasks, which runs on the other tasks too."""
     reading = read(model, tasks)
     names = f"theta=bm.{type(theta).__name__}(), phi=bm.{type(phi).__name__}()"
     reading.structure.check_treatable(names, needs_phi=not phi.is_joint)
     for others in (query, validation):
         if others is not None:
             reading.check(others)
-    return reading
-
-
-def _warn_of_a_single_task(theta: Theta, structure: Structure, tasks: Tasks) -> None:
-    if tasks.num_tasks == 1 and structure.phi and structure.theta and theta.infers:
-        warnings.warn(
-            f"there is a single task ('{tasks.names[0]}'): what theta says of the spread between "
-            "tasks rests on its prior alone",
-            stacklevel=3,
-        )
+    return Density(reading)
 
 
 def _about(

@@ -280,3 +280,21 @@ class Tasks:
             y=None if self.y is None else tensors[count - 1],
             query=None if self.query is None else self.query.with_tensors(tensors[count:]),
         )
+
+
+def check_tasks(name: str, given: object, where: str = "") -> None:
+    """Refuse what are no tasks.
+
+    Args:
+        name: of the argument.
+        given: its value.
+        where: how to give it, as "after the model".
+
+    Raises:
+        TypeError: naming what was given.
+    """
+    if not isinstance(given, Tasks):
+        raise TypeError(
+            f"{name} is a {type(given).__name__}, but bm.Tasks is expected"
+            f"{where and ', ' + where}: make them by bm.Tasks.from_frame, from_arrays or from_list"
+        )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import networkx as nx
 
-from bayesmeta.data.tasks import Tasks
+from bayesmeta.data.tasks import Tasks, check_tasks
 from bayesmeta.graph.diagram import Diagram
 from bayesmeta.graph.draw import draw
 from bayesmeta.graph.factorisation import factorisation
@@ -18,7 +18,6 @@ from bayesmeta.graph.separation import Separation
 from bayesmeta.graph.tikz import tikz
 from bayesmeta.graph.unrolled import merged, unroll, unrolled_with, vertex_of
 from bayesmeta.graph.vertices import Vertex, vertices
-from bayesmeta.model.checked_run import check_types
 from bayesmeta.model.handlers import Model
 from bayesmeta.model.reading import read_as_it_stands
 from bayesmeta.model.structure import Role
@@ -217,10 +216,8 @@ def graph(model: Model, tasks: Tasks, query: Tasks | None = None) -> Graph:
         StructureError, TypeError: as `structure`.
         TasksError: where query has other tasks.
     """
-    if not isinstance(query, Tasks | None):
-        raise TypeError(f"query is a {type(query).__name__}, but bm.Tasks is expected")
-    if query is not None:
-        check_types(model, tasks)
-        tasks = tasks.with_query(query)
     reading = read_as_it_stands(model, tasks)
+    if query is not None:
+        check_tasks("query", query)
+        tasks = tasks.with_query(query)
     return Graph(Diagram(vertices(reading.structure, tasks), reading, tasks))

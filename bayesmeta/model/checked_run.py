@@ -6,7 +6,7 @@ import inspect
 from dataclasses import replace
 from typing import NamedTuple
 
-from bayesmeta.data.tasks import Tasks
+from bayesmeta.data.tasks import Tasks, check_tasks
 from bayesmeta.model.checks import (
     DATA,
     HOW,
@@ -21,16 +21,12 @@ from bayesmeta.model.sites import Choice, Site, SiteNameError
 
 
 def check_types(model: Model, tasks: Tasks) -> None:
-    """Refuse what is no function of the tasks, and what are no tasks.
+    """Refuse what are no tasks, and what is no function of them.
 
     Raises:
         TypeError: naming what was given.
     """
-    if not isinstance(tasks, Tasks):
-        raise TypeError(
-            f"tasks is a {type(tasks).__name__}, but bm.Tasks is expected, after the model: make "
-            "them by bm.Tasks.from_frame, from_arrays or from_list"
-        )
+    check_tasks("tasks", tasks, where="after the model")
     try:
         inspect.signature(model).bind(tasks)
     except TypeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -51,17 +52,41 @@ def check_device(theta: Theta, device: torch.device) -> None:
         )
 
 
-def check_query(theta: Theta, phi: Phi, tasks: Tasks, query: Tasks | None) -> None:
-    """Refuse a query that the strategies have no use for.
+def check_use(
+    theta: Theta,
+    phi: Phi,
+    density: Density,
+    tasks: Tasks,
+    query: Tasks | None,
+    validation: Tasks | None,
+    checkpoint: str | Path | None,
+) -> None:
+    """Refuse a model that the strategies cannot treat, and what they have no use for.
 
     Args:
         theta, phi: the strategies.
+        density: of the model.
         tasks: with their query, if any.
-        query: what fit was given beside them.
+        query, validation, checkpoint: as of fit.
 
     Raises:
-        ValueError: saying where it is of use.
+        StructureError: for a model that the phi strategy cannot treat, or without unknowns.
+        ValueError: for a query, validation tasks or a checkpoint of no use.
     """
+    _check_query(theta, phi, tasks, query)
+    _check_training(theta, phi, tasks, validation, checkpoint)
+    phi.check(density, tasks.sample())
+    _check_unknowns(theta, phi, density, tasks)
+    structure = density.structure
+    if tasks.num_tasks == 1 and structure.phi and structure.theta and theta.infers:
+        warnings.warn(
+            f"there is a single task ('{tasks.names[0]}'): what theta says of the spread between "
+            "tasks rests on its prior alone",
+            stacklevel=3,
+        )
+
+
+def _check_query(theta: Theta, phi: Phi, tasks: Tasks, query: Tasks | None) -> None:
     if tasks.query is not None and phi.is_joint:
         raise ValueError(
             "a query was given, but phi=bm.Joint() has no few-shot objective and would ignore it; "
@@ -75,18 +100,13 @@ def check_query(theta: Theta, phi: Phi, tasks: Tasks, query: Tasks | None) -> No
         )
 
 
-def check_training(
+def _check_training(
     theta: Theta,
     phi: Phi,
     tasks: Tasks,
     validation: Tasks | None,
     checkpoint: str | Path | None,
 ) -> None:
-    """Refuse validation tasks and a checkpoint that the strategies have no use for.
-
-    Raises:
-        ValueError: saying why.
-    """
     if not theta.trains and not (validation is None and checkpoint is None):
         raise ValueError(
             f"theta=bm.{type(theta).__name__}() does not train step by step, so that it has no use "
@@ -106,12 +126,7 @@ def check_training(
         )
 
 
-def check_unknowns(theta: Theta, phi: Phi, density: Density, tasks: Tasks) -> None:
-    """Refuse to infer where nothing is unknown.
-
-    Raises:
-        StructureError: saying what to do instead.
-    """
+def _check_unknowns(theta: Theta, phi: Phi, density: Density, tasks: Tasks) -> None:
     if theta.infers and not (density.d_theta or phi.is_joint or phi.start(density, tasks.sample())):
         raise StructureError(
             f"the model has no theta, no latent outside the plate 'tasks', and phi=bm.{phi!r} has "

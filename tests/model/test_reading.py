@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyro
@@ -360,6 +361,20 @@ def test_of_very_many_tasks_some_are_read_and_all_are_checked() -> None:
     y[-2, 1] = 2.0
     with pytest.raises(bm.StructureError, match="task '2999'"):
         bm.structure(binary, bm.Tasks.from_arrays(y))
+
+
+@pytest.mark.parametrize("num_tasks", [4, 3001])
+def test_outcomes_beyond_a_bound_are_refused_only_where_it_is_known(num_tasks: int) -> None:
+    def model(tasks: bm.Tasks, is_known: bool) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            reach = pyro.sample("reach", dist.Exponential(1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Uniform(-2.0, 2.0 if is_known else 2.0 + reach), obs=tasks.y)
+
+    tasks = bm.Tasks.from_arrays(torch.full((num_tasks, 2), 3.0))
+    assert bm.structure(partial(model, is_known=False), tasks).phi == ("reach",)
+    with pytest.raises(bm.StructureError, match=r"'y' is 3.0 at task '0', row 0"):
+        bm.structure(partial(model, is_known=True), tasks)
 
 
 @pytest.mark.parametrize(("first", "ok"), [(0.0, True), (3.0, False), (-1.0, False)])
