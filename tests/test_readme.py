@@ -11,7 +11,6 @@ import pytest
 README = Path(__file__).parent.parent / "README.md"
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore:.*ArviZ is undergoing:FutureWarning")
 @pytest.mark.parametrize("blocks", [4, pytest.param(10, marks=pytest.mark.slow)])
 def test_the_readme_runs(

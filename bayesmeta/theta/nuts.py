@@ -79,11 +79,7 @@ class NUTS(Theta):
     def fit(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
         """Sample theta, and phi with it or given it."""
         tasks = tasks.to(dtype=torch.float64)
-        if phi.start(density, tasks):
-            raise ValueError(
-                f"NUTS samples theta and trains nothing, but phi={phi!r} has a part to train; fit "
-                "with theta=bm.Point() or bm.Gaussian()"
-            )
+        _check_phi(density, phi, tasks)
         pilot_seed, chain_seed = seeds(options.seed, 2)
         density, notes = noncentre(self.noncentred, density, tasks, phi, pilot_seed, pilot)
         order, groups = group_by_size(tasks) if phi.is_joint else (None, [tasks])
@@ -185,6 +181,17 @@ def _by_callback(graph: Callable[..., tuple[Tensor, ...]], data: list[Tensor]) -
         return float(value), gradient.numpy()
 
     return log_density
+
+
+def _check_phi(density: Density, phi: Phi, tasks: Tasks) -> None:
+    """Refuse a phi whose log evidence is no function of theta alone."""
+    why = ""
+    if phi.start(density, tasks):
+        why = "NUTS samples theta and trains nothing, but this phi has a part to train"
+    elif phi.noise(density, 1, tasks.dtype, torch.Generator().manual_seed(0)):
+        why = "NUTS asks for the same value at the same theta, but this phi's is by random draws"
+    if why:
+        raise ValueError(f"phi={phi!r}: {why}; fit with theta=bm.Point() or bm.Gaussian()")
 
 
 def _target(density: Density, phi: Phi, groups: list[Tasks]) -> Callable[..., Tensor]:

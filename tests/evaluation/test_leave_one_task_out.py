@@ -114,7 +114,6 @@ def test_what_cannot_be_left_out_is_refused() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_eight_schools_against_exact_refits() -> None:
     schools = eight_schools.tasks()
     nuts = bm.NUTS(chains=4, tune=500, draws=1000, compile=False)
@@ -137,7 +136,6 @@ def without_county(tasks: bm.Tasks, out: int, nuts: bm.NUTS) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_radon_against_exact_refits() -> None:
     """The largest county whose weights are good, one of ten houses, and one of a single house."""
     counties = radon.tasks()

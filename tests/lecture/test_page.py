@@ -121,7 +121,6 @@ def test_a_browser_finds_a_broken_figure(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_the_whole_page_is_built(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "bayesmeta.lecture", str(tmp_path), "--smoke"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -27,7 +27,6 @@ def test_the_model_is_read_and_adapts() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
 def test_sinusoids_by_a_neural_process() -> None:
     """Ten points of a wave are enough for its other points, with bands that cover what they say.
 

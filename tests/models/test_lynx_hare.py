@@ -50,7 +50,6 @@ def test_real_and_simulated_series_have_one_layout() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_posterior_is_that_of_posteriordb() -> None:
     """By a network that has learned from simulations, refined; without it, far off."""
     adam = bm.Adam(lr=1e-3, steps=4000, patience=0, compile=False)

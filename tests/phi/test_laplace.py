@@ -112,7 +112,6 @@ def test_few_particles_take_most_of_the_bias_away(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_nuts_finds_the_scales_that_joint_finds() -> None:
     """And with Laplace's method as it is, a negative control, smaller ones."""
     tasks = logistic_regression.tasks(num_tasks=50)
