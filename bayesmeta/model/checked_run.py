@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -59,8 +61,34 @@ def run_checked(model: Model, tasks: Tasks) -> Runs:
     Raises:
         StructureError: naming site, plate, task and remedy.
     """
-    try:
+    with _in_words(model, tasks):
         found = run_followed(model, tasks)
+    check_sites(found.followed, tasks)
+    check_finite_density(found.followed, tasks)
+    return found
+
+
+def check_runs(model: Model, tasks: Tasks) -> None:
+    """As `run_checked`, in half the time where there is nothing to refuse.
+
+    Raises:
+        StructureError: naming site, plate, task and remedy.
+    """
+    with _in_words(model, tasks):
+        sites = run(model, tasks)
+    try:
+        check_sites(sites, tasks)
+        check_finite_density(sites, tasks)
+    except StructureError:
+        # Only a run with provenance knows of a bound that it is drawn, and refuses no outcome.
+        run_checked(model, tasks)
+
+
+@contextlib.contextmanager
+def _in_words(model: Model, tasks: Tasks) -> Iterator[None]:
+    """What the model raises as errors that say what does not fit the tasks."""
+    try:
+        yield
     except SiteNameError as error:
         raise StructureError(str(error)) from error
     except KeyError as error:
@@ -77,9 +105,6 @@ def run_checked(model: Model, tasks: Tasks) -> Runs:
             f"{tasks.num_data}); the columns are {columns}, a value in 'tasks' has shape "
             f"({tasks.num_tasks}, 1). Write {HOW}"
         ) from error
-    check_sites(found.followed, tasks)
-    check_finite_density(found.followed, tasks)
-    return found
 
 
 def _check_outcomes(model: Model, tasks: Tasks, error: Exception) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.checked_run import Runs, check_types, run_checked, run_followed
+from bayesmeta.model.checked_run import Runs, check_runs, check_types, run_checked, run_followed
 from bayesmeta.model.checks import (
     DATA,
     TASKS,
@@ -52,7 +52,7 @@ class Reading:
         _check_outcomes_given(tasks)
         with isolated(seed=0), torch.no_grad():
             for some in _tries(tasks):
-                run_checked(self.model, some)
+                check_runs(self.model, some)
 
 
 def structure(model: Model, tasks: Tasks) -> Structure:
@@ -84,7 +84,7 @@ def read(model: Model, tasks: Tasks) -> Reading:
         parents = _find_parents(model, some, found.followed)
         check_levels(found.followed, parents.sites)
         for more in tries:
-            run_checked(model, more)
+            check_runs(model, more)
     count = some.num_tasks if tasks.are_episodes else tasks.num_tasks
     return _reading(model, found, parents, count)
 
