@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,8 +11,6 @@ from bayesmeta.engine.noise import normal, uniform
 from bayesmeta.task_level.ascent import find_mode
 from bayesmeta.task_level.conditional import Conditional
 
-Slope = Callable[[Tensor], tuple[Tensor, Tensor]]
-
 
 class _Point(NamedTuple):
     """A place in whitened coordinates (draws, tasks, d_phi), with the log density and its slope."""
@@ -21,6 +18,24 @@ class _Point(NamedTuple):
     z: Tensor
     value: Tensor
     slope: Tensor
+
+
+class _Whitened:
+    """phi = mode + root z, where the curvature at the mode is the identity in z."""
+
+    def __init__(self, conditional: Conditional, theta: Tensor, *, is_point: bool) -> None:
+        # A point estimate is repeated for each draw of phi, but has a single mode.
+        self.mode = find_mode(conditional, theta[:1] if is_point else theta)
+        self.root = self.mode.precision.root()
+        self.conditional, self.theta = conditional, theta
+        self.shape = (len(theta), *self.mode.phi.shape[1:])
+
+    def phi(self, z: Tensor) -> Tensor:
+        return self.mode.phi + self.root.times(z)
+
+    def at(self, z: Tensor) -> _Point:
+        value, gradient = self.conditional.at(self.conditional.slope, self.theta, self.phi(z))
+        return _Point(z, value, self.root.transposed_times(gradient))
 
 
 def draw_phi(
@@ -43,26 +58,12 @@ def draw_phi(
     Returns:
         phi (draws, tasks, d_phi), and each task's mean acceptance rate (tasks,).
     """
-    # A point estimate is repeated for each draw of phi, but has a single mode.
-    mode = find_mode(conditional, theta[:1] if is_point else theta)
-    root = mode.precision.root()
-    shape = (len(theta), *mode.phi.shape[1:])
-
-    def place(z: Tensor) -> Tensor:
-        return mode.phi + root.times(z)
-
-    def slope(z: Tensor) -> tuple[Tensor, Tensor]:
-        value, gradient = conditional.at(conditional.slope, theta, place(z))
-        return value, root.transposed_times(gradient)
-
-    def momenta() -> Tensor:
-        return normal(shape, theta.dtype, generator)
-
-    z, accepted = momenta(), torch.zeros(shape[:2], dtype=theta.dtype)
-    here = _Point(z, *slope(z))
+    space = _Whitened(conditional, theta, is_point=is_point)
+    here = space.at(normal(space.shape, theta.dtype, generator))
+    accepted = torch.zeros(space.shape[:2], dtype=theta.dtype)
     for _ in range(transitions):
-        start = momenta()
-        there, momentum = _leapfrog(here, start, slope, leapfrogs, step_size)
+        start = normal(space.shape, theta.dtype, generator)
+        there, momentum = _leapfrog(space, here, start, leapfrogs, step_size)
         kinetic = 0.5 * (start.square().sum(-1) - momentum.square().sum(-1))
         gain = there.value - here.value + kinetic
         rate = torch.nan_to_num(gain, nan=-torch.inf).clamp(max=0).exp()
@@ -73,16 +74,15 @@ def draw_phi(
             torch.where(take[..., None], there.slope, here.slope),
         )
         accepted += rate / transitions
-    return place(here.z), accepted.mean(0)
+    return space.phi(here.z), accepted.mean(0)
 
 
 def _leapfrog(
-    at: _Point, momentum: Tensor, slope: Slope, steps: int, step_size: float
+    space: _Whitened, at: _Point, momentum: Tensor, steps: int, step_size: float
 ) -> tuple[_Point, Tensor]:
     """Where a trajectory ends, and with which momentum."""
     for _ in range(steps):
         momentum = momentum + 0.5 * step_size * at.slope
-        z = at.z + step_size * momentum
-        at = _Point(z, *slope(z))
+        at = space.at(at.z + step_size * momentum)
         momentum = momentum + 0.5 * step_size * at.slope
     return at, momentum

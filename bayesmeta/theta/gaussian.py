@@ -69,13 +69,8 @@ class Gaussian(Theta):
         """Train q, then draw from it."""
         seed_train, seed_draw, seed_pilot = seeds(options.seed, 3)
         density, notes = noncentre(self.noncentred, density, tasks, phi, seed_pilot, pilot)
-        free = d_free(density, phi)
-        with at_dtype(tasks.dtype):
-            shared, rows = self.family.start(density.d_theta, tasks.num_tasks, free)
-        # The mean of theta: for a network 0 is a saddle, from which no gradient leads away.
-        shared[0] = theta_start(density, tasks)
-        state = phi.start(density, tasks)
-        n_shared = len(shared)
+        shared, rows = self._start(density, tasks, d_free(density, phi))
+        state, n_shared = phi.start(density, tasks), len(shared)
         start = Parameters([*shared, *state], rows)
         objective = Objective(
             start,
@@ -91,7 +86,7 @@ class Gaussian(Theta):
         training = replace(options, seed=seed_train)
         done = train(objective, tasks, batch_size=self.batch_size, adam=self.adam, options=training)
         family = Parameters(start.shared[:n_shared], start.rows)
-        theta, found, log_q = self._sample(density, family, tasks, free, seed_draw)
+        theta, found, log_q = self._sample(density, family, tasks, d_free(density, phi), seed_draw)
         weights = None
         if phi.is_joint:
             weights = self._log_weights(density, phi, tasks, theta, found, log_q)[None]
@@ -106,6 +101,15 @@ class Gaussian(Theta):
             log_weights=weights,
             notes=(*notes, *done.notes),
         )
+
+    def _start(
+        self, density: Density, tasks: Tasks, free: int
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        with at_dtype(tasks.dtype):
+            shared, rows = self.family.start(density.d_theta, tasks.num_tasks, free)
+        # The mean of theta: for a network 0 is a saddle, from which no gradient leads away.
+        shared[0] = theta_start(density, tasks)
+        return shared, rows
 
     def _log_weights(
         self,
