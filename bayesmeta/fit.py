@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from bayesmeta.data.tasks import Tasks, check_tasks
-from bayesmeta.engine.noise import on_device
+from bayesmeta.engine.noise import on_device, seeds
 from bayesmeta.model.density import Density
 from bayesmeta.model.handlers import Model
 from bayesmeta.model.isolation import isolated
@@ -19,9 +19,9 @@ from bayesmeta.phi.base import Phi
 from bayesmeta.phi.joint import Joint
 from bayesmeta.posterior.draws import Draws
 from bayesmeta.posterior.posterior import Posterior
-from bayesmeta.theta.base import Fit, Theta, seeds
+from bayesmeta.theta.base import Fit, Theta
 from bayesmeta.theta.nuts import NUTS
-from bayesmeta.theta.pairs import check_device, check_pair, check_use
+from bayesmeta.theta.pair_checks import check_device, check_pair, check_use
 from bayesmeta.training.checkpoint import digest
 from bayesmeta.training.fit_options import FitOptions
 
@@ -74,7 +74,7 @@ def fit(
     """
     theta, phi = theta if theta is not None else NUTS(), phi if phi is not None else Joint()
     check_pair(theta, phi)
-    check_tasks("tasks", tasks, where="after the model")
+    check_tasks("tasks", tasks, hint="after the model")
     where = torch.device(device if device is not None else tasks.device)
     check_device(theta, where)
     phi = phi if progress else phi.silent()

@@ -10,7 +10,7 @@ from bayesmeta.amortisation.guides import Delta, DiagonalNormal
 from bayesmeta.amortisation.set_transformer import SetTransformer
 from bayesmeta.phi import Amortised, Exact, GradientSteps, Laplace, Mode, Phi, ReptileSteps
 from bayesmeta.theta import Point, Theta
-from bayesmeta.training.schedule import Adam
+from bayesmeta.training.adam import Adam
 
 
 class Pair(TypedDict):

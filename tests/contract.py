@@ -53,11 +53,11 @@ def check_prediction(post: bm.Posterior, tasks: bm.Tasks) -> None:
 
 
 def check_adaptation(post: bm.Posterior) -> None:
-    """New tasks, an empty one among them, get a phi; theta stays what it was."""
+    """New tasks, an empty one among them, get a phi that follows their data; theta stays."""
     new = bm.Tasks.from_list([[9.0, 9.5, 8.5], []], names=["seen", "empty"]).to(dtype=torch.float64)
     adapted = post.adapt(new)
     assert adapted.phi["phi"].shape == (*post.theta["mu"].shape, 2)
     assert torch.equal(adapted.theta["mu"], post.theta["mu"])
     mean = adapted.phi["phi"].mean((0, 1))
-    assert mean[0] > mean[1]
+    assert mean[0] > mean[1], "phi of a task whose data are high is not above that of an empty one"
     assert torch.equal(post.adapt(new).phi["phi"], adapted.phi["phi"])

@@ -22,7 +22,10 @@ def complaints(folder: Path) -> list[str]:
     listed = [name for line in re.findall(r"^- (.*?):", said, re.M) for name in names_in(line)]
     files = {path.stem: path for path in folder.glob("*.py") if path.stem != "__init__"}
     found = [] if said.splitlines()[0].endswith(".") else ["its first line says no job"]
-    found += [f"{name} is not in the list" for name in sorted(files.keys() - set(listed))]
+    found += [
+        f"{name} is not listed in the docstring of __init__: add a line '- `{name}`: ...'"
+        for name in sorted(files.keys() - set(listed))
+    ]
     found += [f"{name} is listed and not there" for name in sorted(set(listed) - files.keys())]
     if any(not allowed(node) for node in tree.body):
         found.append("it defines something")
@@ -53,7 +56,7 @@ def test_a_face_lists_its_files_in_reading_order(wing: str) -> None:
 @pytest.mark.parametrize(
     ("face", "complaint"),
     [
-        ('"""Draws.\n\n- `late`: last\n"""', "early is not in the list"),
+        ('"""Draws.\n\n- `late`: last\n"""', "early is not listed"),
         ('"""Draws.\n\n- `early`, `late`, `gone`: all\n"""', "gone is listed and not there"),
         ('"""Draws.\n\n- `late`, `early`: all\n"""', "late imports early, which is to be read"),
         ('"""Draws.\n\n- `early`, `late`: all\n"""\n\nLIMIT = 3', "it defines something"),
@@ -72,6 +75,12 @@ def test_a_face_that_is_wrong_is_found(tmp_path: Path, face: str, complaint: str
 def test_the_house_has_few_doors_and_no_wing_is_a_hall() -> None:
     assert len([p for p in (ROOT / "bayesmeta").iterdir() if p.is_file()]) <= 6
     assert max(len(list((ROOT / "bayesmeta" / wing).glob("*.py"))) for wing in FOLDERS) <= 17
+
+
+def test_the_table_of_wings_is_theirs_in_their_order() -> None:
+    document = (ROOT / "CONTRIBUTING.md").read_text().split("| wing |")[1].split("\n\n")[0]
+    listed = re.findall(r"^\| `([\w.]+)` \|", document, re.M)
+    assert [name.removesuffix(".py") for name in listed] == list(WINGS)
 
 
 def test_every_wing_is_installed() -> None:

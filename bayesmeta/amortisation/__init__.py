@@ -1,13 +1,13 @@
 """Networks that read a whole dataset D_i and give q(phi_i | D_i, theta) in one pass.
 
 - `encoder_rows`: a task's datapoints as rows of numbers
-- `encoders`: a dataset of any size to a vector
-- `set_transformer`: its datapoints attend to each other
-- `convolutional`: by convolutions on a grid
-- `guides`: families of q, from the encoding
-- `spline_flow`: one that is not normal
-- `bounds`: what it is all trained for
-- `simulated_phi`: phi that simulated tasks were drawn from
+- `encoders`: networks from a dataset of any size to a vector
+- `set_transformer`: an encoder whose datapoints attend to each other
+- `convolutional`: an encoder by convolutions on a grid
+- `guides`: families of q(phi_i | D_i, theta), out of the encoding
+- `spline_flow`: a guide that is not normal
+- `bounds`: what the network is trained for
+- `simulated_phi`: the phi that simulated tasks were drawn from
 """
 
 from bayesmeta.amortisation.bounds import ELBO, ImportanceWeighted, Predictive, Simulated

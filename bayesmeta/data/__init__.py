@@ -1,11 +1,11 @@
 """The datasets D_i = {(x_ij, y_ij)} of tasks i = 1..I: what the lecture's plates are drawn around.
 
-- `columns`: arrays of any kind to checked, padded columns
+- `columns`: arrays of any kind as checked, padded columns
 - `arrays`: what tasks are made of, out of arrays and lists
-- `frames`: out of a data frame with one row a datapoint
-- `table_columns`: columns that are positions in a table of examples
-- `selection`: which tasks, and which datapoints
-- `tasks`: the datasets together, padded and masked
+- `frames`: tasks out of a data frame with one row a datapoint
+- `indexed_columns`: columns kept as positions in a table of examples
+- `selection`: which tasks and which datapoints, as positions
+- `tasks`: the datasets together, padded and masked: `Tasks`
 - `episodes`: N-way k-shot tasks out of labelled classes
 - `size_groups`: ragged tasks in groups of like size
 """

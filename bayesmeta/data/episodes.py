@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.columns import TasksError
+from bayesmeta.data.indexed_columns import IndexedColumn
 from bayesmeta.data.selection import positions
-from bayesmeta.data.table_columns import TableColumn
 from bayesmeta.data.tasks import Tasks
 
 _IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -150,7 +150,7 @@ class Classes:
 
     def _numbered(self, index: Tensor, labels: Tensor, origin: object) -> Tasks:
         return Tasks(
-            x=TableColumn(self.column, self.examples, index),
+            x=IndexedColumn(self.column, self.examples, index),
             y=labels,
             mask=torch.ones(index.shape, dtype=torch.bool),
             names=tuple(map(str, range(len(index)))),

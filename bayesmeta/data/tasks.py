@@ -16,8 +16,8 @@ from bayesmeta.data.columns import (
     fill_padding,
 )
 from bayesmeta.data.frames import read_frame
+from bayesmeta.data.indexed_columns import IndexedColumn, move, move_columns, select_columns
 from bayesmeta.data.selection import check_shots, epochs, first_rows, positions, shuffled_rows
-from bayesmeta.data.table_columns import TableColumn, move, move_columns, select_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,7 +173,7 @@ class Tasks:
     @property
     def are_episodes(self) -> bool:
         """Whether they are read from a table as they are asked for, and alike by construction."""
-        return isinstance(self.x, TableColumn)
+        return isinstance(self.x, IndexedColumn)
 
     def sample(self) -> Tasks:
         """What to try a model on: all tasks, a few episodes, or some of very many."""
@@ -282,13 +282,13 @@ class Tasks:
         )
 
 
-def check_tasks(name: str, given: object, where: str = "") -> None:
+def check_tasks(name: str, given: object, hint: str = "") -> None:
     """Refuse what are no tasks.
 
     Args:
         name: of the argument.
         given: its value.
-        where: how to give it, as "after the model".
+        hint: how to give it, as "after the model".
 
     Raises:
         TypeError: naming what was given.
@@ -296,5 +296,5 @@ def check_tasks(name: str, given: object, where: str = "") -> None:
     if not isinstance(given, Tasks):
         raise TypeError(
             f"{name} is a {type(given).__name__}, but bm.Tasks is expected"
-            f"{where and ', ' + where}: make them by bm.Tasks.from_frame, from_arrays or from_list"
+            f"{hint and ', ' + hint}: make them by bm.Tasks.from_frame, from_arrays or from_list"
         )

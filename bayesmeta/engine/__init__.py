@@ -1,11 +1,11 @@
 """What runs a density fast: graphs captured once, machine code, and the sampler that calls it.
 
-- `noise`: random numbers that are the same on every device
-- `capture`: functions of tensors to graphs
-- `broadcast`: graphs that do work before it is broadcast
+- `noise`: random numbers and seeds, the same on every device
+- `capture`: functions of tensors as graphs
+- `late_broadcast`: graphs rewritten to do work before a value is broadcast
 - `cache`: machine code on disk
 - `native`: a graph as a C function
-- `sampler`: nutpie on it
+- `sampler`: NUTS, by nutpie, on a log density
 - `chunking`: how many tasks to differentiate at once
 """
 

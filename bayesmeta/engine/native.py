@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from bayesmeta.engine import cache
-from bayesmeta.engine.broadcast import work_before_broadcast
 from bayesmeta.engine.capture import constants, fold_constants, record
+from bayesmeta.engine.late_broadcast import work_before_broadcast
 
 _KINDS = {torch.float64: b"d", torch.int64: b"l", torch.bool: b"?"}
 _MAX_INPUTS = 250

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,3 +31,8 @@ def uniform(shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator
     """Uniform numbers in 0..1, as `normal`."""
     drawn = torch.rand(tuple(shape), dtype=dtype, generator=generator, device="cpu")
     return drawn.to(torch.get_default_device())
+
+
+def seeds(seed: int, count: int) -> list[int]:
+    """Independent seeds for the parts of one computation."""
+    return [int(s) for s in np.random.SeedSequence(seed).generate_state(count)]

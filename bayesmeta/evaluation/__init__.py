@@ -1,11 +1,11 @@
 """Whether what was learned holds for data and tasks that were held out.
 
-- `cross_validate`: scores of a way to adapt
-- `search`: hyperparameters by them
-- `compare`: models by them
+- `cross_validate`: log scores of datapoints held out
+- `search`: hyperparameters by cross-validation
+- `compare`: models by what they predict of datapoints held out
 - `learning_curve`: error by the number of tasks and shots
-- `leave_one_task_out`: each task, by all others
-- `calibration`: do classes come about as often as said?
+- `leave_one_task_out`: the score of each task by all others
+- `calibration`: whether classes come about as often as said
 - `amortisation_gap`: what one pass of a network loses
 """
 

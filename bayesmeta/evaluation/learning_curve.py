@@ -15,11 +15,12 @@ from tqdm import tqdm
 
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.noise import seeds
 from bayesmeta.evaluation.compare import compare
 from bayesmeta.fit import fit
 from bayesmeta.model.handlers import Model
 from bayesmeta.phi.base import Phi
-from bayesmeta.theta.base import Theta, seeds
+from bayesmeta.theta.base import Theta
 
 _MEASURES = {"error": "error", "log_score": "log score, nats a datapoint"}
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bayesmeta.nets.layers import Layers
+from bayesmeta.nets.phi_layers import Layers
 
 Slopes = Callable[[], Tensor]
 

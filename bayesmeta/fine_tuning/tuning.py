@@ -19,7 +19,7 @@ from bayesmeta.model.checks import first_few
 from bayesmeta.model.density import Density
 from bayesmeta.model.outcomes import score
 from bayesmeta.model.prior import prior_mean
-from bayesmeta.nets.layers import Layers
+from bayesmeta.nets.phi_layers import Layers
 from bayesmeta.task_level.partial_density import PartialDensity
 from bayesmeta.training import interrupt
 

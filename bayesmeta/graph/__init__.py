@@ -1,18 +1,18 @@
 """The graphical model itself: the Bayes net, who is independent of whom, and its drawing.
 
-- `latex`: names as symbols
-- `vertices`: the nodes of the plate diagram
-- `diagram`: its nodes and arrows
+- `latex`: names as LaTeX symbols
+- `vertices`: a node of the plate diagram: `Vertex`
+- `diagram`: all nodes and arrows: `Diagram`
 - `factorisation`: the joint density as a product
-- `boxes`: boxes and groups of them
+- `boxes`: boxes and groups of boxes
 - `layout`: where nodes and plates stand
 - `routes`: the ways of the arrows
 - `draw`: the diagram by matplotlib
 - `tikz`: the diagram for papers
-- `roles`: what can be done with each site
+- `roles`: what can be done with each site, and why not
 - `unrolled`: the net without plates
-- `separation`: d-separation
-- `graph`: all of that on one object
+- `separation`: d-separation: which paths carry dependence
+- `graph`: all of that on one object: `Graph`
 """
 
 from bayesmeta.graph.graph import Graph, graph

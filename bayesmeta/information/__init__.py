@@ -5,8 +5,8 @@
     bm.information.conditional_entropy(prior)               # H(phi_i | theta): once theta is known
     bm.information.mutual_information(prior, "phi", "theta")     # the difference: I(phi_i; theta)
 
-- `nearest_neighbours`: of points, by distances between them
-- `estimates`: of the sites of a posterior, with their Monte Carlo errors
+- `nearest_neighbours`: entropy of points, by the distances between them
+- `estimates`: entropy of the sites of a posterior, with its Monte Carlo error
 """
 
 from bayesmeta.information.estimates import (

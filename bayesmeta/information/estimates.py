@@ -29,7 +29,7 @@ from bayesmeta.information.nearest_neighbours import (
 )
 from bayesmeta.model.checks import DATA, TASKS, StructureError
 from bayesmeta.model.isolation import isolated
-from bayesmeta.model.prior import draw_phi
+from bayesmeta.model.prior import draw_prior_phi
 from bayesmeta.model.structure import Role
 from bayesmeta.posterior.at_draws import random_at_draws
 from bayesmeta.posterior.posterior import Posterior
@@ -128,7 +128,7 @@ def conditional_entropy(posterior: Posterior, *, repeats: int = 1, seed: int = 0
     density = posterior.density.noncentre(())
 
     def surprise(point: Tensor, nothing: Tensor, given: Tasks) -> tuple[Tensor]:
-        phi = draw_phi(density, point, given)
+        phi = draw_prior_phi(density, point, given)
         return (-density.terms(point, phi, given, jacobian=False).phi,)
 
     with isolated(seed), on_device(tasks.device):

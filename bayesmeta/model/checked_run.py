@@ -28,7 +28,7 @@ def check_types(model: Model, tasks: Tasks) -> None:
     Raises:
         TypeError: naming what was given.
     """
-    check_tasks("tasks", tasks, where="after the model")
+    check_tasks("tasks", tasks, hint="after the model")
     try:
         inspect.signature(model).bind(tasks)
     except TypeError as error:

@@ -20,7 +20,7 @@ def draw_prior(density: Density, tasks: Tasks) -> tuple[Tensor, Tensor]:
     return density.collect(lambda name, fn: fn.sample(), tasks)
 
 
-def draw_phi(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
+def draw_prior_phi(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
     """One draw of unconstrained phi (tasks, d_phi) from p(phi | theta); y is not read."""
 
     def drawn(name: str, fn: Any) -> Tensor:

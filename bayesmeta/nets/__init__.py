@@ -8,7 +8,7 @@
 - `perceptron`: the small network that encoders and heads are made of
 - `attention`: what one set of vectors reads of another
 - `grid`: places in space as the input of convolutions
-- `layers`: the layers of phi, by name
+- `phi_layers`: which of phi's numbers are which layer of a network
 """
 
 from bayesmeta.model.isolation import isolated

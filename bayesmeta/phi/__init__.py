@@ -1,9 +1,9 @@
 """What is done with phi_i, task by task, given theta and D_i: one file one strategy.
 
-- `base`: the contract
+- `base`, `integrated`: the contract; what Exact and Laplace have in common
 - `hmc`, `joint`: draws of it, for each theta or together with theta
 - `gradient_steps`, `reptile_steps`, `mode`, `fine_tune`: a point (MAML, Reptile, iMAML, transfer)
-- `integrated`, `exact`, `laplace`, `post_hoc_laplace`: a normal, in closed form or around a point
+- `exact`, `laplace`, `post_hoc_laplace`: a normal, in closed form or around a point
 - `variational_steps`, `stein`: a distribution, fitted to each task
 - `amortised`: a distribution, by one network for all tasks
 """

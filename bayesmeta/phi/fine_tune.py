@@ -18,7 +18,7 @@ from bayesmeta.fine_tuning.tuning import Loss, Tuner, slopes
 from bayesmeta.model.density import Density
 from bayesmeta.model.isolation import isolated
 from bayesmeta.model.prior import prior_mean, theta_start
-from bayesmeta.nets.layers import Layers, read_layers
+from bayesmeta.nets.phi_layers import Layers, read_layers
 from bayesmeta.phi.base import Phi
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
-from bayesmeta.task_level.conditional import Conditional
-from bayesmeta.task_level.conditional_draws import draw_phi
+from bayesmeta.task_level.conditional_draws import draw_conditional
+from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.gauss_newton import choose
 
 _LOW_ACCEPTANCE = 0.5
@@ -75,7 +75,7 @@ class HMC(Phi):
             return theta.new_empty(len(theta), tasks.num_tasks, 0)
         curvature = choose(None, density, tasks)
         conditional = Conditional(density, tasks, jacobian=True, curvature=curvature)
-        phi, acceptance = draw_phi(
+        phi, acceptance = draw_conditional(
             conditional,
             theta,
             generator,

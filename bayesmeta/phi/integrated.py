@@ -16,7 +16,7 @@ from bayesmeta.engine.noise import normal
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.task_level.ascent import find_mode
-from bayesmeta.task_level.conditional import Conditional
+from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.curvature import Curvature, parts_of
 from bayesmeta.task_level.gauss_newton import MOST_DENSE, choose
 

@@ -14,7 +14,7 @@ from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.hmc import HMC
 from bayesmeta.task_level.ascent import find_mode
-from bayesmeta.task_level.conditional import Conditional
+from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.gauss_newton import choose
 
 

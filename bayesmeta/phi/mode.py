@@ -13,7 +13,7 @@ from bayesmeta.model.density import Density
 from bayesmeta.model.outcomes import score
 from bayesmeta.phi.base import Phi
 from bayesmeta.task_level.ascent import find_mode
-from bayesmeta.task_level.conditional import Conditional
+from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.curvature import Curvature
 from bayesmeta.task_level.gauss_newton import choose
 from bayesmeta.task_level.implicit_mode import solver_of

@@ -13,7 +13,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.noise import normal
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import prior_mean, theta_start
-from bayesmeta.nets.layers import Layers, read_layers
+from bayesmeta.nets.phi_layers import Layers, read_layers
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.fine_tune import FineTune
 from bayesmeta.task_level.gauss_newton import GaussNewton

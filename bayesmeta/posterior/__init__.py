@@ -1,16 +1,16 @@
 """p(theta, phi | D) as draws: predictions, tasks never seen, ArviZ, trust, files.
 
 - `at_draws`: functions of theta and phi at every draw
-- `draws`: theta and phi, and what made them
-- `own_tasks`: which of its tasks are given
-- `predict`: outcomes, and how likely those seen are
-- `refine`: more work on single tasks
+- `draws`: theta and phi, and what made them: `Draws`
+- `own_tasks`: which of a posterior's tasks are given
+- `predict`: outcomes, and how likely those are that were seen
+- `refine`: more work on single tasks of an amortised posterior
 - `adapt`: phi of tasks never seen
-- `prior`: draws that have seen nothing
-- `arviz`: what ArviZ works on
-- `diagnose`: can it be trusted?
-- `saving`: on disk, without data
-- `posterior`: all of that on one object
+- `prior_draws`: draws that have seen nothing
+- `arviz`: a posterior as what ArviZ works on
+- `diagnose`: whether a posterior can be trusted
+- `saving`: a posterior on disk, without data
+- `posterior`: all of that on one object: `Posterior`
 """
 
 from bayesmeta.posterior.posterior import Posterior, load, prior

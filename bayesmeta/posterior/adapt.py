@@ -12,7 +12,7 @@ from bayesmeta.model.checks import StructureError
 from bayesmeta.phi.base import Phi
 from bayesmeta.posterior.draws import Draws, where_the_tasks_are
 from bayesmeta.posterior.refine import Refine, check_refinable, refined
-from bayesmeta.theta.base import infer_phi, repeated
+from bayesmeta.theta.levels import infer_phi, repeated
 
 
 @where_the_tasks_are

@@ -19,7 +19,7 @@ from bayesmeta.model.structure import Node, Role
 from bayesmeta.posterior.draws import Draws
 from bayesmeta.posterior.own_tasks import Own
 from bayesmeta.posterior.predict import log_likelihood, predict
-from bayesmeta.posterior.prior import prior_draws
+from bayesmeta.posterior.prior_draws import prior_draws
 from bayesmeta.task_level.importance import classic
 
 if TYPE_CHECKING:

@@ -10,12 +10,13 @@ from typing import Concatenate, ParamSpec, TypeVar
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.noise import on_device
+from bayesmeta.engine.noise import on_device, seeds
 from bayesmeta.model.density import Density
 from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
 from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined
-from bayesmeta.theta.base import Fit, infer_phi, seeds
+from bayesmeta.theta.base import Fit
+from bayesmeta.theta.levels import infer_phi
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -21,7 +21,7 @@ from bayesmeta.posterior.diagnose import Diagnosis, diagnose
 from bayesmeta.posterior.draws import Draws
 from bayesmeta.posterior.own_tasks import Own
 from bayesmeta.posterior.predict import Prediction, log_likelihood, log_score, predict
-from bayesmeta.posterior.prior import prior_draws
+from bayesmeta.posterior.prior_draws import prior_draws
 from bayesmeta.posterior.refine import Refine
 from bayesmeta.theta.base import Fit
 

@@ -28,7 +28,7 @@ _FILE = "posterior.safetensors"
 _PARTS = (Phi, Encoder, Guide, Bound, Curvature, Stage, torch.optim.Optimizer)
 
 
-def save(post: Draws, folder: Path) -> None:
+def save(posterior: Draws, folder: Path) -> None:
     """Write theta, phi and what was trained, but no x, no y and no mask.
 
     Kept are names of tasks, with phi of each, and names and shapes of columns; their values are
@@ -37,17 +37,21 @@ def save(post: Draws, folder: Path) -> None:
     Raises:
         CheckpointError: where the strategy holds what has no name to be found by, as a function.
     """
-    strategy = _encoded(post.strategy)
-    tensors = {"theta": post.fit.theta, "phi": post.centred_phi, "losses": post.fit.losses}
-    tensors |= {f"state_{k}": x for k, x in enumerate(post.fit.state)}
-    tensors |= {f"stats_{name}": x for name, x in post.fit.stats.items()}
-    tasks = post.tasks
+    strategy = _encoded(posterior.strategy)
+    tensors = {
+        "theta": posterior.fit.theta,
+        "phi": posterior.centred_phi,
+        "losses": posterior.fit.losses,
+    }
+    tensors |= {f"state_{k}": x for k, x in enumerate(posterior.fit.state)}
+    tensors |= {f"stats_{name}": x for name, x in posterior.fit.stats.items()}
+    tasks = posterior.tasks
     about = {
         "strategy": strategy,
-        "is_point": post.is_point,
-        "seed": post.seed,
-        "notes": list(post.fit.notes),
-        "model": _described(post.structure),
+        "is_point": posterior.is_point,
+        "seed": posterior.seed,
+        "notes": list(posterior.fit.notes),
+        "model": _described(posterior.structure),
         "tasks": list(tasks.names),
         "are_named": tasks.origin is None,
         "columns": {n: [str(c.dtype), list(c.shape[1:])] for n, c in tasks.x.items()},

@@ -1,17 +1,17 @@
 """Everything about p(phi_i | D_i, theta), one task's phi: its mode, curvature, evidence, draws.
 
-- `elimination`: many small positive definite systems at once
-- `positive_definite`: a positive definite matrix a task
-- `curvature`: log p(phi_i, D_i | theta) to second order
-- `gauss_newton`: the same, of low rank, for networks
-- `conditional`: its graphs, run at many theta at once
-- `ascent`: its maxima
-- `conditional_draws`: draws of it, by Hamiltonian Monte Carlo
+- `elimination`: many small positive definite systems solved at once
+- `positive_definite`: a matrix a task, in the form that is quick to solve
+- `curvature`: log p(phi_i, D_i | theta) to second order: the Hessian
+- `gauss_newton`: a positive curvature of low rank, for networks
+- `conditional_graphs`: log p(phi_i, D_i | theta) as graphs, run at many theta at once
+- `ascent`: the search for the mode of phi_i
+- `conditional_draws`: draws of p(phi_i | D_i, theta), by Hamiltonian Monte Carlo
 - `conjugate_gradients`: many symmetric systems, by products alone
-- `implicit_mode`: the mode as one operation of a captured graph
-- `normal_nodes`: nodes and weights of a standard normal
+- `implicit_mode`: the mode as one operation inside a captured graph
+- `normal_nodes`: nodes and weights to integrate over a standard normal
 - `particles`: densities at several phi of a task at once
-- `importance`: importance weights
+- `importance`: importance weights, and the shape of their tail
 - `partial_density`: the density in some of phi
 """
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bayesmeta.task_level.conditional import Conditional
+from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.positive_definite import DensePrecision, Precision, where
 
 _NEWTON_STEPS = 60

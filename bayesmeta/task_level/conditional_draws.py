@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bayesmeta.engine.noise import normal, uniform
 from bayesmeta.task_level.ascent import find_mode
-from bayesmeta.task_level.conditional import Conditional
+from bayesmeta.task_level.conditional_graphs import Conditional
 
 
 class _Point(NamedTuple):
@@ -38,7 +38,7 @@ class _Whitened:
         return _Point(z, value, self.root.transposed_times(gradient))
 
 
-def draw_phi(
+def draw_conditional(
     conditional: Conditional,
     theta: Tensor,
     generator: torch.Generator,

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
 from bayesmeta.task_level.ascent import climb
-from bayesmeta.task_level.conditional import Conditional
+from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.conjugate_gradients import conjugate_gradients
 from bayesmeta.task_level.curvature import Curvature, parts_of, slope
 

@@ -11,7 +11,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density, Terms
 from bayesmeta.model.sites import Site
 from bayesmeta.nets import calls
-from bayesmeta.nets.layers import Layers
+from bayesmeta.nets.phi_layers import Layers
 
 
 @dataclass(frozen=True)

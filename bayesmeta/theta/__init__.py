@@ -1,11 +1,12 @@
 """What is done with theta, which all tasks share: one file one strategy.
 
-- `base`: the contract
+- `base`, `levels`: the contract; what strategies share
 - `fixed`: it is known
 - `point`: the best one (MAP)
-- `families`, `noncentring`, `gaussian`: the normal closest to its posterior
-- `nuts`: draws of its posterior
-- `pairs`: which strategies, and which arguments of fit, go together
+- `noncentring`: which sites of phi to treat as loc + scale * u
+- `families`, `gaussian`: the normal closest to the posterior of theta and phi
+- `nuts`: draws of the posterior
+- `pair_checks`: which strategies, and which arguments of fit, go together
 """
 
 from bayesmeta.theta.base import Theta

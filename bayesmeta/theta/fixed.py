@@ -12,7 +12,8 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
-from bayesmeta.theta.base import Fit, Theta, repeated
+from bayesmeta.theta.base import Fit, Theta
+from bayesmeta.theta.levels import repeated
 from bayesmeta.training.fit_options import FitOptions
 
 

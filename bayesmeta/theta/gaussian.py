@@ -11,19 +11,20 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws
-from bayesmeta.engine.noise import normal
+from bayesmeta.engine.noise import normal, seeds
 from bayesmeta.model.density import Density
 from bayesmeta.model.isolation import at_dtype
 from bayesmeta.model.prior import theta_start
 from bayesmeta.phi.base import Phi
-from bayesmeta.theta.base import Fit, Theta, check_training, d_free, held_out, level_terms, seeds
+from bayesmeta.theta.base import Fit, Theta
 from bayesmeta.theta.families import Family, FullRank, MeanField
+from bayesmeta.theta.levels import check_training, d_free, held_out, level_terms
 from bayesmeta.theta.noncentring import check_names, noncentre
+from bayesmeta.training.adam import Adam
 from bayesmeta.training.fit_options import FitOptions
 from bayesmeta.training.loop import train
 from bayesmeta.training.objective import Objective
 from bayesmeta.training.optimiser import Parameters
-from bayesmeta.training.schedule import Adam
 from bayesmeta.training.stepper import Loss, Noise
 
 

@@ -18,12 +18,14 @@ from bayesmeta.data.size_groups import group_by_size, lay_out
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, compile_graph, value_and_gradient
 from bayesmeta.engine.native import NativeDensity, build, has_c_entries, why_unavailable
+from bayesmeta.engine.noise import seeds
 from bayesmeta.engine.sampler import Chains, LogDensity, sample
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.task_level.implicit_mode import compile_searches
-from bayesmeta.theta.base import Fit, Theta, d_free, level_terms, seeds
+from bayesmeta.theta.base import Fit, Theta
 from bayesmeta.theta.gaussian import pilot
+from bayesmeta.theta.levels import d_free, level_terms
 from bayesmeta.theta.noncentring import check_names, noncentre
 from bayesmeta.training.fit_options import FitOptions
 

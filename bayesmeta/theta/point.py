@@ -12,12 +12,13 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import theta_start
 from bayesmeta.phi.base import Phi
-from bayesmeta.theta.base import Fit, Theta, check_training, d_free, held_out, level_terms, repeated
+from bayesmeta.theta.base import Fit, Theta
+from bayesmeta.theta.levels import check_training, d_free, held_out, level_terms, repeated
+from bayesmeta.training.adam import Adam
 from bayesmeta.training.fit_options import FitOptions
 from bayesmeta.training.loop import train
 from bayesmeta.training.objective import Objective
 from bayesmeta.training.optimiser import Parameters
-from bayesmeta.training.schedule import Adam
 from bayesmeta.training.stepper import Loss, Noise
 
 _TASKS_TO_ASK = 8

@@ -1,17 +1,17 @@
 """The one training loop: what learns theta, and networks, from one batch of tasks to the next.
 
 - `fit_options`: what one call of fit was given
-- `schedule`: Adam's settings
-- `optimiser`: Adam, and its state
+- `adam`: `Adam`: its settings, and the rate at each step
+- `optimiser`: the steps of Adam, and their state
 - `interrupt`: Ctrl-C that waits until a step is whole
 - `checkpoint`: the file that training resumes from
-- `stepper`: the loss of a batch, with its gradient
+- `stepper`: the loss of a batch of tasks, with its gradient
 - `objective`: what is minimised, and what training came to
-- `loop`: the loop
+- `loop`: the loop itself
 """
 
+from bayesmeta.training.adam import Adam
 from bayesmeta.training.checkpoint import CheckpointError
 from bayesmeta.training.loop import TrainingError
-from bayesmeta.training.schedule import Adam
 
 __all__ = ["Adam", "CheckpointError", "TrainingError"]

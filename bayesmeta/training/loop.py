@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.training import checkpoint, interrupt
+from bayesmeta.training.adam import Adam, Schedule
 from bayesmeta.training.checkpoint import CheckpointError
 from bayesmeta.training.fit_options import FitOptions
 from bayesmeta.training.objective import Objective, Trained
 from bayesmeta.training.optimiser import Optimiser, Parameters
-from bayesmeta.training.schedule import Adam, Schedule
 from bayesmeta.training.stepper import Batch, Noise, Stepper
 
 _WARM_UP = 20

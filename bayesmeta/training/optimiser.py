@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bayesmeta.training.schedule import Adam
+from bayesmeta.training.adam import Adam
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import bayesmeta as bm
-from bayesmeta.data.table_columns import TableColumn
+from bayesmeta.data.indexed_columns import IndexedColumn
 
 SIZES = (6, 9, 7, 6)
 
@@ -137,9 +137,9 @@ def test_tasks_of_episodes_select_print_and_move_without_reading_all() -> None:
 def test_a_model_is_read_off_a_few_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
     """To read all of them would take the memory that looking examples up saves."""
     read: list[int] = []
-    plain = TableColumn.__getitem__
+    plain = IndexedColumn.__getitem__
 
-    def counted(self: TableColumn, name: str) -> torch.Tensor:
+    def counted(self: IndexedColumn, name: str) -> torch.Tensor:
         read.append(len(self.index))
         return plain(self, name)
 
@@ -152,7 +152,7 @@ def test_a_model_is_read_off_a_few_episodes(monkeypatch: pytest.MonkeyPatch) -> 
                 pyro.sample("y", dist.Bernoulli(logits=logits), obs=tasks.y)
 
     episodes = numbered().episodes(500, ways=2, shots=1, queries=1)
-    monkeypatch.setattr(TableColumn, "__getitem__", counted)
+    monkeypatch.setattr(IndexedColumn, "__getitem__", counted)
     bm.structure(model, episodes)
     adam = bm.Adam(steps=3, compile=False)
     bm.fit(model, episodes, **bm.MAML(batch_size=4, adam=adam), progress=False)

@@ -13,7 +13,7 @@ from bayesmeta.model.density import Density
 from bayesmeta.model.prior import theta_start
 from bayesmeta.model.reading import read
 from bayesmeta.models import linear_regression, neural_process, sinusoid
-from bayesmeta.theta.base import level_terms
+from bayesmeta.theta.levels import level_terms
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
 SHORT = bm.Adam(steps=20, compile=False)

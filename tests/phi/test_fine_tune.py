@@ -117,7 +117,7 @@ def test_what_does_not_move_is_computed_once():
     """After folding, a probe's step has no tanh left; a full step has one each layer."""
     from bayesmeta.fine_tuning.tuning import Loss, Tuner
     from bayesmeta.model.density import Density
-    from bayesmeta.nets.layers import read_layers
+    from bayesmeta.nets.phi_layers import read_layers
     from bayesmeta.task_level.partial_density import PartialDensity
 
     model, _ = network()

@@ -19,7 +19,9 @@ _CELLS_AT_ONCE = 2_000_000
 
 
 class Conditional:
-    """log p(phi_i, D_i | theta) of every task, with gradient and Hessian in phi_i, as one graph.
+    """log p(phi_i, D_i | theta) of every task, with gradient and Hessian in phi_i, as graphs.
+
+    `ascent` climbs by them outside of any graph; inside one, `implicit_mode` does.
 
     Args:
         density: the model's density.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class TableColumn(Mapping[str, Tensor]):
+class IndexedColumn(Mapping[str, Tensor]):
     """One column x[name] = table[index]: what many tasks show of the same examples.
 
     Twenty thousand episodes of images take gigabytes; their positions take megabytes. Bytes are
@@ -41,11 +41,11 @@ class TableColumn(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return 1
 
-    def select(self, tasks: Tensor) -> TableColumn:
+    def select(self, tasks: Tensor) -> IndexedColumn:
         """The rows of some tasks."""
         return replace(self, index=self.index[tasks])
 
-    def to(self, device: torch.device | str | None, dtype: torch.dtype | None) -> TableColumn:
+    def to(self, device: torch.device | str | None, dtype: torch.dtype | None) -> IndexedColumn:
         """The same on another device, or to be read in another dtype."""
         return replace(
             self,
@@ -57,7 +57,7 @@ class TableColumn(Mapping[str, Tensor]):
 
 def select_columns(x: Mapping[str, Tensor], tasks: Tensor) -> Mapping[str, Tensor]:
     """The rows of some tasks of columns that are held, or looked up and remain so."""
-    if isinstance(x, TableColumn):
+    if isinstance(x, IndexedColumn):
         return x.select(tasks)
     return {name: column[tasks] for name, column in x.items()}
 
@@ -66,7 +66,7 @@ def move_columns(
     x: Mapping[str, Tensor], device: torch.device | str | None, dtype: torch.dtype | None
 ) -> Mapping[str, Tensor]:
     """The columns on another device, or in another floating dtype."""
-    if isinstance(x, TableColumn):
+    if isinstance(x, IndexedColumn):
         return x.to(device, dtype)
     return {name: move(column, device, dtype) for name, column in x.items()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import bayesmeta as bm
-from bayesmeta.training.schedule import Schedule
+from bayesmeta.training.adam import Schedule
 
 
 def test_the_rate_is_constant_and_then_falls_to_a_thousandth():

@@ -1,0 +1,108 @@
+"""What theta strategies share: log p(theta) and one value a task, and phi at draws of theta."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from numbers import Integral
+
+import torch
+from torch import Tensor
+
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.density import Density
+from bayesmeta.phi.base import Phi
+from bayesmeta.training.adam import Adam
+from bayesmeta.training.fit_options import FitOptions
+
+LevelTerms = Callable[..., tuple[Tensor, Tensor]]
+
+
+def level_terms(
+    density: Density, phi: Phi, tasks: Tasks, *, jacobian: bool, n_state: int = 0, n_noise: int = 0
+) -> LevelTerms:
+    """The two levels as a function (theta, phi, *state, *noise, *data).
+
+    It gives log p(theta) and one value a task: log p(phi_i, D_i | theta) for a joint strategy, and
+    otherwise the strategy's estimate of log p(D_i | theta), which does not read the phi given.
+    """
+
+    def terms(theta: Tensor, free: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+        state, noise = rest[:n_state], rest[n_state : n_state + n_noise]
+        given = tasks.with_tensors(rest[n_state + n_noise :])
+        if not phi.is_joint:
+            free = theta.new_zeros(given.num_tasks, density.d_phi)
+        levels = density.terms(theta, free, given, jacobian=jacobian)
+        if phi.is_joint:
+            return levels.theta, levels.phi + levels.data
+        return levels.theta, phi.log_evidence(density, theta, given, state, noise)
+
+    return terms
+
+
+def check_training(strategy: str, batch_size: object, adam: object) -> None:
+    """Refuse settings of training that are of another kind or size."""
+    if batch_size is not None and not (isinstance(batch_size, Integral) and int(batch_size) >= 1):
+        raise ValueError(
+            f"{strategy} got batch_size={batch_size!r}; give a whole number of tasks, at least 1, "
+            "or None for all"
+        )
+    if not isinstance(adam, Adam):
+        raise TypeError(f"{strategy} got adam={adam!r}; give bm.Adam(...), as bm.Adam(lr=0.01)")
+
+
+def d_free(density: Density, phi: Phi) -> int:
+    """How many numbers a task the theta strategy treats itself."""
+    return density.d_phi if phi.is_joint else 0
+
+
+def held_out(
+    density: Density, phi: Phi, options: FitOptions, theta_of: Callable[[Sequence[Tensor]], Tensor]
+) -> Callable[[Sequence[Tensor]], float] | None:
+    """Minus the mean log evidence of the validation tasks, by the shared parameters.
+
+    Args:
+        density: the model's density.
+        phi: what infers phi of the validation tasks, and estimates their evidence.
+        options: which may have validation tasks.
+        theta_of: theta, out of the shared parameters, among which the strategy's state is last.
+    """
+    tasks = options.validation
+    if tasks is None:
+        return None
+    count = len(phi.start(density, tasks.sample()))
+
+    def loss(shared: Sequence[Tensor]) -> float:
+        given = [x.detach() for x in shared]
+        state, theta = given[len(given) - count :], theta_of(given)
+        # The same random numbers each time, so that what differs is what was trained.
+        generator = torch.Generator().manual_seed(options.seed)
+        values = []
+        for chunk in tasks.chunks(density.d_phi):
+            part = tasks.select(chunk)
+            noise = phi.noise(density, part.num_tasks, tasks.dtype, generator)
+            values.append(phi.log_evidence(density, theta, part, state, noise).detach())
+        return -float(torch.cat(values).mean())
+
+    return loss
+
+
+def repeated(theta: Tensor, phi: Phi) -> Tensor:
+    """A point estimate (1, any, d_theta) once for each draw of phi that goes with it."""
+    return theta[:, :1].expand(-1, phi.draws_at_point, -1)
+
+
+def infer_phi(
+    density: Density,
+    phi: Phi,
+    theta: Tensor,
+    tasks: Tasks,
+    seed: int,
+    *,
+    is_point: bool,
+    state: Sequence[Tensor] = (),
+) -> Tensor:
+    """phi for each draw of theta (chain, draw, d_theta): (chain, draw, tasks, d_phi)."""
+    generator = torch.Generator().manual_seed(seed)
+    draws = theta.flatten(0, 1)
+    flat = phi.infer(density, draws, tasks, generator, is_point=is_point, state=state)
+    return flat.reshape(*theta.shape[:2], *flat.shape[1:])
