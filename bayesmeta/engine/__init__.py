@@ -5,6 +5,7 @@
 - `late_broadcast`: graphs rewritten to do work before a value is broadcast
 - `cache`: machine code on disk
 - `native`: a graph as a C function
+- `nutpie_pointer`: that function for nutpie, by its address
 - `sampler`: NUTS, by nutpie, on a log density
 - `chunking`: how many tasks to differentiate at once
 """

@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from bayesmeta.engine.native import NativeDensity
+from bayesmeta.engine.nutpie_pointer import EntryChangedError, by_pointer
 
 LogDensity = Callable[[np.ndarray], tuple[float, np.ndarray]]
 # nutpie's names of what it tells of a draw, and ArviZ's.
@@ -66,28 +68,45 @@ def sample(
     Raises:
         RuntimeError: where no start has a finite density, or the density raises; with its error.
     """
-    nutpie, failures = _import_nutpie(), list[Exception]()
-    model: Any
-    if isinstance(density, NativeDensity):
-        model = _by_pointer(nutpie, density, start)
-    else:
-        model = _by_callback(dim, density, start, failures)
+    run = partial(
+        _import_nutpie().sample,
+        chains=chains,
+        tune=tune,
+        draws=draws,
+        seed=seed,
+        cores=min(cores, chains),
+        target_accept=target_accept,
+        maxdepth=max_depth,
+        progress_bar=progress,
+        return_raw_trace=True,
+    )
+    failures: list[Exception] = []
     try:
-        trace = nutpie.sample(
-            model,
-            chains=chains,
-            tune=tune,
-            draws=draws,
-            seed=seed,
-            cores=min(cores, chains),
-            target_accept=target_accept,
-            maxdepth=max_depth,
-            progress_bar=progress,
-            return_raw_trace=True,
-        )
+        trace = _trace(run, dim, density, start, failures)
     except RuntimeError as error:
         raise _in_words(error, failures) from error
     return _read(trace, dim, draws)
+
+
+def _trace(
+    run: Callable[[Any], Any],
+    dim: int,
+    density: LogDensity | NativeDensity,
+    start: Callable[[int], np.ndarray],
+    failures: list[Exception],
+) -> Any:
+    """What nutpie makes of the density: by its pointer if it has one, or called from Python."""
+    if isinstance(density, NativeDensity):
+        try:
+            return run(by_pointer(density, start))
+        except EntryChangedError as error:
+            warnings.warn(
+                f"the compiled density is called through Python, one chain at a time, as this "
+                f"nutpie takes no pointer in the way that is known here ({error}); for the quicker "
+                "way install a version that it was tried with, pip install 'nutpie==0.16.11'",
+                stacklevel=3,
+            )
+    return run(_by_callback(dim, density, start, failures))
 
 
 def _in_words(error: RuntimeError, failures: list[Exception]) -> Exception:
@@ -132,40 +151,6 @@ def _by_callback(
         ["q"],
         make_initial_point_fn=start,
     )
-
-
-def _by_pointer(
-    nutpie: ModuleType, density: NativeDensity, start: Callable[[int], np.ndarray]
-) -> Any:
-    """nutpie's model of a C function. Its entry is private, as its own PyMC bridge uses it."""
-    from nutpie import _lib
-    from nutpie.sample import CompiledModel
-
-    dim = density.dim
-
-    class PointerModel(CompiledModel):
-        n_dim = dim
-        shapes = property(lambda self: {"q": (dim,)})
-        coords = property(lambda self: {})
-
-        def _make_sampler(
-            self, settings: Any, init_mean: Any, cores: int, progress: Any, store: Any
-        ) -> Any:
-            model = _lib.PyMcModel(
-                _lib.LogpFunc(density.address, density.user_data, density),
-                _lib.ExpandFunc(dim, dim, density.expand_address, density.user_data, density),
-                _lib.PyVariable.new_variables(
-                    ["q"], ["float64"], [(dim,)], {"coordinate": dim}, {"q": ["coordinate"]}
-                ),
-                dim,
-                {"coordinate": dim},
-                {"coordinate": np.arange(dim)},
-                start,
-                lambda *args, **kwargs: None,
-            )
-            return _lib.PySampler.from_pymc(settings, cores, model, progress, store)
-
-    return PointerModel(dims={"q": ("coordinate",)})
 
 
 def _read(trace: Any, dim: int, wanted: int) -> Chains:

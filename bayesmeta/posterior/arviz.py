@@ -6,6 +6,7 @@ import itertools
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ Variable = tuple[tuple[str, ...], np.ndarray]
 _OBSERVATION = "observation"
 _SAMPLE = ("chain", "draw")
 _PRIOR_DRAWS = 500
+_INTERVAL = 0.94
 _KINDS = ("all", "stats", "diagnostics")
 
 
@@ -106,10 +108,7 @@ def _predicted(posterior: Draws) -> Tensor:
 
 
 def summary(posterior: Draws, kind: str = "all") -> pd.DataFrame:
-    """ArviZ's table of theta and phi; for a point estimate, a table of its values.
-
-    The kind is "all", "stats" or "diagnostics", as ArviZ has them.
-    """
+    """ArviZ's table of theta and phi; see `Posterior.summary`."""
     dataset = values(posterior)
     if dataset.sizes["chain"] * dataset.sizes["draw"] == 1:
         if kind not in _KINDS:
@@ -120,9 +119,21 @@ def summary(posterior: Draws, kind: str = "all") -> pd.DataFrame:
     if az is None:
         import arviz_stats
 
-        return arviz_stats.summary(to_datatree({"posterior": dataset}), kind=kind)
+        tree = to_datatree({"posterior": dataset})
+        return arviz_stats.summary(tree, kind=kind, ci_kind="eti", ci_prob=_INTERVAL)
     with _quiet(az):
-        return az.summary(az.InferenceData(posterior=dataset), kind=kind)
+        return _classic_summary(az, dataset, kind)
+
+
+def _classic_summary(az: Any, dataset: xr.Dataset, kind: str) -> pd.DataFrame:
+    """The table of ArviZ 0.23, which has no equal-tailed interval beside means of its own."""
+    tail = (1 - _INTERVAL) / 2
+    ends = {f"eti_{100 * p:.0f}%": partial(np.quantile, q=p) for p in (tail, 1 - tail)}
+    data = az.InferenceData(posterior=dataset)
+    table = az.summary(data, kind=kind, stat_funcs=None if kind == "diagnostics" else ends)
+    own = [name for name in table.columns if name.startswith("hdi")]
+    first = [name for name in ("mean", "sd", *ends) if name in table.columns]
+    return table[[*first, *table.columns.difference([*first, *own], sort=False)]]
 
 
 def flattened(dataset: xr.Dataset) -> tuple[list[str], np.ndarray]:

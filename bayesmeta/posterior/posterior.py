@@ -197,7 +197,15 @@ class Posterior:
         return log_score(self.draws, tasks)
 
     def summary(self, kind: str = "all") -> pd.DataFrame:
-        """ArviZ's table of means, sds, intervals, ESS and R-hat of theta and phi."""
+        """ArviZ's table of theta and phi; for a point estimate, a table of its values.
+
+        The interval is from the 3% to the 97% quantile of the draws, whichever ArviZ is installed;
+        its columns are "eti_3%" and "eti_97%" with ArviZ 0.23, "eti94_lb" and "eti94_ub" with 1.x.
+
+        Args:
+            kind: "all"; "stats", means, sds and intervals; or "diagnostics", ESS, R-hat and Monte
+                Carlo errors.
+        """
         return arviz.summary(self.draws, kind)
 
     def diagnose(self) -> Diagnosis:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import nutpie
 import pytest
 import torch
 
@@ -59,16 +60,42 @@ def test_a_python_density_is_sampled_rightly_and_the_check_catches_a_wrong_varia
     assert worst(draw(python_density(PRECISION / 2)).q)[1] > 0.2
 
 
-@pytest.mark.skipif(native.why_unavailable() is not None, reason="no C++ compiler is here")
-def test_a_compiled_density_is_sampled_rightly(tmp_path, monkeypatch):
-    monkeypatch.setenv("BAYESMETA_CACHE", str(tmp_path))
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    if native.why_unavailable() is not None:
+        pytest.skip("no C++ compiler is here")
     q = torch.zeros(2, dtype=torch.float64)
     graph = capture(value_and_gradient(log_density, 1), [q, PRECISION])
-    density = native.build(graph, q, [PRECISION], runners=2)
-    found = draw(density)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BAYESMETA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return native.build(graph, q, [PRECISION], runners=2)
+
+
+def test_a_compiled_density_is_sampled_rightly(compiled):
+    """By its pointer: of another way there would be a warning, which is an error here."""
+    found = draw(compiled)
     mean, covariance = worst(found.q)
     assert mean < 4 and covariance < 0.2
-    assert np.array_equal(found.q, draw(density, cores=1).q)
+    assert np.array_equal(found.q, draw(compiled, cores=1).q)
+
+
+@pytest.mark.parametrize("part", ["LogpFunc", "PyMcModel", "PySampler"])
+def test_an_entry_that_nutpie_has_changed_is_gone_round_with_one_warning(
+    compiled, part, monkeypatch
+):
+    expected = draw(compiled, draws=50).q
+    entry = getattr(nutpie._lib, part)
+    if part == "PySampler":
+        # As 0.16.9 did: one argument more. The public way keeps its own constructor.
+        changed = type(part, (), {"from_pymc": lambda one: one, "from_pyfunc": entry.from_pyfunc})
+    else:
+        changed = type(part, (), {})
+    monkeypatch.setattr(nutpie._lib, part, changed)
+    with pytest.warns(UserWarning, match=r"through Python.*nutpie 0\.\d+.*pip install") as told:
+        found = draw(compiled, draws=50).q
+    assert len(told) == 1
+    # The same density from the same starts: no other noise, and no other draws.
+    assert np.allclose(found, expected)
 
 
 def test_same_seed_same_draws_and_another_seed_others():

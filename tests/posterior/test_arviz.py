@@ -222,6 +222,22 @@ def test_summary_has_a_row_an_entry(post: bm.Posterior, generation: str) -> None
     assert "r_hat" not in post.summary("stats") and "mean" not in post.summary("diagnostics")
 
 
+def test_summary_has_the_same_interval_in_each_generation(
+    post: bm.Posterior, generation: str
+) -> None:
+    """Of the quantiles; the narrowest interval, ArviZ 0.23's own, is found out."""
+    draws = post.theta["tau"].flatten().double().numpy()
+    expected = np.quantile(draws, [0.03, 0.97])
+    names = {"arviz": ["eti_3%", "eti_97%"], "arviz_stats": ["eti94_lb", "eti94_ub"]}[generation]
+    table = post.summary()
+    assert table.columns.tolist()[:4] == ["mean", "sd", *names]
+    assert np.allclose(table.loc["tau", names].astype(float), expected, atol=0.006)
+    ordered, inside = np.sort(draws), int(np.floor(0.94 * len(draws)))
+    least = (ordered[inside:] - ordered[: len(draws) - inside]).min()
+    assert expected[1] - expected[0] - least > 0.1
+    assert not set(names) & set(post.summary("diagnostics").columns)
+
+
 def test_summary_of_one_chain_and_of_a_point_is_silent(
     post: bm.Posterior, point: bm.Posterior, generation: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
