@@ -5,7 +5,7 @@ PEERS := jax numba numpyro pymc pystan higher learn2learn torchopt "setuptools<8
 # Two workers with one thread each: the tests are many small computations.
 TEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2
 
-.PHONY: demo test test-all lint bench bench-maml clean
+.PHONY: demo test test-all test-newest test-oldest lint bench bench-maml clean
 
 # Torch tries out the compiler's vector instructions for 10 s; any compiler of today has them, and
 # with one that has not the demo samples without compiling.
@@ -17,6 +17,11 @@ test: lint
 
 test-all: lint
 	$(TEST)
+
+# The same tests with other versions, each Python in an environment of its own; torch of PyPI brings
+# CUDA, 3 GB: `make test-newest PYTHON=python3.13`, `make test-oldest PYTHON=python3.11`.
+test-newest test-oldest: test-%: .venv-%-$(notdir $(PYTHON))/installed
+	OMP_NUM_THREADS=1 $(dir $<)bin/python -m pytest -n 2 -m "not slow"
 
 lint: .venv/installed-test
 	.venv/bin/ruff check .
@@ -30,7 +35,7 @@ bench-maml: .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks.maml
 
 clean:
-	rm -rf .venv .venv-bench build dist out *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* build dist out *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 .venv/installed: $(REQUIREMENTS)
 	$(PYTHON) -m venv --clear .venv
@@ -39,6 +44,11 @@ clean:
 
 .venv/installed-test: .venv/installed
 	.venv/bin/pip install --quiet -c constraints.txt -e ".[test]"
+	touch $@
+
+.venv-%-$(notdir $(PYTHON))/installed: constraints-%.txt pyproject.toml
+	$(PYTHON) -m venv --clear $(dir $@)
+	$(dir $@)bin/pip install --quiet -c $< -e ".[test]"
 	touch $@
 
 # A peer that does not install must not keep the others from being measured.

@@ -67,7 +67,9 @@ def record(function: Callable[..., Any], inputs: Sequence[Tensor]) -> GraphModul
     """
     mode = FakeTensorMode(allow_fallback_kernels=True)
     with torch._guards.tracing(torch._guards.TracingContext(mode)):
-        return make_fx(function)(*inputs)
+        # An empty table, as from 2.14 on torch else writes down a detach as an alias, through which
+        # gradients flow where the graph is differentiated.
+        return make_fx(function, decomposition_table={})(*inputs)
 
 
 def _finish(graph: GraphModule) -> None:

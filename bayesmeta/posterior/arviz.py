@@ -120,8 +120,9 @@ def summary(posterior: Draws, kind: str = "all") -> pd.DataFrame:
         import arviz_stats
 
         tree = to_datatree({"posterior": dataset})
-        return arviz_stats.summary(tree, kind=kind, ci_kind="eti", ci_prob=_INTERVAL)
-    with _quiet(az):
+        with _without_variance():
+            return arviz_stats.summary(tree, kind=kind, ci_kind="eti", ci_prob=_INTERVAL)
+    with _quiet(az), _without_variance():
         return _classic_summary(az, dataset, kind)
 
 
@@ -168,6 +169,11 @@ def _engine() -> Any:
     return arviz_stats
 
 
+def _without_variance() -> np.errstate:
+    """A theta that is the same in all draws has no variance to be divided by."""
+    return np.errstate(invalid="ignore")
+
+
 @contextmanager
 def _quiet(az: Any) -> Iterator[None]:
     # ArviZ 0.23 logs that one chain has no R-hat. Its logger stands outside of logging's tree,
@@ -177,9 +183,7 @@ def _quiet(az: Any) -> Iterator[None]:
 
     az._log.addFilter(refuse)
     try:
-        # A theta that is the same in all draws has no variance to be divided by.
-        with np.errstate(invalid="ignore"):
-            yield
+        yield
     finally:
         az._log.removeFilter(refuse)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -21,6 +23,20 @@ X = torch.tensor([0.3, -1.2], dtype=torch.float64)
 def test_one_tensor_as_two_inputs() -> None:
     graph = capture(lambda a, b: (a * 2 + b,), [X, X])
     assert torch.equal(graph(X, X + 1)[0], 3 * X + 1)
+
+
+def test_what_is_detached_stays_so_where_the_graph_is_differentiated() -> None:
+    def function(x: Tensor) -> Tensor:
+        return (x.detach() * x).sum()
+
+    def slope(value: Callable[[Tensor], Tensor]) -> Tensor:
+        at = X.clone().requires_grad_()
+        return torch.autograd.grad(value(at), at)[0]
+
+    assert torch.equal(slope(function), X)
+    assert torch.equal(slope(capture(function, [X])), X)
+    assert torch.equal(slope(capture(capture(function, [X]), [X])), X)
+    assert torch.equal(slope(capture(lambda x: (x * x).sum(), [X])), 2 * X)
 
 
 def test_created_tensors_keep_the_dtype_of_the_capture() -> None:
