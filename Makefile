@@ -1,11 +1,12 @@
 # Every target sets up an environment of its own; it is rebuilt when a requirement changes.
 PYTHON ?= python3
 REQUIREMENTS := pyproject.toml constraints.txt
+NEWEST_PEERS := jax numba numpyro==0.22.0 pymc==6.4.0
 PEERS := jax numba numpyro pymc pystan higher learn2learn torchopt "setuptools<81"
 # Two workers with one thread each: the tests are many small computations.
 TEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2
 
-.PHONY: demo test test-all test-newest test-oldest lint bench bench-maml clean
+.PHONY: demo test test-all test-newest test-oldest lint bench bench-newest bench-maml clean
 
 # Torch tries out the compiler's vector instructions for 10 s; any compiler of today has them, and
 # with one that has not the demo samples without compiling.
@@ -31,6 +32,11 @@ lint: .venv/installed-test
 bench: .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks.nuts
 
+# Today's peers, which need Python 3.12: `make bench-newest PYTHON=python3.12`.
+bench-newest: .venv-bench-newest/installed
+	.venv-bench-newest/bin/python -m benchmarks.nuts --out benchmarks/newest \
+		--only bayesmeta "nutpie + PyMC" NumPyro
+
 bench-maml: .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks.maml
 
@@ -49,6 +55,11 @@ clean:
 .venv-%-$(notdir $(PYTHON))/installed: constraints-%.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(dir $@)
 	$(dir $@)bin/pip install --quiet -c $< -e ".[test]"
+	touch $@
+
+.venv-bench-newest/installed: constraints-newest.txt pyproject.toml
+	$(PYTHON) -m venv --clear .venv-bench-newest
+	.venv-bench-newest/bin/pip install --quiet -e . $(NEWEST_PEERS)
 	touch $@
 
 # A peer that does not install must not keep the others from being measured.

@@ -197,6 +197,13 @@ def test_arviz_1_works_on_the_datatree(groups: dict[str, xr.Dataset], tmp_path: 
     assert "slope[left, 0]" in table.index and np.isfinite(table["r_hat"]).all()
     with pytest.warns(UserWarning, match="Estimated shape parameter"):
         assert np.isfinite(stats.loo(tree).elpd)
+    if conversion.classic() is None:
+        import arviz as az
+        import matplotlib.pyplot as plt
+
+        assert az.plot_forest(tree, var_names=["shift"], backend="matplotlib") is not None
+        assert az.plot_trace_dist(tree, var_names=["tau"], backend="matplotlib") is not None
+        plt.close("all")
     path = tmp_path / "post.nc"
     tree.to_netcdf(path, engine="h5netcdf")
     with xr.open_datatree(path, engine="h5netcdf") as again:
