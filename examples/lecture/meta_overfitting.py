@@ -139,8 +139,8 @@ def _exact(draws: int) -> bm.Pair:
 
 def section(smoke: bool = False) -> Section:
     """What is not known after I tasks, and how often those are right who say that they know."""
-    repeats = {count: 20 if smoke else r for count, r in zip(TASKS, (4000, 2000, 200), strict=True)}
-    draws, steps = (200, 100) if smoke else (1000, 800)
+    repeats = {count: 5 if smoke else r for count, r in zip(TASKS, (4000, 2000, 200), strict=True)}
+    draws, steps = (200, 40) if smoke else (1000, 800)
     plug = [
         Number(f"plug-in covers, I = {n}", *plug_in_coverage(n, r, draws, steps), plug_in_closed(n))
         for n, r in repeats.items()
@@ -151,7 +151,7 @@ def section(smoke: bool = False) -> Section:
     ]
     nuts = Number(
         f"full Bayes, tau unknown, I = {TASKS[0]}",
-        *bayes_tau_unknown(TASKS[0], 10 if smoke else 200, 50 if smoke else 250),
+        *bayes_tau_unknown(TASKS[0], 3 if smoke else 200, 50 if smoke else 250),
         LEVEL,
     )
     spread = entropies(ENTROPY_TASKS[: 2 if smoke else 3], 1000 if smoke else 20_000)

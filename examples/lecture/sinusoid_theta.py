@@ -77,14 +77,14 @@ def train(tasks: bm.Tasks, steps: int) -> bm.Posterior:
 
 def section(smoke: bool = False) -> Section:
     """Functions drawn from theta before and after it has met waves."""
-    count = 500 if smoke else 5000
+    count = 100 if smoke else 5000
     tasks = sinusoid.tasks(count, POINTS, noise=NOISE)
     # Before: theta where training starts, as it is after a single step of size next to nothing.
     start = bm.Adam(lr=1e-9, steps=1, patience=0, compile=False)
     untrained = bm.fit(
         last_layer.model, tasks[:50], **bm.ALPaCA(draws=500, adam=start), progress=False
     )
-    trained = train(tasks, 50 if smoke else 2000)
+    trained = train(tasks, 20 if smoke else 2000)
     curves = {"before": drawn(untrained), "after": drawn(trained), "tasks": waves(500)}
     numbers = [
         Number(f"explained by sin x, cos x: {name}", *mean_and_error(explained(c)), oracle)

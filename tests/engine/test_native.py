@@ -96,6 +96,7 @@ def test_another_process_finds_it_in_the_cache(density):
     assert float(done.stdout) == 0.0
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_entry_is_built_anew(density, tmp_path, monkeypatch):
     graph, q, data = graph_and_data()
     for path in folder().iterdir():
@@ -115,8 +116,14 @@ def test_a_damaged_cache_entry_is_built_anew(density, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "function",
-    [lambda q: q.sum(), lambda q: torch.zeros(DIM, dtype=q.dtype).add_(q).square().sum()],
-    ids=["gradient without strides", "in-place on a constant"],
+    [
+        pytest.param(lambda q: q.sum(), id="gradient without strides"),
+        pytest.param(
+            lambda q: torch.zeros(DIM, dtype=q.dtype).add_(q).square().sum(),
+            marks=pytest.mark.slow,
+            id="in-place on a constant",
+        ),
+    ],
 )
 def test_graphs_that_a_plain_copy_or_fold_would_get_wrong(cache, function):
     q = torch.zeros(DIM, dtype=torch.float64)

@@ -32,7 +32,7 @@ def said(name: str) -> dict[str, list[str]]:
         ("linear", "w", True),
         ("logistic", "w", False),
         ("classifier", "phi", False),
-        ("prototypes", "prototype", True),
+        pytest.param("prototypes", "prototype", True, marks=pytest.mark.slow),
     ],
 )
 def test_marginalised_as_exact_says(name: str, site: str, closed: bool) -> None:
