@@ -1,6 +1,8 @@
 # Every target sets up an environment of its own; it is rebuilt when a requirement changes.
 PYTHON ?= python3
-REQUIREMENTS := pyproject.toml constraints.txt
+# Of today's versions some do without Python 3.11, on which CI runs.
+VERSIONS := $(shell $(PYTHON) -c "import sys; print('constraints' + '-newest' * (sys.version_info >= (3, 12)) + '.txt')")
+REQUIREMENTS := pyproject.toml $(VERSIONS)
 NEWEST_PEERS := jax numba numpyro==0.22.0 pymc==6.4.0
 PEERS := jax numba numpyro pymc pystan higher learn2learn torchopt "setuptools<81"
 # Two workers with one thread each: the tests are many small computations.
@@ -45,11 +47,11 @@ clean:
 
 .venv/installed: $(REQUIREMENTS)
 	$(PYTHON) -m venv --clear .venv
-	.venv/bin/pip install --quiet -c constraints.txt -e .
+	.venv/bin/pip install --quiet -c $(VERSIONS) -e .
 	touch $@
 
 .venv/installed-test: .venv/installed
-	.venv/bin/pip install --quiet -c constraints.txt -e ".[test]"
+	.venv/bin/pip install --quiet -c $(VERSIONS) -e ".[test]"
 	touch $@
 
 .venv-%-$(notdir $(PYTHON))/installed: constraints-%.txt pyproject.toml
@@ -65,8 +67,8 @@ clean:
 # A peer that does not install must not keep the others from being measured.
 .venv-bench/installed: $(REQUIREMENTS)
 	$(PYTHON) -m venv --clear .venv-bench
-	.venv-bench/bin/pip install --quiet -c constraints.txt -e .
+	.venv-bench/bin/pip install --quiet -c $(VERSIONS) -e .
 	for peer in $(PEERS); do \
-		.venv-bench/bin/pip install --quiet -c constraints.txt $$peer || echo "$$peer: not installed"; \
+		.venv-bench/bin/pip install --quiet -c $(VERSIONS) $$peer || echo "$$peer: not installed"; \
 	done
 	touch $@
