@@ -112,6 +112,27 @@ def test_every_import_goes_with_the_flow() -> None:
         pytest.fail("\n".join(found))
 
 
+PUBLIC = ("bayesmeta", "bayesmeta.nets", "bayesmeta.information")
+ABOVE = ("bayesmeta.models", "bayesmeta.lecture")
+
+
+def private(path: Path, module: str) -> list[str]:
+    """What the zoo, the lecture or an example imports that a user would not."""
+    known = {name: file for name, file in sources(ROOT).items() if not name.startswith(ABOVE)}
+    found = imported(module, path, known)
+    return [name for name in found if name not in PUBLIC and not name.startswith(ABOVE)]
+
+
+def test_the_zoo_and_the_examples_use_public_names_alone(tmp_path: Path) -> None:
+    users = {name: path for name, path in sources(ROOT).items() if name.startswith(ABOVE)}
+    users |= {path.stem: path for path in (ROOT / "examples").glob("*.py")}
+    assert len(users) > 40
+    assert not [found for name, path in users.items() for found in private(path, name)]
+    inside = tmp_path / "inside.py"
+    inside.write_text("import bayesmeta as bm\nfrom bayesmeta.data.tasks import Tasks")
+    assert private(inside, "inside") == ["bayesmeta.data.tasks"]
+
+
 def test_the_tree_is_read() -> None:
     known = sources(ROOT)
     assert {"bayesmeta", "bayesmeta.data.tasks", "bayesmeta.models.radon"} <= set(known)
