@@ -65,6 +65,7 @@ def fit(
 
     Raises:
         StructureError: where model, tasks and strategies do not fit together, before any inference.
+        TypeError: where one of them is of another kind.
         TrainingError: where training meets a loss that is no number.
         CheckpointError: where the checkpoint is damaged, or of another model, data or strategies.
         CaptureError: where the model branches on a value, or calls `.item()`.
@@ -75,6 +76,9 @@ def fit(
     theta, phi = theta if theta is not None else NUTS(), phi if phi is not None else Joint()
     check_pair(theta, phi)
     check_tasks("tasks", tasks, hint="after the model")
+    for name, others in (("query", query), ("validation", validation)):
+        if others is not None:
+            check_tasks(name, others)
     where = torch.device(device if device is not None else tasks.device)
     check_device(theta, where)
     phi = phi if progress else phi.silent()

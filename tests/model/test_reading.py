@@ -299,6 +299,8 @@ def test_what_is_no_model_or_no_tasks_is_refused_by_type() -> None:
     tasks = bm.Tasks.from_arrays([[1.0, 2.0], [0.0, 1.0]])
     with pytest.raises(TypeError, match=r"tasks is a list, but bm\.Tasks is expected"):
         bm.structure(lambda tasks: None, [[1.0]])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"query is a list, but bm\.Tasks is expected"):
+        bm.fit(normal_means.model, tasks, query=[[1.0]], progress=False)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="must be a function of one argument, the tasks"):
         bm.fit(lambda: None, tasks, progress=False)
     with pytest.raises(TypeError, match=r"family='full'; give bm\.MeanField\(\)"):
