@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Of today's versions some do without Python 3.11, on which CI runs.
 VERSIONS := $(shell $(PYTHON) -c "import sys; print('constraints' + '-newest' * (sys.version_info >= (3, 12)) + '.txt')")
 REQUIREMENTS := pyproject.toml $(VERSIONS)
-NEWEST_PEERS := jax numba numpyro==0.22.0 pymc==6.4.0
+NEWEST_PEERS := jax numba numpyro==0.22.0 pymc==6.4.0 bayesflow==2.1.0
 PEERS := jax numba numpyro pymc pystan higher learn2learn torchopt "setuptools<81"
 # Two workers with one thread each: the tests are many small computations.
 TEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2
@@ -38,6 +38,7 @@ bench: .venv-bench/installed
 bench-newest: .venv-bench-newest/installed
 	.venv-bench-newest/bin/python -m benchmarks.nuts --out benchmarks/newest \
 		--only bayesmeta "nutpie + PyMC" NumPyro
+	.venv-bench-newest/bin/python -m benchmarks.amortised --out benchmarks/newest
 
 bench-maml: .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks.maml

@@ -1,6 +1,6 @@
 """Amortised posteriors, one core: training tasks a second against peers, and cost by size.
 
-    python -m benchmarks.amortised --core 0        writes results_amortised.md
+    python -m benchmarks.amortised --core 0        writes results_amortised.md, or into --out
 
 Two like problems. Posteriors: three regression weights out of 20 points, by a set encoder with two
 hidden layers of 64 units; bayesmeta with a normal and with a spline flow, BayesFlow (Radev et al.
@@ -19,8 +19,9 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -240,15 +241,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--contestant")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     options = parser.parse_args()
     if options.contestant:
         measure(options.contestant)
         return
-    packages = ("torch", "bayesflow", "neuralprocesses")
     lines = [
         "# Amortised inference on one core",
         "",
-        f"{', '.join(f'{p} {version(p)}' for p in packages)}; one process each, nothing compiled.",
+        f"{', '.join(_versions())}; one process each, nothing compiled.",
         "",
         "| | | training tasks/s |",
         "|---|---|---|",
@@ -269,7 +270,14 @@ def main() -> None:
         else:
             rate = f"{found:,.0f}" if found is not None else "failed"
             lines.append(f"| {CONTESTANTS[name][0]} | {name} | {rate} |")
-    (Path(__file__).parent / "results_amortised.md").write_text("\n".join(lines) + "\n")
+    (options.out / "results_amortised.md").write_text("\n".join(lines) + "\n")
+
+
+def _versions() -> Iterator[str]:
+    """Of what is installed; a peer that is not is shown as failed."""
+    for package in ("torch", "bayesflow", "neuralprocesses"):
+        with suppress(PackageNotFoundError):
+            yield f"{package} {version(package)}"
 
 
 if __name__ == "__main__":
