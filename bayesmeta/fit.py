@@ -140,7 +140,7 @@ def _about(
 
 
 def _noted(found: Fit, theta: Theta, progress: bool) -> Fit:
-    """What was found, with a note on parameters; the notes are shown."""
+    """What was found, with a note on parameters; notes and doubts are shown."""
     nodes = found.density.structure.nodes
     flat = [n for n in found.density.structure.theta if nodes[n].distribution == "flat"]
     if flat and not theta.is_point:
@@ -149,7 +149,7 @@ def _noted(found: Fit, theta: Theta, progress: bool) -> Fit:
         )
         found = replace(found, notes=(*found.notes, note))
     if progress:
-        for note in found.notes:
+        for note in (*found.notes, *found.doubts):
             print(note, file=sys.stderr)
     return found
 

@@ -67,22 +67,22 @@ def Reptile(
     return _train(ReptileSteps(steps, inner_lr), batch_size, adam)
 
 
-def IMAML(*, batch_size: int | None = None, adam: Adam = Adam()) -> Pair:
+def IMAML(*, batch_size: int | None = None, adam: Adam | None = None) -> Pair:
     """Phi at its mode, with implicit gradients (Rajeswaran, Finn, Kakade & Levine 2019)."""
     return _train(Mode(), batch_size, adam)
 
 
-def LLAMA(*, draws: int = 1000, batch_size: int | None = None, adam: Adam = Adam()) -> Pair:
+def LLAMA(*, draws: int = 1000, batch_size: int | None = None, adam: Adam | None = None) -> Pair:
     """Phi integrated out by Laplace's method (Grant, Finn, Levine, Darrell & Griffiths 2018)."""
     return _train(Laplace(draws), batch_size, adam)
 
 
-def ALPaCA(*, draws: int = 1000, batch_size: int | None = None, adam: Adam = Adam()) -> Pair:
+def ALPaCA(*, draws: int = 1000, batch_size: int | None = None, adam: Adam | None = None) -> Pair:
     """Phi, a Bayesian last layer, integrated out exactly (Harrison, Sharma & Pavone 2018)."""
     return _train(Exact(draws), batch_size, adam)
 
 
-def R2D2(*, draws: int = 1000, batch_size: int | None = None, adam: Adam = Adam()) -> Pair:
+def R2D2(*, draws: int = 1000, batch_size: int | None = None, adam: Adam | None = None) -> Pair:
     """Phi, a ridge regression of the labels, in closed form (Bertinetto et al. 2019).
 
     What makes it R2-D2 is the model, models.ridge, which says where it differs from the paper.
@@ -150,5 +150,5 @@ def ConvolutionalNeuralProcess(
     return _train(phi, batch_size, adam)
 
 
-def _train(phi: Phi, batch_size: int | None, adam: Adam) -> Pair:
+def _train(phi: Phi, batch_size: int | None, adam: Adam | None) -> Pair:
     return {"theta": Point(batch_size=batch_size, adam=adam), "phi": phi}

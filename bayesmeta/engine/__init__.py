@@ -7,6 +7,7 @@
 - `native`: a graph as a C function
 - `nutpie_pointer`: that function for nutpie, by its address
 - `sampler`: NUTS, by nutpie, on a log density
+- `newton`: the minimum of a smooth function of some numbers
 - `chunking`: how many tasks to differentiate at once
 """
 

@@ -52,6 +52,8 @@ class Density:
     Args:
         reading: the model, as it was read.
         noncentred: names of location-scale phi sites to treat as loc + scale * u.
+        start: unconstrained theta to start from and its units, (2, d_theta), where better ones are
+            known than those of its prior.
 
     Attributes:
         segments: where each latent site lies in theta or phi.
@@ -63,8 +65,10 @@ class Density:
         StructureError: where a noncentred site is no phi or has no loc and scale.
     """
 
-    def __init__(self, reading: Reading, noncentred: Sequence[str] = ()) -> None:
-        self.reading, self.noncentred = reading, tuple(noncentred)
+    def __init__(
+        self, reading: Reading, noncentred: Sequence[str] = (), start: Tensor | None = None
+    ) -> None:
+        self.reading, self.noncentred, self.start = reading, tuple(noncentred), start
         self.solvers: dict[Hashable, Any] = {}
         drawn_from = reading.drawn_from
         for name in self.noncentred:
@@ -92,7 +96,11 @@ class Density:
 
     def noncentre(self, names: Sequence[str]) -> Density:
         """The same density with the phi sites `names` as loc + scale * u."""
-        return Density(self.reading, names)
+        return Density(self.reading, names, self.start)
+
+    def starting_at(self, theta: Tensor, sd: Tensor) -> Density:
+        """The same density with another place to start from, and its units."""
+        return Density(self.reading, self.noncentred, torch.stack([theta, sd]))
 
     def terms(self, theta: Tensor, phi: Tensor, tasks: Tasks, *, jacobian: bool = True) -> Terms:
         """The terms at unconstrained theta (d_theta,) and phi (tasks, d_phi).

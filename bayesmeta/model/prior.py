@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,22 +34,40 @@ def draw_prior_phi(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
 
 
 def theta_start(density: Density, tasks: Tasks) -> Tensor:
-    """Unconstrained theta (d_theta,) at the means of its priors, for training to start from.
+    """Unconstrained theta (d_theta,) to start from: the density's own start, or the prior's means.
 
     A parameter is at its own start, a site without a mean at its median, and at 0 on the
     unconstrained scale where it has neither.
     """
+    if density.start is not None:
+        return density.start[0].to(tasks.device, tasks.dtype, copy=True)
+    with isolated(seed=0), torch.no_grad():
+        return density.collect(partial(_start, density), tasks.sample())[0].clone()
 
-    def middle(name: str, fn: Any) -> Tensor:
-        whole = fn.batch_shape + fn.event_shape
-        try:
-            return _middle(density, name, fn).expand(whole)
-        except StructureError:
-            support = biject_to(fn.support)
-            return support(torch.zeros(support.inverse_shape(whole), dtype=tasks.dtype))
+
+def theta_sd(density: Density, tasks: Tasks) -> Tensor:
+    """The units of theta (d_theta,): the density's own, or the sd of each coordinate's prior.
+
+    A site without a finite sd (Cauchy) has its scale instead. It is 1 where a site is not real, as
+    a scale, whose unit is a factor e, and where it has no prior.
+    """
+    if density.start is not None:
+        return density.start[1].to(tasks.device, tasks.dtype)
+    units = {}
+
+    def noted(name: str, fn: Any) -> Tensor:
+        if not density.segments[name].is_phi and is_identity(biject_to(fn.support)):
+            with suppress(NotImplementedError):
+                sd = _sd(density, name, fn)
+                units[name] = density.segments[name].flatten(sd.nan_to_num(1.0, posinf=1.0))
+        return _start(density, name, fn)
 
     with isolated(seed=0), torch.no_grad():
-        return density.collect(middle, tasks.sample())[0].clone()
+        found = torch.ones_like(density.collect(noted, tasks.sample())[0])
+        for name, sd in units.items():
+            segment = density.segments[name]
+            found[segment.start : segment.stop] = sd
+    return found
 
 
 def prior_mean(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
@@ -79,10 +99,23 @@ def prior_sd(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> Tens
         if not is_identity(biject_to(fn.support)):
             parts.append(phi.new_ones(len(phi), segment.size))
             continue
-        base = base_distribution(fn)
-        sd = base.scale if name in density.without_mean else fn.stddev
-        parts.append(segment.flatten(sd.expand(fn.batch_shape + fn.event_shape)))
+        parts.append(segment.flatten(_sd(density, name, fn)))
     return torch.cat(parts, 1)
+
+
+def _start(density: Density, name: str, fn: Any) -> Tensor:
+    whole = fn.batch_shape + fn.event_shape
+    try:
+        return _middle(density, name, fn).expand(whole)
+    except StructureError:
+        support = biject_to(fn.support)
+        return support(torch.zeros(support.inverse_shape(whole)))
+
+
+def _sd(density: Density, name: str, fn: Any) -> Tensor:
+    base = base_distribution(fn)
+    sd: Tensor = base.scale if name in density.without_mean else fn.stddev
+    return sd.expand(fn.batch_shape + fn.event_shape)
 
 
 def _middle(density: Density, name: str, fn: Any) -> Tensor:

@@ -20,7 +20,7 @@ from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.noise import normal
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
-from bayesmeta.model.prior import prior_mean, prior_sd, theta_start
+from bayesmeta.model.prior import prior_mean, prior_sd, theta_sd, theta_start
 from bayesmeta.nets.net import Net
 from bayesmeta.nets.perceptron import perceptron
 from bayesmeta.phi.base import Phi
@@ -28,6 +28,9 @@ from bayesmeta.task_level.curvature import log_density, parts_of
 from bayesmeta.task_level.particles import joint_of, score_of
 
 _MOST_THETA = 32
+# Of a posterior sd, so that the network sees little of theta at first: where it began with much,
+# theta was drawn to where a network that has not learned yet does least harm.
+_SEEN = 0.1
 
 
 class _State(NamedTuple):
@@ -154,7 +157,7 @@ class Amortised(Phi):
             row_sd=row_sd,
             centre=centre.mean(0),
             width=width.mean(0),
-            theta=theta,
+            theta=torch.stack([theta, theta_sd(density, tasks)]),
         )
         weights = [*self.encoder.start(len(row_mean)), *self.guide.start(density.d_phi), *state]
         return [x.to(tasks.device, dtype).clone() for x in weights]
@@ -210,7 +213,8 @@ class Amortised(Phi):
             if self.layers is not None:
                 read = [numbers, count.log1p()]
                 if self._sees(density):
-                    read.append((theta - units.theta.detach()).expand(len(rows), -1))
+                    middle, sd = units.theta.detach()
+                    read.append((_SEEN * (theta - middle) / sd).expand(len(rows), -1))
                 numbers = self._head(density)(units.head, torch.cat(read, -1)[:, None])[:, 0]
         numbers = numbers.to(rows.dtype)
         anchor = self._anchor(density, theta, parts[0], units)

@@ -24,10 +24,13 @@ class Phi(ABC):
             vector; `log_evidence` is not called.
         has_evidence: whether it estimates log p(D_i | theta), by which theta is inferred; without
             it infers phi where theta is known.
+        is_smooth: whether the log evidence (of Joint, its maximum over phi) is a smooth function of
+            theta alone, so that the best theta is found by Newton's method.
     """
 
     is_joint: ClassVar[bool] = False
     has_evidence: ClassVar[bool] = True
+    is_smooth: ClassVar[bool] = False
 
     @property
     def draws_at_point(self) -> int:

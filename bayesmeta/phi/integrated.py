@@ -42,6 +42,7 @@ class Integrated(Phi):
     curvature: Curvature | None = None
 
     most_dense: ClassVar[int] = MOST_DENSE
+    is_smooth: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.draws < 1:

@@ -29,6 +29,7 @@ class Joint(Phi):
 
     is_joint: ClassVar[bool] = True
     has_evidence: ClassVar[bool] = False
+    is_smooth: ClassVar[bool] = True
 
     def infer(
         self,

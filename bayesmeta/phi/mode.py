@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -39,6 +40,8 @@ class Mode(Phi):
     """
 
     curvature: Curvature | None = None
+
+    is_smooth: ClassVar[bool] = True
 
     @property
     def averages(self) -> bool:

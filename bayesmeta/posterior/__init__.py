@@ -8,6 +8,7 @@
 - `adapt`: phi of tasks never seen
 - `prior_draws`: draws that have seen nothing
 - `arviz`: a posterior as what ArviZ works on
+- `theta_weights`: a fitted q(theta) judged by importance weights
 - `diagnose`: whether a posterior can be trusted
 - `saving`: a posterior on disk, without data
 - `posterior`: all of that on one object: `Posterior`

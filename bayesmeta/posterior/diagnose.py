@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from bayesmeta.model.checks import first_few
 from bayesmeta.model.location_scale import is_location_scale
 from bayesmeta.posterior.arviz import ess, flattened, rhat, values
 from bayesmeta.posterior.draws import Draws
+from bayesmeta.posterior.theta_weights import doubts_about_theta
 from bayesmeta.task_level.importance import TRUSTED_K, pareto_k
 
 _MAX_RHAT = 1.01
@@ -42,6 +43,8 @@ class Diagnosis:
         ebfmi: energy fraction of each chain, at least 0.3 (Betancourt 2016), where it tells.
         pareto_k: by task, at most 0.7 (Yao et al. 2018; Vehtari et al. 2024); for variational fits
             and where phi is amortised.
+        pareto_k_theta: of p(theta, D) / q(theta), at most 0.7; for variational fits of at most 256
+            numbers.
     """
 
     ok: bool
@@ -52,6 +55,7 @@ class Diagnosis:
     divergences: int | None = None
     ebfmi: tuple[float, ...] = ()
     pareto_k: Mapping[str, float] = field(default_factory=dict)
+    pareto_k_theta: float | None = None
 
     def __str__(self) -> str:
         return "\n".join(self.messages)
@@ -62,8 +66,9 @@ def diagnose(posterior: Draws) -> Diagnosis:
 
     A sampler is judged by R-hat and effective sample size over all entries of all sites, by
     divergences and by E-BFMI; a variational fit by the Pareto k of each task's importance weights
-    log p(phi_i, D_i | theta) - log q(phi_i | theta) and by its loss. Of a point estimate the loss
-    is checked, and Pareto k where phi is amortised.
+    log p(phi_i, D_i | theta) - log q(phi_i | theta), by those of theta, by the slopes of the ELBO
+    where training ended, and by its loss. Of a point estimate it is checked that it is a maximum,
+    or that the loss has settled, and Pareto k where phi is amortised.
     """
     if posterior.is_point:
         return _point(posterior)
@@ -87,20 +92,31 @@ def _point(posterior: Draws) -> Diagnosis:
         "theta=bm.Gaussian() does."
     )
     k = _k_by_task(posterior)
-    problems = [*_about_k(k, posterior.strategy.is_joint), *falling]
+    doubts = _sentences(posterior.fit.doubts)
+    problems = [*doubts, *_about_k(k, posterior.strategy.is_joint), *falling]
     return Diagnosis(not problems, (what, *problems), pareto_k=k)
 
 
 def _variational(posterior: Draws) -> Diagnosis:
     k = _k_by_task(posterior)
-    problems = [*_about_k(k, posterior.strategy.is_joint), *_still_falling(posterior.fit.losses)]
+    doubts, of_theta = doubts_about_theta(posterior)
+    problems = [
+        *_sentences([*posterior.fit.doubts, *doubts]),
+        *_about_k(k, posterior.strategy.is_joint),
+        *_still_falling(posterior.fit.losses),
+    ]
     fine = "No problem found: the loss has settled"
-    fine += f", and Pareto k is at most {max(k.values()):.2f}." if k else "."
+    fine += f", Pareto k of theta is {of_theta:.2f}" if of_theta is not None else ""
+    fine += f", and Pareto k of phi is at most {max(k.values()):.2f}." if k else "."
     fine += (
-        " That does not judge the spread of theta: a Gaussian tends to be too sure of scales; "
-        "where they matter, compare with theta=bm.NUTS()."
+        " A Gaussian tends to be too sure of scales all the same; where they matter, compare with "
+        "theta=bm.NUTS()."
     )
-    return Diagnosis(not problems, tuple(problems) or (fine,), pareto_k=k)
+    return Diagnosis(not problems, tuple(problems) or (fine,), pareto_k=k, pareto_k_theta=of_theta)
+
+
+def _sentences(doubts: Sequence[str]) -> list[str]:
+    return [f"{doubt[0].upper()}{doubt[1:]}." for doubt in doubts]
 
 
 def _k_by_task(posterior: Draws) -> dict[str, float]:

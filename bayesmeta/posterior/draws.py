@@ -14,9 +14,14 @@ from bayesmeta.engine.noise import on_device, seeds
 from bayesmeta.model.density import Density
 from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
+from bayesmeta.phi.laplace import Laplace
 from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined
 from bayesmeta.theta.base import Fit
 from bayesmeta.theta.levels import infer_phi
+from bayesmeta.theta.log_posterior import LogPosterior
+from bayesmeta.theta.pilot import is_for_newton
+
+_WEIGHED = 500
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -119,6 +124,23 @@ class Draws:
             self.density, theta.flatten(0, 1), phi.flatten(0, 1), self.tasks, self.fit.state
         )
         return None if flat is None else flat.reshape(phi.shape[:3])
+
+    @cached_property
+    @where_the_tasks_are
+    def theta_log_weights(self) -> Tensor | None:
+        """log p(theta, D) - log q(theta) at some draws, (draws,), up to a constant.
+
+        Where phi's own log evidence is none or is noisy, that of Laplace's method stands for it.
+        None where theta was not drawn from a fitted q, or phi cannot be integrated out.
+        """
+        fit, phi = self.fit, self.strategy
+        if fit.log_q is None or not is_for_newton(self.density, self.tasks):
+            return None
+        if phi.is_joint or not phi.is_smooth:
+            phi = Laplace()
+        theta = fit.theta.flatten(0, 1)[:_WEIGHED].double()
+        target = LogPosterior(self.density, phi, self.tasks, jacobian=True)
+        return -target.slopes(theta)[0] - fit.log_q.flatten()[:_WEIGHED]
 
     @cached_property
     def centred(self) -> Density:

@@ -2,9 +2,13 @@
 
 - `base`, `levels`: the contract; what strategies share
 - `fixed`: it is known
-- `point`: the best one (MAP)
+- `log_posterior`: log p(theta, D) as a function of theta alone, and its maximum
+- `pilot`: the posterior of theta roughly, to start from and to take units from
 - `noncentring`: which sites of phi to treat as loc + scale * u
-- `families`, `gaussian`: the normal closest to the posterior of theta and phi
+- `families`, `units`: normal distributions of theta and phi, and the same in a pilot's units
+- `convergence`: whether a search ended where it should have
+- `point`: the best one (MAP)
+- `gaussian`: the normal closest to the posterior of theta and phi
 - `nuts`: draws of the posterior
 - `pair_checks`: which strategies, and which arguments of fit, go together
 """

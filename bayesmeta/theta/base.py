@@ -32,8 +32,10 @@ class Fit:
         validation: (checks, 2): after how many steps validation tasks were scored, and their loss.
         log_weights: log p(phi_i, D_i | theta) - log q(phi_i | theta) at each draw, (chain, draw,
             tasks), where q was fitted; else None.
+        log_q: log q(theta) at each draw, (chain, draw), where q was fitted; else None.
         seconds: what the parts took: "compile" (0 where cached) and "sample" for samplers.
         notes: sentences for the user on what was chosen and why.
+        doubts: sentences on why the result is not to be trusted as it is; none where it is.
     """
 
     density: Density
@@ -45,8 +47,10 @@ class Fit:
     losses: Tensor = field(default_factory=lambda: torch.empty(0))
     validation: Tensor = field(default_factory=lambda: torch.empty(0, 2))
     log_weights: Tensor | None = None
+    log_q: Tensor | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,11 +19,21 @@ class Family(ABC):
 
     The posterior itself factorises so, and so a minibatch of tasks gives an unbiased gradient.
     Parameters of theta come first, then those of the tasks, one row a task.
+
+    Attributes:
+        correlates: whether it holds any covariance, so that any linear change of coordinates does.
     """
 
+    correlates: ClassVar[bool] = False
+
     @abstractmethod
-    def start(self, d_theta: int, tasks: int, d_phi: int) -> tuple[list[Tensor], list[Tensor]]:
-        """Parameters at which q is narrow and centred on zero; the first is the mean of theta."""
+    def start(
+        self, d_theta: int, tasks: int, d_phi: int, sd: float = _START_SD
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Parameters at which q is centred on zero with this sd, independent.
+
+        The first is the mean of theta; the second has its log sds.
+        """
 
     @abstractmethod
     def draw(
@@ -36,6 +47,18 @@ class Family(ABC):
     ) -> tuple[Tensor, Tensor]:
         """log q(theta), shape (), and log q(phi_i | theta), shape (tasks,)."""
 
+    @abstractmethod
+    def covariance(self, shared: list[Tensor]) -> Tensor:
+        """Of theta, (d_theta, d_theta)."""
+
+    def log_sds(self, second: Tensor) -> Tensor:
+        """The log sds among the second parameter, or the slopes in them, (..., d_theta)."""
+        return second
+
+    def shift(self, shared: list[Tensor], slope: Tensor) -> Tensor:
+        """The step of the natural gradient in the mean of theta, for slopes (n, d_theta) in it."""
+        return slope @ self.covariance(shared)
+
     def noise_theta(self, d_theta: int) -> int:
         """How many standard normal numbers theta takes."""
         return d_theta
@@ -45,9 +68,11 @@ class Family(ABC):
 class MeanField(Family):
     """Every coordinate independent: 2 numbers each."""
 
-    def start(self, d_theta: int, tasks: int, d_phi: int) -> tuple[list[Tensor], list[Tensor]]:
+    def start(
+        self, d_theta: int, tasks: int, d_phi: int, sd: float = _START_SD
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Means and log sds."""
-        return _mean_and_log_sd((d_theta,)), _mean_and_log_sd((tasks, d_phi))
+        return _mean_and_log_sd((d_theta,), sd), _mean_and_log_sd((tasks, d_phi), sd)
 
     def draw(
         self, shared: list[Tensor], rows: list[Tensor], noise_theta: Tensor, noise_phi: Tensor
@@ -67,6 +92,10 @@ class MeanField(Family):
             _diagonal(phi - rows[0], rows[1]),
         )
 
+    def covariance(self, shared: list[Tensor]) -> Tensor:
+        """Variances on the diagonal."""
+        return (2 * shared[1]).exp().diag()
+
 
 @dataclass(frozen=True)
 class FullRank(Family):
@@ -75,11 +104,15 @@ class FullRank(Family):
     It holds the exact posterior of every linear-Gaussian hierarchical model.
     """
 
-    def start(self, d_theta: int, tasks: int, d_phi: int) -> tuple[list[Tensor], list[Tensor]]:
+    correlates: ClassVar[bool] = True
+
+    def start(
+        self, d_theta: int, tasks: int, d_phi: int, sd: float = _START_SD
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Means, Cholesky factors (log diagonal), and A."""
         return (
-            [torch.zeros(d_theta), _raw_cholesky((), d_theta)],
-            [torch.zeros(tasks, d_phi), _raw_cholesky((tasks,), d_phi),
+            [torch.zeros(d_theta), _raw_cholesky((), d_theta, sd)],
+            [torch.zeros(tasks, d_phi), _raw_cholesky((tasks,), d_phi, sd),
              torch.zeros(tasks, d_phi, d_theta)],
         )  # fmt: skip
 
@@ -99,6 +132,15 @@ class FullRank(Family):
         rest = phi - rows[0] - (rows[2] * offset).sum(-1)
         return _triangular(offset, shared[1]), _triangular(rest, rows[1])
 
+    def covariance(self, shared: list[Tensor]) -> Tensor:
+        """L L'."""
+        lower = _cholesky(shared[1])
+        return lower @ lower.mT
+
+    def log_sds(self, second: Tensor) -> Tensor:
+        """The diagonal: log sds given the coordinates before."""
+        return second.diagonal(dim1=-2, dim2=-1)
+
 
 @dataclass(frozen=True)
 class LowRank(Family):
@@ -110,13 +152,15 @@ class LowRank(Family):
 
     rank: int = 4
 
-    def start(self, d_theta: int, tasks: int, d_phi: int) -> tuple[list[Tensor], list[Tensor]]:
+    def start(
+        self, d_theta: int, tasks: int, d_phi: int, sd: float = _START_SD
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Means, log sds, W and V, U."""
         spread = torch.linspace(-1, 1, max(1, d_theta * self.rank)).reshape(-1)
-        factor = 0.01 * spread[: d_theta * self.rank].reshape(d_theta, self.rank)
+        factor = 0.1 * sd * spread[: d_theta * self.rank].reshape(d_theta, self.rank)
         return (
-            [*_mean_and_log_sd((d_theta,)), factor, factor.clone()],
-            [*_mean_and_log_sd((tasks, d_phi)), torch.zeros(tasks, d_phi, self.rank)],
+            [*_mean_and_log_sd((d_theta,), sd), factor, factor.clone()],
+            [*_mean_and_log_sd((tasks, d_phi), sd), torch.zeros(tasks, d_phi, self.rank)],
         )
 
     def noise_theta(self, d_theta: int) -> int:
@@ -143,13 +187,17 @@ class LowRank(Family):
         rest = phi - rows[0] - (rows[2] * (offset @ shared[3])).sum(-1)
         return joint, _diagonal(rest, rows[1])
 
+    def covariance(self, shared: list[Tensor]) -> Tensor:
+        """diag + W W'."""
+        return (2 * shared[1]).exp().diag() + shared[2] @ shared[2].mT
 
-def _mean_and_log_sd(shape: tuple[int, ...]) -> list[Tensor]:
-    return [torch.zeros(shape), torch.full(shape, _START_SD).log()]
+
+def _mean_and_log_sd(shape: tuple[int, ...], sd: float) -> list[Tensor]:
+    return [torch.zeros(shape), torch.full(shape, sd).log()]
 
 
-def _raw_cholesky(batch: tuple[int, ...], size: int) -> Tensor:
-    return (torch.eye(size) * torch.tensor(_START_SD).log()).expand(*batch, size, size).clone()
+def _raw_cholesky(batch: tuple[int, ...], size: int, sd: float) -> Tensor:
+    return (torch.eye(size) * torch.tensor(sd).log()).expand(*batch, size, size).clone()
 
 
 def _cholesky(raw: Tensor) -> Tensor:

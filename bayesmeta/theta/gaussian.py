@@ -17,15 +17,21 @@ from bayesmeta.model.isolation import at_dtype
 from bayesmeta.model.prior import theta_start
 from bayesmeta.phi.base import Phi
 from bayesmeta.theta.base import Fit, Theta
-from bayesmeta.theta.families import Family, FullRank, MeanField
+from bayesmeta.theta.convergence import doubts_about_gaussian
+from bayesmeta.theta.families import Family, FullRank
 from bayesmeta.theta.levels import check_training, d_free, held_out, level_terms
 from bayesmeta.theta.noncentring import check_names, noncentre
+from bayesmeta.theta.pilot import find_pilot
+from bayesmeta.theta.units import InUnits, in_units
 from bayesmeta.training.adam import Adam
 from bayesmeta.training.fit_options import FitOptions
 from bayesmeta.training.loop import train
 from bayesmeta.training.objective import Objective
 from bayesmeta.training.optimiser import Parameters
 from bayesmeta.training.stepper import Loss, Noise
+
+# Where a covariance of theta is no longer looked at.
+_MOST_PROBED = 1000
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,8 @@ class Gaussian(Theta):
         noncentred: location-scale phi sites to treat as loc + scale * u, which a Gaussian fits
             better where the data say little of phi; None chooses, and says why in the posterior's
             notes; () centres all.
-        adam: how to train.
+        adam: how to train, in posterior standard deviations where a pilot finds them; None is
+            bm.Adam().
     """
 
     family: Family = field(default_factory=FullRank)
@@ -53,7 +60,7 @@ class Gaussian(Theta):
     particles: int = 8
     draws: int = 2000
     noncentred: tuple[str, ...] | None = None
-    adam: Adam = field(default_factory=Adam)
+    adam: Adam | None = None
 
     trains: ClassVar[bool] = True
 
@@ -68,8 +75,19 @@ class Gaussian(Theta):
 
     def fit(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
         """Train q, then draw from it."""
-        seed_train, seed_draw, seed_pilot = seeds(options.seed, 3)
+        seed_pilot, seed_train = seeds(options.seed, 2)
+        pilot = find_pilot(density, tasks, seed_pilot)
         density, notes = noncentre(self.noncentred, density, tasks, phi, seed_pilot, pilot)
+        family, adam = self.family, self.adam or Adam()
+        if pilot is not None:
+            density = density.starting_at(pilot.theta, pilot.sd)
+            family = in_units(family, density, tasks, pilot, d_free(density, phi))
+        training = replace(self, family=family, adam=adam)
+        found = training._train(density, tasks, phi, replace(options, seed=seed_train))
+        return replace(found, notes=(*notes, *found.notes))
+
+    def _train(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
+        seed_train, seed_draw = seeds(options.seed, 2)
         shared, rows = self._start(density, tasks, d_free(density, phi))
         state, n_shared = phi.start(density, tasks), len(shared)
         start = Parameters([*shared, *state], rows)
@@ -82,15 +100,23 @@ class Gaussian(Theta):
             ),
             d_phi=density.d_phi,
             inner_lr=phi.inner_lr,
+            probed=2 if 0 < density.d_theta <= _MOST_PROBED else 0,
             title="variational",
         )
+        assert self.adam is not None
         training = replace(options, seed=seed_train)
         done = train(objective, tasks, batch_size=self.batch_size, adam=self.adam, options=training)
         family = Parameters(start.shared[:n_shared], start.rows)
-        theta, found, log_q = self._sample(density, family, tasks, d_free(density, phi), seed_draw)
-        weights = None
+        theta, found, log_theta, log_phi = self._sample(
+            density, family, tasks, d_free(density, phi), seed_draw
+        )
+        weights, doubts = None, tuple[str, ...]()
         if phi.is_joint:
-            weights = self._log_weights(density, phi, tasks, theta, found, log_q)[None]
+            weights = self._log_weights(density, phi, tasks, theta, found, log_phi)[None]
+        if done.slopes:
+            # The loss is a mean over tasks, and falls where the ELBO rises.
+            slopes = [-tasks.num_tasks * x for x in done.slopes]
+            doubts = doubts_about_gaussian(self.family, family.shared, slopes, density)
         return Fit(
             density,
             tasks,
@@ -100,7 +126,9 @@ class Gaussian(Theta):
             losses=torch.tensor(done.losses),
             validation=torch.tensor(done.validation).reshape(-1, 2),
             log_weights=weights,
-            notes=(*notes, *done.notes),
+            log_q=log_theta[None],
+            notes=done.notes,
+            doubts=doubts,
         )
 
     def _start(
@@ -108,8 +136,9 @@ class Gaussian(Theta):
     ) -> tuple[list[Tensor], list[Tensor]]:
         with at_dtype(tasks.dtype):
             shared, rows = self.family.start(density.d_theta, tasks.num_tasks, free)
-        # The mean of theta: for a network 0 is a saddle, from which no gradient leads away.
-        shared[0] = theta_start(density, tasks)
+        if not isinstance(self.family, InUnits):
+            # The mean of theta: for a network 0 is a saddle, from which no gradient leads away.
+            shared[0] = theta_start(density, tasks)
         return shared, rows
 
     def _log_weights(
@@ -180,7 +209,7 @@ class Gaussian(Theta):
 
     def _sample(
         self, density: Density, done: Parameters, tasks: Tasks, free: int, seed: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         generator = torch.Generator().manual_seed(seed)
         wide = self.family.noise_theta(density.d_theta)
         noise_theta = normal((self.draws, wide), tasks.dtype, generator)
@@ -189,13 +218,7 @@ class Gaussian(Theta):
             theta, phi = torch.func.vmap(
                 lambda a, b: self.family.draw(done.shared, done.rows, a, b)
             )(noise_theta, noise_phi)
-            _, log_phi = torch.func.vmap(
+            log_theta, log_phi = torch.func.vmap(
                 lambda a, b: self.family.log_prob(done.shared, done.rows, a, b)
             )(theta, phi)
-        return theta, phi, log_phi
-
-
-def pilot(noncentred: tuple[str, ...]) -> Gaussian:
-    """A rough fit, by which sites to noncentre are chosen."""
-    adam = Adam(lr=0.05, steps=600, patience=0, compile=False)
-    return Gaussian(MeanField(), particles=4, draws=100, noncentred=noncentred, adam=adam)
+        return theta, phi, log_theta, log_phi

@@ -46,7 +46,7 @@ def check_training(strategy: str, batch_size: object, adam: object) -> None:
             f"{strategy} got batch_size={batch_size!r}; give a whole number of tasks, at least 1, "
             "or None for all"
         )
-    if not isinstance(adam, Adam):
+    if not isinstance(adam, Adam | None):
         raise TypeError(f"{strategy} got adam={adam!r}; give bm.Adam(...), as bm.Adam(lr=0.01)")
 
 

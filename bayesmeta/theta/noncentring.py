@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -12,17 +10,16 @@ from bayesmeta.engine.capture import capture
 from bayesmeta.model.checks import base_distribution
 from bayesmeta.model.density import Density
 from bayesmeta.model.location_scale import is_location_scale
+from bayesmeta.model.prior import prior_mean, theta_start
 from bayesmeta.phi.base import Phi
-from bayesmeta.phi.joint import Joint
-from bayesmeta.theta.base import Theta
-from bayesmeta.training.fit_options import FitOptions
+from bayesmeta.task_level.ascent import find_mode
+from bayesmeta.task_level.conditional_graphs import Conditional
+from bayesmeta.task_level.gauss_newton import choose
+from bayesmeta.theta.pilot import Pilot
 
 # At a half, a logistic regression of 200 tasks of 20 rows kept 40 effective draws of 4,000 centred.
 _THRESHOLD = 0.25
 _PILOT_TASKS = 256
-
-
-Pilot = Callable[[tuple[str, ...]], Theta]
 
 
 def check_names(noncentred: object) -> None:
@@ -41,15 +38,15 @@ def noncentre(
     tasks: Tasks,
     phi: Phi,
     seed: int,
-    pilot: Pilot,
+    pilot: Pilot | None,
 ) -> tuple[Density, tuple[str, ...]]:
     """The density with the sites named treated as loc + scale * u, and notes for the user.
 
     Args:
         noncentred: names of phi sites; None chooses them, where phi is treated with theta.
         density, tasks, phi: what is fitted.
-        seed: of the pilot fit.
-        pilot: a rough theta strategy that noncentres the sites it is given.
+        seed: by which 256 tasks are picked out of more.
+        pilot: of theta; None looks at the middle of the prior.
 
     Raises:
         ValueError: where sites are named but phi has a strategy of its own.
@@ -66,11 +63,13 @@ def noncentre(
     return density.noncentre(names) if names else density, notes
 
 
-def _choose(density: Density, tasks: Tasks, seed: int, pilot: Pilot) -> tuple[tuple[str, ...], str]:
+def _choose(
+    density: Density, tasks: Tasks, seed: int, pilot: Pilot | None
+) -> tuple[tuple[str, ...], str]:
     """The sites to noncentre, and the reason in a sentence.
 
-    At a pilot fit of theta (on at most 256 tasks), the share of the prior in what is
-    known of phi_i is 1 / (1 + scale^2 h_i), where h_i = -d^2 log p(D_i | phi_i) / d phi_i^2.
+    At the pilot's theta and the modes of phi there (of at most 256 tasks), the share of the prior
+    in what is known of phi_i is 1 / (1 + scale^2 h_i), h_i = -d^2 log p(D_i | phi_i) / d phi_i^2.
     Above one quarter on average a site is noncentred (Betancourt & Girolami 2013: centre where data
     are many, noncentre where they are few).
     """
@@ -84,17 +83,20 @@ def _choose(density: Density, tasks: Tasks, seed: int, pilot: Pilot) -> tuple[tu
         tasks.num_tasks, generator=torch.Generator().manual_seed(seed), device="cpu"
     )
     tasks = tasks.select(order[:_PILOT_TASKS].sort().values)
-    found = pilot(candidates).fit(density, tasks, Joint(), FitOptions(seed, progress=False))
-    assert found.phi is not None  # a joint strategy has it
-    theta, u = found.theta[0].mean(0), found.phi[0].mean(0)
-    values = found.density.constrain(theta, u, tasks)
-    centred = density.unconstrain(values, tasks)[1]
-    shares = {n: _prior_share(density, n, theta, centred, tasks) for n in candidates}
+    tasks = tasks.to(dtype=torch.float64)
+    theta = theta_start(density, tasks) if pilot is None else pilot.theta
+    if pilot is None:
+        phi = prior_mean(density, theta, tasks)
+    else:
+        curvature = choose(None, density, tasks)
+        conditional = Conditional(density, tasks, jacobian=True, curvature=curvature)
+        phi = find_mode(conditional, theta[None]).phi[0]
+    shares = {n: _prior_share(density, n, theta, phi, tasks) for n in candidates}
     chosen = tuple(n for n, share in shares.items() if share > _THRESHOLD)
     parts = ", ".join(f"{n} {share:.0%}" for n, share in shares.items())
     verdict = f"noncentred: {', '.join(chosen)}" if chosen else "all sites stay centred"
     return chosen, (
-        f"{verdict} (share of the prior in what is known of a task's value, at a pilot fit: "
+        f"{verdict} (share of the prior in what is known of a task's value: "
         f"{parts}; above {_THRESHOLD:.0%} a site is noncentred; noncentred=(...) decides otherwise)"
     )
 

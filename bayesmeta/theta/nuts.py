@@ -24,9 +24,9 @@ from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.task_level.implicit_mode import compile_searches
 from bayesmeta.theta.base import Fit, Theta
-from bayesmeta.theta.gaussian import pilot
 from bayesmeta.theta.levels import d_free, level_terms
 from bayesmeta.theta.noncentring import check_names, noncentre
+from bayesmeta.theta.pilot import find_pilot
 from bayesmeta.training.fit_options import FitOptions
 
 # What a gradient of one draw costs on average: trajectories of 2^3 to 2^4 steps.
@@ -83,6 +83,7 @@ class NUTS(Theta):
         tasks = tasks.to(dtype=torch.float64)
         _check_phi(density, phi, tasks)
         pilot_seed, chain_seed = seeds(options.seed, 2)
+        pilot = find_pilot(density, tasks, pilot_seed)
         density, notes = noncentre(self.noncentred, density, tasks, phi, pilot_seed, pilot)
         order, groups = group_by_size(tasks) if phi.is_joint else (None, [tasks])
         dim = density.d_theta + tasks.num_tasks * d_free(density, phi)

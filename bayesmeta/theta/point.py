@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.capture import CaptureError
+from bayesmeta.engine.noise import seeds
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import theta_start
 from bayesmeta.phi.base import Phi
+from bayesmeta.task_level.ascent import find_mode
+from bayesmeta.task_level.conditional_graphs import Conditional
+from bayesmeta.task_level.gauss_newton import choose
 from bayesmeta.theta.base import Fit, Theta
+from bayesmeta.theta.convergence import doubts_about_mode
 from bayesmeta.theta.levels import check_training, d_free, held_out, level_terms, repeated
+from bayesmeta.theta.log_posterior import LogPosterior
+from bayesmeta.theta.pilot import Pilot, find_pilot, is_for_newton
+from bayesmeta.theta.units import Rows, rows_of
 from bayesmeta.training.adam import Adam
 from bayesmeta.training.fit_options import FitOptions
 from bayesmeta.training.loop import train
@@ -28,16 +38,20 @@ _TASKS_TO_ASK = 8
 class Point(Theta):
     """Maximise log p(theta) + sum_i log_evidence_i, a density of the constrained theta.
 
+    It is solved by Newton's method, in float64 and to the last digits, where phi is Exact, Laplace,
+    Mode or Joint, all tasks are taken at once and theta has at most 256 numbers; elsewhere it is
+    trained by Adam, in units of the posterior's standard deviations where a pilot finds them.
+
     With phi=Joint() it is the joint MAP of theta and phi, which has no finite maximum where a
     learned scale can shrink to 0 with phi at its mean: such a model needs another phi strategy.
 
     Attributes:
         batch_size: tasks a step; None takes all.
-        adam: how to train.
+        adam: how to train; None solves where that can be done, and trains by bm.Adam() elsewhere.
     """
 
     batch_size: int | None = None
-    adam: Adam = field(default_factory=Adam)
+    adam: Adam | None = None
 
     is_point: ClassVar[bool] = True
     trains: ClassVar[bool] = True
@@ -47,38 +61,99 @@ class Point(Theta):
 
     def fit(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
         """The maximum, as one chain: of one draw, or of more where phi is a distribution."""
+        found = self._solved(density, tasks, phi) if self._solves(options) else None
+        return found or self._trained(density, tasks, phi, options)
+
+    def _solves(self, options: FitOptions) -> bool:
+        """Whether nothing asks for steps: neither batches nor a state that is kept on the way."""
+        stepwise = self.batch_size, self.adam, options.validation, options.checkpoint
+        return all(given is None for given in stepwise)
+
+    def _solved(self, density: Density, tasks: Tasks, phi: Phi) -> Fit | None:
+        """The maximum by Newton's method; None where that does not apply."""
+        if not (phi.is_smooth and is_for_newton(density, tasks)):
+            return None
+        tasks = tasks.to(dtype=torch.float64)
+        try:
+            best = LogPosterior(density, phi, tasks, jacobian=False).maximum()
+        except CaptureError:
+            return None
+        if not torch.isfinite(best.value):
+            return None
+        found = _modes(density, best.at, tasks) if phi.is_joint else None
+        return Fit(
+            density,
+            tasks,
+            repeated(best.at[None, None], phi),
+            found,
+            losses=best.value[None] / tasks.num_tasks,
+            notes=_notes(density, phi, tasks, best.at, ()),
+            doubts=doubts_about_mode(best, density, is_joint=phi.is_joint),
+        )
+
+    def _trained(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
+        """The maximum by Adam, in the units of a pilot where there is one."""
+        (pilot_seed,) = seeds(options.seed, 1)
+        pilot = find_pilot(density, tasks, pilot_seed)
+        density = density if pilot is None else density.starting_at(pilot.theta, pilot.sd)
+        place = _Place(density, tasks, pilot, d_free(density, phi))
         state = phi.start(density, tasks)
         loss = _loss(density, phi, tasks, len(state))
-        start = Parameters(
-            [theta_start(density, tasks), *state],
-            [torch.zeros(tasks.num_tasks, d_free(density, phi), dtype=tasks.dtype)],
-        )
+        start = Parameters([place.start, *state], place.rows)
+        cut = 1 + len(state)
+
+        def in_place(z: Tensor, *rest: Tensor) -> Tensor:
+            rows = rest[cut - 1 : cut - 1 + len(place.rows)]
+            theta, free = place(z, rows)
+            return loss(theta, *rest[: cut - 1], free, *rest[cut - 1 + len(rows) :])
+
         objective = Objective(
             start,
-            loss_of=lambda size: loss,
+            loss_of=lambda size: in_place,
             noise=lambda size, random: Noise(rows=phi.noise(density, size, tasks.dtype, random)),
-            held_out=held_out(density, phi, options, lambda shared: shared[0]),
+            held_out=held_out(density, phi, options, lambda shared: place.theta(shared[0])),
             d_phi=density.d_phi,
             inner_lr=phi.inner_lr,
             title="point",
         )
-        done = train(objective, tasks, batch_size=self.batch_size, adam=self.adam, options=options)
-        theta, trained = start.shared[0], tuple(start.shared[1:])
-        found = start.rows[0][None, None] if phi.is_joint else None
+        adam = self.adam or Adam()
+        done = train(objective, tasks, batch_size=self.batch_size, adam=adam, options=options)
+        theta, found = place(start.shared[0], start.rows)
+        trained = tuple(start.shared[1:])
         return Fit(
             density,
             tasks,
             repeated(theta[None, None], phi),
-            found,
+            found[None, None] if phi.is_joint else None,
             state=trained,
             losses=torch.tensor(done.losses),
             validation=torch.tensor(done.validation).reshape(-1, 2),
-            notes=(
-                *_about_unseen(density, phi, tasks, theta, trained),
-                *_about_points(phi, tasks),
-                *done.notes,
-            ),
+            notes=(*_notes(density, phi, tasks, theta, trained), *done.notes),
         )
+
+
+class _Place:
+    """theta = c + S z and phi_i = m_i + B_i z + T_i w_i, or theta and phi_i as they are.
+
+    Attributes:
+        start, rows: z and w at the start, with the units of each task.
+    """
+
+    def __init__(self, density: Density, tasks: Tasks, pilot: Pilot | None, free: int) -> None:
+        self.centre, self.root = theta_start(density, tasks), None
+        self.start = self.centre.clone()
+        self.rows = [torch.zeros(tasks.num_tasks, free, dtype=tasks.dtype)]
+        if pilot is not None:
+            self.root, self.start = pilot.root.to(self.centre), torch.zeros_like(self.centre)
+            self.rows += rows_of(density, tasks, pilot.theta, pilot.root, free).tensors()
+
+    def theta(self, z: Tensor) -> Tensor:
+        return z if self.root is None else self.centre + self.root @ z
+
+    def __call__(self, z: Tensor, rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """theta and phi."""
+        w, *units = rows
+        return self.theta(z), Rows(*units).place(z, w) if units else w
 
 
 def _loss(density: Density, phi: Phi, tasks: Tasks, n_state: int) -> Loss:
@@ -92,6 +167,19 @@ def _loss(density: Density, phi: Phi, tasks: Tasks, n_state: int) -> Loss:
         return -(prior / tasks.num_tasks + values.mean())
 
     return loss
+
+
+def _modes(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
+    """phi at its best for theta, (1, 1, tasks, d_phi)."""
+    curvature = choose(None, density, tasks)
+    conditional = Conditional(density, tasks, jacobian=False, curvature=curvature)
+    return find_mode(conditional, theta[None]).phi[None]
+
+
+def _notes(
+    density: Density, phi: Phi, tasks: Tasks, theta: Tensor, state: tuple[Tensor, ...]
+) -> tuple[str, ...]:
+    return (*_about_unseen(density, phi, tasks, theta, state), *_about_points(phi, tasks))
 
 
 def _about_points(phi: Phi, tasks: Tasks) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from bayesmeta.training.stepper import Batch, Noise, Stepper
 
 _WARM_UP = 20
 _SECONDS_BETWEEN_SAVES = 30.0
+_FEWEST_PROBES, _MOST_PROBES = 8, 64
 
 
 class TrainingError(RuntimeError):
@@ -75,6 +76,8 @@ class _Training:
                 self._say_interrupted()
         self._save()
         self._take_best()
+        if self.objective.probed and not self.reached.interrupted:
+            self._probe()
         return self.reached
 
     def _go_on(self, bar: tqdm) -> None:
@@ -96,6 +99,16 @@ class _Training:
                 self._step(stepper, batch, index)
                 self._look_around()
             self._show(bar)
+
+    def _probe(self) -> None:
+        """The slopes of some more batches, at which nothing moves any more."""
+        generator = torch.Generator().manual_seed(self.options.seed + 1)
+        count = min(_MOST_PROBES, max(_FEWEST_PROBES, len(self.reached.losses) // 20))
+        found = []
+        for index in islice(self.tasks.batches(self.size, generator), count):
+            batch = self._batch(index, self.objective.noise(self.size, generator))
+            found.append(self._ready(batch)(batch)[1][: self.objective.probed])
+        self.reached.slopes = [torch.stack(x) for x in zip(*found, strict=True)]
 
     def _take_best(self) -> None:
         """Go back to the parameters of the best validation, where there was one."""

@@ -23,6 +23,7 @@ class Objective:
         held_out: the loss of tasks that are not trained on, by the shared parameters.
         d_phi: numbers a task beside its data, by which memory is reckoned.
         inner_lr: the rate of the gradient steps inside the loss, if there are any.
+        probed: of how many of the shared parameters the slopes are asked for at the end.
         title: what the progress bar says.
     """
 
@@ -32,6 +33,7 @@ class Objective:
     held_out: Callable[[Sequence[Tensor]], float] | None = None
     d_phi: int = 0
     inner_lr: float | None = None
+    probed: int = 0
     title: str = "training"
 
 
@@ -45,6 +47,8 @@ class Trained:
         best: the shared parameters of the best validation.
         compiled: whether steps are compiled.
         interrupted: a sentence on where training was stopped, if it was.
+        slopes: of the probed parameters at the end, each (batches, ...): zero on average where
+            training has converged.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -52,6 +56,7 @@ class Trained:
     best: list[Tensor] = field(default_factory=list)
     compiled: bool = False
     interrupted: tuple[str, ...] = ()
+    slopes: list[Tensor] = field(default_factory=list)
 
     @property
     def notes(self) -> tuple[str, ...]:

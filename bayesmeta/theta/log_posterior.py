@@ -1,0 +1,73 @@
+"""log p(theta, D) as a function of theta alone, and its maximum."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.capture import capture, over_draws, value_and_gradient
+from bayesmeta.engine.newton import Minimum, minimise
+from bayesmeta.model.density import Density
+from bayesmeta.model.prior import theta_sd, theta_start
+from bayesmeta.phi.base import Phi
+from bayesmeta.task_level.gauss_newton import choose
+from bayesmeta.task_level.implicit_mode import solver_of
+
+_CELLS_AT_ONCE = 1_000_000
+# Each second derivative is by differences: more numbers are for methods that take none.
+MOST_THETA = 256
+
+
+class LogPosterior:
+    """log p(theta) + sum_i log_evidence_i, at many theta at once, in float64.
+
+    With phi=Joint() it is the profile: the maximum over phi_i stands for the log evidence, so that
+    its maximum is that of theta and phi together.
+
+    Args:
+        density: the model's density.
+        phi: a strategy whose log evidence is a smooth function of theta alone, or Joint().
+        tasks: the data; with a query where theta is to be judged by it.
+        jacobian: whether it is a density of unconstrained theta.
+        weight: for how many tasks each of these stands.
+    """
+
+    def __init__(
+        self, density: Density, phi: Phi, tasks: Tasks, *, jacobian: bool, weight: float = 1.0
+    ) -> None:
+        self.density, self.phi, self.jacobian, self.weight = density, phi, jacobian, weight
+        self.tasks = tasks.to(dtype=torch.float64)
+        self.data = self.tasks.tensors()
+        cells = self.tasks.num_tasks * self.tasks.num_data * (1 + density.d_phi)
+        self._at_once = max(1, _CELLS_AT_ONCE // max(1, cells))
+        example = torch.zeros(density.d_theta, dtype=torch.float64)
+        inputs = [example, *self.data]
+        self._graph = capture(value_and_gradient(self._minus, 1), inputs, in_place=False)
+
+    def maximum(self) -> Minimum:
+        """By Newton's method from the middle of the prior; of minus this function."""
+        start = theta_start(self.density, self.tasks)
+        return minimise(self.slopes, start, theta_sd(self.density, self.tasks))
+
+    def slopes(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Minus the function, and its gradients, at theta (n, d_theta): (n,) and (n, d_theta)."""
+        value, gradient = over_draws(self._graph, [theta], self.data, self._at_once)
+        return value, gradient
+
+    def _minus(self, theta: Tensor, *data: Tensor) -> Tensor:
+        given = self.tasks.with_tensors(data)
+        phi = theta.new_zeros(given.num_tasks, self.density.d_phi)
+        if self.phi.is_joint:
+            phi = self._mode(theta, given)
+        levels = self.density.terms(theta, phi, given, jacobian=self.jacobian)
+        values = levels.phi + levels.data
+        if not self.phi.is_joint:
+            values = self.phi.log_evidence(self.density, theta, given)
+        return -(levels.theta + self.weight * values.sum())
+
+    def _mode(self, theta: Tensor, tasks: Tasks) -> Tensor:
+        """phi where it is best at theta; held, as the slope of a maximum is that at its place."""
+        curvature = choose(None, self.density, tasks)
+        solver = solver_of(self.density, tasks, curvature, jacobian=self.jacobian, with_query=False)
+        return solver(theta, tasks).detach()
