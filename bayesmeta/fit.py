@@ -12,7 +12,7 @@ from bayesmeta.data.tasks import Tasks, check_tasks
 from bayesmeta.engine.noise import on_device, seeds
 from bayesmeta.model.density import Density
 from bayesmeta.model.handlers import Model
-from bayesmeta.model.isolation import isolated
+from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.reading import read
 from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
@@ -26,6 +26,7 @@ from bayesmeta.training.checkpoint import digest
 from bayesmeta.training.fit_options import FitOptions
 
 
+@undisturbed()
 def fit(
     model: Model,
     tasks: Tasks,
@@ -43,6 +44,10 @@ def fit(
 
     Ctrl-C ends training, not the call: it warns, and the posterior is that of the best parameters
     so far by `validation`, or without it of the last ones.
+
+    Threads may call it at once and get what each gets alone; they compute one after the other, as
+    Pyro's handlers, torch's default dtype and random state are the process's: a thread, also one
+    that adapts or predicts, may wait for another's whole fit. Processes run side by side.
 
     Args:
         model: a Pyro function of the tasks with plates "tasks" (dim=-2) and "data" (dim=-1).

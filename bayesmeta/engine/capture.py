@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
-from torch.distributions import Distribution
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from bayesmeta.model.checks import StructureError
+from bayesmeta.model.isolation import unvalidated
 
 Outputs = tuple[Tensor, ...]
 
@@ -38,15 +38,14 @@ def capture(
     """
     # make_fx takes one tensor given twice for one input, so each input is a tensor of its own.
     own = [x.detach().clone() for x in inputs]
-    validated = Distribution._validate_args
-    Distribution.set_default_validate_args(False)
     try:
-        graph = record(function, own)
-        _finish(graph)
-        if not in_place and any(_mutates(node) for node in graph.graph.nodes):
-            graph = record(torch.func.functionalize(graph), own)
-            _expand_copies(graph)
+        with unvalidated():
+            graph = record(function, own)
             _finish(graph)
+            if not in_place and any(_mutates(node) for node in graph.graph.nodes):
+                graph = record(torch.func.functionalize(graph), own)
+                _expand_copies(graph)
+                _finish(graph)
     except StructureError:
         raise
     except (RuntimeError, ValueError) as error:
@@ -54,8 +53,6 @@ def capture(
             f"the model cannot be captured as one graph ({type(error).__name__}: {error}); a model "
             "may not branch on values of sites or data, or call .item(): use torch.where instead"
         ) from error
-    finally:
-        Distribution.set_default_validate_args(validated)
     return graph
 
 
