@@ -36,6 +36,7 @@ def fit(
     query: Tasks | None = None,
     validation: Tasks | None = None,
     checkpoint: str | Path | None = None,
+    checkpoint_seconds: float = 30.0,
     seed: int = 0,
     device: torch.device | str | None = None,
     progress: bool = True,
@@ -58,11 +59,14 @@ def fit(
             then maximises log p(query | tasks, theta) instead of log p(tasks | theta).
         validation: other tasks, scored now and then while theta trains: the parameters with the
             best score are kept. With a query of their own where the tasks have one.
-        checkpoint: a folder for the state of training, written before the first step, after a step
-            where that was last done over 30 seconds ago, and at the end. A call that was
-            interrupted goes on from it to the same result as if it had not been. Other data,
-            strategies, seeds, sites or shapes are refused; another function of the same sites and
-            shapes is not told from the first.
+        checkpoint: a folder for the state of training, written before the first step, now and then,
+            at the end, and where SIGTERM ends the process. A call that was interrupted goes on from
+            it to the same result as if it had not been; one that had ended reads it alone. Other
+            data, strategies, seeds, sites or shapes are refused; another function of the same sites
+            and shapes is not told from the first. Where the disk gets full on the way, training
+            goes on and warns.
+        checkpoint_seconds: it is written after a step where that was last done so long ago; 0 does
+            so after each step.
         seed: the same seed gives the same posterior; the caller's random state is left alone.
         device: where to compute, as "cuda"; the posterior and its tasks stay there. None takes
             where the tasks are. Random numbers are the same on every device.
@@ -72,7 +76,8 @@ def fit(
         StructureError: where model, tasks and strategies do not fit together, before any inference.
         TypeError: where one of them is of another kind.
         TrainingError: where training meets a loss that is no number.
-        CheckpointError: where the checkpoint is damaged, or of another model, data or strategies.
+        CheckpointError: where the checkpoint is damaged, or of another model, data or strategies,
+            or cannot be written before the first step.
         CaptureError: where the model branches on a value, or calls `.item()`.
         NotADirectoryError: where the checkpoint is a file, and no folder.
         ValueError: where a query, validation tasks or a checkpoint are given to strategies that
@@ -101,6 +106,7 @@ def fit(
                 progress,
                 validation if validation is None else validation.to(dtype=tasks.dtype),
                 checkpoint if checkpoint is None else Path(checkpoint),
+                checkpoint_seconds,
                 _about(theta, phi, seed, density.structure, tasks, validation),
             )
             found = _noted(theta.fit(density, tasks, phi, options), theta, progress)
