@@ -218,7 +218,7 @@ class Posterior:
         Names of tasks are kept, as phi belongs to them: rename tasks whose names are secret.
 
         Raises:
-            CheckpointError: where the folder cannot be written to, or the strategy holds a function.
+            CheckpointError: where it cannot be written, or the strategy holds a function.
         """
         saving.save(self.draws, Path(folder))
 
