@@ -14,6 +14,7 @@ from torch._subclasses import FakeTensorMode
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from bayesmeta.engine.sources import let_go, recompile
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.isolation import unvalidated
 
@@ -66,7 +67,7 @@ def record(function: Callable[..., Any], inputs: Sequence[Tensor]) -> GraphModul
     with torch._guards.tracing(torch._guards.TracingContext(mode)):
         # An empty table, as from 2.14 on torch else writes down a detach as an alias, through which
         # gradients flow where the graph is differentiated.
-        return make_fx(function, decomposition_table={})(*inputs)
+        return let_go(make_fx(function, decomposition_table={})(*inputs))
 
 
 def _finish(graph: GraphModule) -> None:
@@ -74,7 +75,7 @@ def _finish(graph: GraphModule) -> None:
     _keep_dtypes(graph)
     _count_masks(graph)
     graph.graph.eliminate_dead_code()
-    graph.recompile()
+    recompile(graph)
 
 
 def _expand_copies(graph: GraphModule) -> None:
@@ -114,7 +115,7 @@ def fold_constants(graph: GraphModule) -> None:
                 node.replace_all_uses_with(graph.graph.get_attr(name))
     graph.graph.eliminate_dead_code()
     graph.delete_all_unused_submodules()
-    graph.recompile()
+    recompile(graph)
 
 
 def _count_masks(graph: GraphModule) -> None:
@@ -182,7 +183,7 @@ def _untransposed(graph: GraphModule) -> GraphModule:
     119 against 25 microseconds for 25 products (40, 40) @ (40, 10), on one core.
     """
     aten = torch.ops.aten
-    copied = GraphModule(graph, copy.deepcopy(graph.graph))
+    copied = let_go(GraphModule(graph, copy.deepcopy(graph.graph)))
     for node in copied.graph.find_nodes(op="call_function", target=aten.bmm.default):
         a, b = node.args
         tall, narrow = a.meta["val"].shape[-2], b.meta["val"].shape[-1]
@@ -196,8 +197,7 @@ def _untransposed(graph: GraphModule) -> GraphModule:
         new.meta["val"] = node.meta["val"]
         node.replace_all_uses_with(new)
         copied.graph.erase_node(node)
-    copied.recompile()
-    return copied
+    return recompile(copied)
 
 
 def _column_major(node: Node) -> bool:
