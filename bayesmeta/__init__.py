@@ -12,6 +12,12 @@ function of the tasks, with plates "tasks" (dim=-2) and "data" (dim=-1). Latents
 theta, those inside are phi.
 """
 
+from torch.distributions import Distribution as _Distribution
+
+# Pyro, on its first import, switches torch's validation of distributions on, and zuko off: that is
+# the user's choice, or that of whatever they imported before.
+_validates = _Distribution._validate_args
+
 from bayesmeta import information, nets
 from bayesmeta.amortisation import (
     ELBO,
@@ -84,6 +90,8 @@ from bayesmeta.presets import (
 from bayesmeta.task_level import GaussNewton, Hessian
 from bayesmeta.theta import NUTS, Fixed, FullRank, Gaussian, LowRank, MeanField, Point, Theta
 from bayesmeta.training import Adam, CheckpointError, TrainingError
+
+_Distribution.set_default_validate_args(_validates)
 
 __all__ = [
     "ANIL",

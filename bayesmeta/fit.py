@@ -12,7 +12,7 @@ from bayesmeta.data.tasks import Tasks, check_tasks
 from bayesmeta.engine.noise import on_device, seeds
 from bayesmeta.model.density import Density
 from bayesmeta.model.handlers import Model
-from bayesmeta.model.isolation import isolated
+from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.reading import read
 from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
@@ -26,6 +26,7 @@ from bayesmeta.training.checkpoint import digest
 from bayesmeta.training.fit_options import FitOptions
 
 
+@undisturbed()
 def fit(
     model: Model,
     tasks: Tasks,
@@ -35,6 +36,7 @@ def fit(
     query: Tasks | None = None,
     validation: Tasks | None = None,
     checkpoint: str | Path | None = None,
+    checkpoint_seconds: float = 30.0,
     seed: int = 0,
     device: torch.device | str | None = None,
     progress: bool = True,
@@ -43,6 +45,10 @@ def fit(
 
     Ctrl-C ends training, not the call: it warns, and the posterior is that of the best parameters
     so far by `validation`, or without it of the last ones.
+
+    Threads may call it at once and get what each gets alone; they compute one after the other, as
+    Pyro's handlers, torch's default dtype and random state are the process's: a thread, also one
+    that adapts or predicts, may wait for another's whole fit. Processes run side by side.
 
     Args:
         model: a Pyro function of the tasks with plates "tasks" (dim=-2) and "data" (dim=-1).
@@ -53,11 +59,14 @@ def fit(
             then maximises log p(query | tasks, theta) instead of log p(tasks | theta).
         validation: other tasks, scored now and then while theta trains: the parameters with the
             best score are kept. With a query of their own where the tasks have one.
-        checkpoint: a folder for the state of training, written before the first step, after a step
-            where that was last done over 30 seconds ago, and at the end. A call that was
-            interrupted goes on from it to the same result as if it had not been. Other data,
-            strategies, seeds, sites or shapes are refused; another function of the same sites and
-            shapes is not told from the first.
+        checkpoint: a folder for the state of training, written before the first step, now and then,
+            at the end, and where SIGTERM ends the process. A call that was interrupted goes on from
+            it to the same result as if it had not been; one that had ended reads it alone. Other
+            data, strategies, seeds, sites or shapes are refused; another function of the same sites
+            and shapes is not told from the first. Where the disk gets full on the way, training
+            goes on and warns.
+        checkpoint_seconds: it is written after a step where that was last done so long ago; 0 does
+            so after each step.
         seed: the same seed gives the same posterior; the caller's random state is left alone.
         device: where to compute, as "cuda"; the posterior and its tasks stay there. None takes
             where the tasks are. Random numbers are the same on every device.
@@ -67,7 +76,8 @@ def fit(
         StructureError: where model, tasks and strategies do not fit together, before any inference.
         TypeError: where one of them is of another kind.
         TrainingError: where training meets a loss that is no number.
-        CheckpointError: where the checkpoint is damaged, or of another model, data or strategies.
+        CheckpointError: where the checkpoint is damaged, or of another model, data or strategies,
+            or cannot be written before the first step.
         CaptureError: where the model branches on a value, or calls `.item()`.
         NotADirectoryError: where the checkpoint is a file, and no folder.
         ValueError: where a query, validation tasks or a checkpoint are given to strategies that
@@ -96,6 +106,7 @@ def fit(
                 progress,
                 validation if validation is None else validation.to(dtype=tasks.dtype),
                 checkpoint if checkpoint is None else Path(checkpoint),
+                checkpoint_seconds,
                 _about(theta, phi, seed, density.structure, tasks, validation),
             )
             found = _noted(theta.fit(density, tasks, phi, options), theta, progress)

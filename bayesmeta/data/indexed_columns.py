@@ -49,8 +49,8 @@ class IndexedColumn(Mapping[str, Tensor]):
         """The same on another device, or to be read in another dtype."""
         return replace(
             self,
-            table=self.table.to(device=device),
-            index=self.index.to(device=device),
+            table=move(self.table, device, None),
+            index=move(self.index, device, None),
             dtype=dtype if dtype is not None else self.dtype,
         )
 
@@ -72,5 +72,9 @@ def move_columns(
 
 
 def move(column: Tensor, device: torch.device | str | None, dtype: torch.dtype | None) -> Tensor:
-    """A column on another device, or, unless it is of integers, in another dtype."""
-    return column.to(device=device, dtype=dtype if column.is_floating_point() else None)
+    """A column on another device, or, unless it is of integers, in another dtype.
+
+    Made under `torch.inference_mode` it is copied, as no gradient goes through such a tensor.
+    """
+    moved = column.to(device=device, dtype=dtype if column.is_floating_point() else None)
+    return moved.clone() if moved.is_inference() else moved

@@ -260,7 +260,7 @@ class Tasks:
             self,
             x=move_columns(self.x, device, dtype),
             y=None if self.y is None else move(self.y, device, dtype),
-            mask=self.mask.to(device=device),
+            mask=move(self.mask, device, None),
             query=None if self.query is None else self.query.to(device, dtype),
             dtype=dtype if dtype is not None else self.dtype,
         )

@@ -1,6 +1,7 @@
 """What runs a density fast: graphs captured once, machine code, and the sampler that calls it.
 
 - `noise`: random numbers and seeds, the same on every device
+- `sources`: what torch keeps of the source of graphs
 - `capture`: functions of tensors as graphs
 - `late_broadcast`: graphs rewritten to do work before a value is broadcast
 - `cache`: machine code on disk

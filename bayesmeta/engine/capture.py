@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
-from torch.distributions import Distribution
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from bayesmeta.engine.sources import let_go, recompile
 from bayesmeta.model.checks import StructureError
+from bayesmeta.model.isolation import unvalidated
 
 Outputs = tuple[Tensor, ...]
 
@@ -38,15 +39,14 @@ def capture(
     """
     # make_fx takes one tensor given twice for one input, so each input is a tensor of its own.
     own = [x.detach().clone() for x in inputs]
-    validated = Distribution._validate_args
-    Distribution.set_default_validate_args(False)
     try:
-        graph = record(function, own)
-        _finish(graph)
-        if not in_place and any(_mutates(node) for node in graph.graph.nodes):
-            graph = record(torch.func.functionalize(graph), own)
-            _expand_copies(graph)
+        with unvalidated():
+            graph = record(function, own)
             _finish(graph)
+            if not in_place and any(_mutates(node) for node in graph.graph.nodes):
+                graph = record(torch.func.functionalize(graph), own)
+                _expand_copies(graph)
+                _finish(graph)
     except StructureError:
         raise
     except (RuntimeError, ValueError) as error:
@@ -54,8 +54,6 @@ def capture(
             f"the model cannot be captured as one graph ({type(error).__name__}: {error}); a model "
             "may not branch on values of sites or data, or call .item(): use torch.where instead"
         ) from error
-    finally:
-        Distribution.set_default_validate_args(validated)
     return graph
 
 
@@ -69,7 +67,7 @@ def record(function: Callable[..., Any], inputs: Sequence[Tensor]) -> GraphModul
     with torch._guards.tracing(torch._guards.TracingContext(mode)):
         # An empty table, as from 2.14 on torch else writes down a detach as an alias, through which
         # gradients flow where the graph is differentiated.
-        return make_fx(function, decomposition_table={})(*inputs)
+        return let_go(make_fx(function, decomposition_table={})(*inputs))
 
 
 def _finish(graph: GraphModule) -> None:
@@ -77,7 +75,7 @@ def _finish(graph: GraphModule) -> None:
     _keep_dtypes(graph)
     _count_masks(graph)
     graph.graph.eliminate_dead_code()
-    graph.recompile()
+    recompile(graph)
 
 
 def _expand_copies(graph: GraphModule) -> None:
@@ -117,7 +115,7 @@ def fold_constants(graph: GraphModule) -> None:
                 node.replace_all_uses_with(graph.graph.get_attr(name))
     graph.graph.eliminate_dead_code()
     graph.delete_all_unused_submodules()
-    graph.recompile()
+    recompile(graph)
 
 
 def _count_masks(graph: GraphModule) -> None:
@@ -185,7 +183,7 @@ def _untransposed(graph: GraphModule) -> GraphModule:
     119 against 25 microseconds for 25 products (40, 40) @ (40, 10), on one core.
     """
     aten = torch.ops.aten
-    copied = GraphModule(graph, copy.deepcopy(graph.graph))
+    copied = let_go(GraphModule(graph, copy.deepcopy(graph.graph)))
     for node in copied.graph.find_nodes(op="call_function", target=aten.bmm.default):
         a, b = node.args
         tall, narrow = a.meta["val"].shape[-2], b.meta["val"].shape[-1]
@@ -199,8 +197,7 @@ def _untransposed(graph: GraphModule) -> GraphModule:
         new.meta["val"] = node.meta["val"]
         node.replace_all_uses_with(new)
         copied.graph.erase_node(node)
-    copied.recompile()
-    return copied
+    return recompile(copied)
 
 
 def _column_major(node: Node) -> bool:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 
+from bayesmeta.engine.sources import recompile
+
 _aten = torch.ops.aten
 
 
@@ -25,8 +27,7 @@ def work_before_broadcast(graph: GraphModule) -> GraphModule:
         if _is_pointwise(node):
             _rewrite(graph.graph, node)
     graph.graph.eliminate_dead_code()
-    graph.recompile()
-    return graph
+    return recompile(graph)
 
 
 def _is_pointwise(node: Node) -> bool:

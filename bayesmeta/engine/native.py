@@ -22,6 +22,7 @@ from torch.fx import GraphModule
 from bayesmeta.engine import cache
 from bayesmeta.engine.capture import constants, fold_constants, record
 from bayesmeta.engine.late_broadcast import work_before_broadcast
+from bayesmeta.engine.sources import let_go, recompile
 
 _KINDS = {torch.float64: b"d", torch.int64: b"l", torch.bool: b"?"}
 _MAX_INPUTS = 250
@@ -143,7 +144,7 @@ def _pure(graph: GraphModule, q: Tensor, data: Sequence[Tensor]) -> GraphModule:
 
 def _prepare(graph: GraphModule, count: int) -> tuple[GraphModule, list[int]]:
     """A copy with constants folded and unused data inputs dropped, and which data are left."""
-    graph = torch.fx.GraphModule(graph, _copy(graph.graph))
+    graph = let_go(torch.fx.GraphModule(graph, _copy(graph.graph)))
     # AOTInductor trips over powers of constants.
     fold_constants(graph)
     placeholders = [n for n in graph.graph.nodes if n.op == "placeholder"][1:]
@@ -151,7 +152,7 @@ def _prepare(graph: GraphModule, count: int) -> tuple[GraphModule, list[int]]:
     for i in range(count):
         if i not in kept:
             graph.graph.erase_node(placeholders[i])
-    graph.recompile()
+    recompile(graph)
     return graph, kept
 
 

@@ -15,7 +15,7 @@ from bayesmeta.engine.capture import capture
 from bayesmeta.fit import fit
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
-from bayesmeta.model.isolation import isolated
+from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.phi import Exact, Laplace, Phi
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.task_level.importance import TRUSTED_K, smoothed
@@ -64,6 +64,7 @@ class TaskScores:
         return "\n".join(lines)
 
 
+@undisturbed()
 def leave_one_task_out(
     posterior: Posterior,
     *,

@@ -8,7 +8,7 @@ from bayesmeta.graph.diagram import Diagram
 from bayesmeta.graph.vertices import Vertex
 from bayesmeta.model.checks import TASKS, StructureError
 from bayesmeta.model.density import Density
-from bayesmeta.model.isolation import isolated
+from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.structure import Role
 from bayesmeta.phi import Amortised, Exact, Laplace, Phi
 
@@ -23,6 +23,7 @@ class _Answers:
     amortised: str
 
 
+@undisturbed()
 def roles(diagram: Diagram) -> str:
     """Of each site, in words: can it be minibatched, marginalised, amortised, and why not?
 
@@ -60,7 +61,7 @@ def _ask(diagram: Diagram) -> _Answers:
 
 def _refusal(phi: Phi, diagram: Diagram) -> str | None:
     """Why a strategy refuses the model, less its advice; None where it does not."""
-    tasks = diagram.tasks.sample()
+    tasks = diagram.tasks.sample().to(diagram.tasks.device)
     try:
         diagram.reading.structure.check_treatable(f"phi=bm.{type(phi).__name__}()", needs_phi=True)
         with isolated(seed=0):

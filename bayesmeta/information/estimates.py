@@ -28,7 +28,7 @@ from bayesmeta.information.nearest_neighbours import (
     split_error,
 )
 from bayesmeta.model.checks import DATA, TASKS, StructureError
-from bayesmeta.model.isolation import isolated
+from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.prior import draw_prior_phi
 from bayesmeta.model.structure import Role
 from bayesmeta.posterior.at_draws import random_at_draws
@@ -99,6 +99,7 @@ def mutual_information(posterior: Posterior, one: Sites, other: Sites, *, k: int
     return _estimate(posterior, names, information_of, list(zip(first, second, strict=True)), k)
 
 
+@undisturbed()
 def conditional_entropy(posterior: Posterior, *, repeats: int = 1, seed: int = 0) -> Estimate:
     """H(phi_new | theta): what theta leaves open of the phi of a new task, by the model's density.
 

@@ -17,7 +17,7 @@ from pyro.poutine.runtime import Message
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.isolation import at_dtype
+from bayesmeta.model.isolation import at_dtype, unvalidated
 from bayesmeta.model.sites import Chooser, FlatPrior, Plate, Site, SiteNameError, SiteShapeError
 
 Model = Callable[[Tasks], Any]
@@ -198,7 +198,7 @@ def run(
     """
     recorder, guard = _Recorder(choose, provenance, held), _SubsampleGuard()
     store, modules = pyro.get_param_store().scope(), _modules_read_params()
-    with at_dtype(tasks.dtype), pyro.validation_enabled(False), store, modules, guard, recorder:
+    with at_dtype(tasks.dtype), unvalidated(), store, modules, guard, recorder:
         model(tasks)
     if guard.plates:
         raise SiteNameError(

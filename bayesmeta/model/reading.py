@@ -20,7 +20,7 @@ from bayesmeta.model.checks import (
     plate_names,
 )
 from bayesmeta.model.handlers import Model
-from bayesmeta.model.isolation import isolated
+from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.parents import Parents, find_parents
 from bayesmeta.model.sites import Site
 from bayesmeta.model.structure import Node, Role, Structure
@@ -69,6 +69,7 @@ def structure(model: Model, tasks: Tasks) -> Structure:
     return read(model, tasks).structure
 
 
+@undisturbed()
 def read(model: Model, tasks: Tasks) -> Reading:
     """A model with its sites, plates and parents, as `structure` finds them.
 
@@ -89,6 +90,7 @@ def read(model: Model, tasks: Tasks) -> Reading:
     return _reading(model, found, parents, count)
 
 
+@undisturbed()
 def read_as_it_stands(model: Model, tasks: Tasks) -> Reading:
     """As `read`; but a model without the plate "tasks" is read as it stands.
 

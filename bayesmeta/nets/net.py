@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bayesmeta.model.isolation import undisturbed
 from bayesmeta.nets import calls
 from bayesmeta.nets.convolution import MatrixConv2d, stands_for
 from bayesmeta.nets.normalisation import RowBatchNorm2d, TransductiveBatchNorm2d
@@ -47,6 +48,7 @@ class Net:
         ValueError: for a layer that keeps statistics from one call to the next, or is random.
     """
 
+    @undisturbed()
     def __init__(self, module: nn.Module) -> None:
         if not isinstance(module, nn.Module):
             raise TypeError(

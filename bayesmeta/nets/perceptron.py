@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from bayesmeta.model.isolation import isolated
+from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.nets.net import Net
 
 
@@ -21,7 +21,7 @@ def perceptron(*sizes: int, last_gain: float = 1.0, seed: int = 0) -> Net:
         last_gain: by how much the last layer's start is scaled: near 0, outputs start near 0.
         seed: of the start.
     """
-    with isolated(seed), torch.no_grad():
+    with undisturbed(), isolated(seed), torch.no_grad():
         linear = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in pairwise(sizes))
         keep_size(linear)
         for start in linear[-1].parameters():

@@ -16,7 +16,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.fine_tuning.stages import Full, Probe, Stage
 from bayesmeta.fine_tuning.tuning import Loss, Tuner, slopes
 from bayesmeta.model.density import Density
-from bayesmeta.model.isolation import isolated
+from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.prior import prior_mean, theta_start
 from bayesmeta.nets.phi_layers import Layers, read_layers
 from bayesmeta.phi.base import Phi
@@ -160,6 +160,7 @@ class FineTune(Phi):
         start = self._start(density, theta, tasks, layers, seed)
         return tuner.run(start, self.stages, progress=self.progress)
 
+    @undisturbed()
     def summary(self, posterior: Tuned) -> str:
         """What is trained, stage by stage, with how many numbers of how many.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, Generic, ParamSpec, TypeVar
 
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.noise import on_device, seeds
 from bayesmeta.model.density import Density
+from bayesmeta.model.isolation import undisturbed
 from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.laplace import Laplace
@@ -30,14 +31,36 @@ R = TypeVar("R")
 def where_the_tasks_are(
     function: Callable[Concatenate[Draws, P], R],
 ) -> Callable[Concatenate[Draws, P], R]:
-    """The function, with what it makes on the device of the draws' tasks."""
+    """The function, undisturbed, with what it makes on the device of the draws' tasks."""
 
     @wraps(function)
     def there(draws: Draws, *args: P.args, **kwargs: P.kwargs) -> R:
-        with on_device(draws.tasks.device):
+        with undisturbed(), on_device(draws.tasks.device):
             return function(draws, *args, **kwargs)
 
     return there
+
+
+class made_when_asked(Generic[R]):
+    """A property of draws that is made once, where the tasks are.
+
+    `functools.cached_property` has a lock of its own up to Python 3.11: two threads that come to
+    it, one with its turn to compute and one without, would wait for each other for ever.
+    """
+
+    def __init__(self, make: Callable[[Draws], R]) -> None:
+        self.make = where_the_tasks_are(make)
+        self.__doc__ = make.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, draws: Draws, owner: type | None = None) -> R:
+        with undisturbed():
+            if self.name not in draws.__dict__:
+                draws.__dict__[self.name] = self.make(draws)
+        found: R = draws.__dict__[self.name]
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +99,7 @@ class Draws:
         """Of adapt, of predict, and of phi that is inferred late."""
         return seeds(self.seed, 3)
 
-    @cached_property
-    @where_the_tasks_are
+    @made_when_asked
     def free_phi(self) -> Tensor:
         """Draws of unconstrained phi, (chain, draw, tasks, d_phi)."""
         if self.fit.phi is not None:
@@ -92,8 +114,7 @@ class Draws:
             state=self.fit.state,
         )
 
-    @cached_property
-    @where_the_tasks_are
+    @made_when_asked
     def values(self) -> dict[str, Tensor]:
         """Draws of each latent site: (chain, draw, ...), or of phi (chain, draw, tasks, ...)."""
         segments = self.density.segments
@@ -110,8 +131,7 @@ class Draws:
             for (name, segment), chunks in zip(segments.items(), outputs, strict=True)
         }
 
-    @cached_property
-    @where_the_tasks_are
+    @made_when_asked
     def log_weights(self) -> Tensor | None:
         """log p(phi_i, D_i | theta) - log q(phi_i | theta) at each draw, (chain, draw, tasks).
 
@@ -125,8 +145,7 @@ class Draws:
         )
         return None if flat is None else flat.reshape(phi.shape[:3])
 
-    @cached_property
-    @where_the_tasks_are
+    @made_when_asked
     def theta_log_weights(self) -> Tensor | None:
         """log p(theta, D) - log q(theta) at some draws, (draws,), up to a constant.
 
@@ -148,8 +167,7 @@ class Draws:
         # A noncentred u means another value under other tasks' columns; a centred one does not.
         return self.density.noncentre(()) if self.density.noncentred else self.density
 
-    @cached_property
-    @where_the_tasks_are
+    @made_when_asked
     def centred_phi(self) -> Tensor:
         """Draws of unconstrained phi that do not depend on columns, as noncentred ones do."""
         if not self.density.noncentred:

@@ -216,6 +216,9 @@ class Posterior:
         """Write it to a folder, for `bm.load`: theta, phi and what was trained, but no x and no y.
 
         Names of tasks are kept, as phi belongs to them: rename tasks whose names are secret.
+
+        Raises:
+            CheckpointError: where it cannot be written, or the strategy holds a function.
         """
         saving.save(self.draws, Path(folder))
 

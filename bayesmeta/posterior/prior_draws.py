@@ -7,7 +7,7 @@ import torch
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.noise import on_device
 from bayesmeta.model.density import Density
-from bayesmeta.model.isolation import isolated
+from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.prior import draw_prior
 from bayesmeta.phi.joint import Joint
 from bayesmeta.posterior.at_draws import random_at_draws
@@ -15,9 +15,10 @@ from bayesmeta.posterior.draws import Draws
 from bayesmeta.theta.base import Fit
 
 
+@undisturbed()
 def prior_draws(density: Density, tasks: Tasks, count: int, seed: int) -> Draws:
     """One chain of draws from the prior of a density whose phi is centred."""
-    nothing = torch.empty(1, count, 0)
+    tasks, nothing = tasks.to(tasks.device), torch.empty(1, count, 0)
     with isolated(seed), on_device(tasks.device):
         theta, phi = random_at_draws(lambda *_: draw_prior(density, tasks), nothing, nothing, tasks)
     return Draws(Fit(density, tasks, theta, phi), Joint(), is_point=False, seed=seed)

@@ -82,7 +82,7 @@ def check_use(
         warnings.warn(
             f"there is a single task ('{tasks.names[0]}'): what theta says of the spread between "
             "tasks rests on its prior alone",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

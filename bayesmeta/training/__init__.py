@@ -3,10 +3,11 @@
 - `fit_options`: what one call of fit was given
 - `adam`: `Adam`: its settings, and the rate at each step
 - `optimiser`: the steps of Adam, and their state
-- `interrupt`: Ctrl-C that waits until a step is whole
+- `interrupt`: signals that wait until a step is whole
 - `checkpoint`: the file that training resumes from
 - `stepper`: the loss of a batch of tasks, with its gradient
 - `objective`: what is minimised, and what training came to
+- `store`: what is stored of a run, and when
 - `loop`: the loop itself
 """
 

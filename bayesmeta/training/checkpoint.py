@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 _NAME = "training.safetensors"
+# Of what is in a file; a file without a number is of the first. Raise it where an older version of
+# this package would misread what it finds.
+_FORMAT = 1
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint cannot be used: it is damaged, or of another run."""
+    """A checkpoint cannot be used: damaged, of another run, or not written, as on a full disk."""
 
 
 def write(
@@ -29,27 +33,41 @@ def write(
 
     Raises:
         NotADirectoryError: where the folder is a file.
+        CheckpointError: where it cannot be written; nothing of it is left.
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"'{folder}' is a file; give a folder, which need not exist yet")
-    folder.mkdir(parents=True, exist_ok=True)
     own = {name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()}
     text = json.dumps(about)
-    metadata = {"about": text, "sha256": _digest(own, text)}
-    path, beside = folder / name, folder / f"{name}.{os.getpid()}"
-    with open(beside, "wb") as file:
-        file.write(save(own, metadata))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-    return path
+    metadata = {"about": text, "sha256": _digest(own, text), "format": str(_FORMAT)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / name, save(own, metadata))
+    except OSError as error:
+        raise CheckpointError(
+            f"'{folder}' cannot be written to ({error.strerror or error}); free space or give "
+            "leave there, or give another folder"
+        ) from error
+    return folder / name
+
+
+def _replace(path: Path, content: bytes) -> None:
+    beside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def read(folder: Path, name: str = _NAME) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """What was written to the folder last; None where nothing was.
 
     Raises:
-        CheckpointError: where the file is damaged.
+        CheckpointError: where the file is damaged, or of a newer format.
     """
     path = folder / name
     if not path.exists():
@@ -61,6 +79,7 @@ def read(folder: Path, name: str = _NAME) -> tuple[dict[str, Tensor], dict[str, 
             tensors = {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise CheckpointError(_damaged(path, str(error))) from None
+    _check_format(path, metadata.get("format", "1"))
     text = metadata.get("about", "")
     if metadata.get("sha256") != _digest(tensors, text):
         raise CheckpointError(_damaged(path, "its SHA-256 is another"))
@@ -91,6 +110,17 @@ def difference(name: str, old: Any, new: Any) -> str:
         if cell != before[site].get(column)
     ]
     return ", and ".join(found) or "its sites are in another order"
+
+
+def _check_format(path: Path, found: str) -> None:
+    if not found.isdecimal():
+        raise CheckpointError(_damaged(path, f"its format is '{found}'"))
+    if int(found) > _FORMAT:
+        raise CheckpointError(
+            f"{path} is of format {found}, but this version of bayesmeta reads formats up to "
+            f"{_FORMAT}; read it with the version that wrote it, or a newer one: pip install "
+            "--upgrade bayesmeta"
+        )
 
 
 def _damaged(path: Path, why: str) -> str:

@@ -19,6 +19,7 @@ class FitOptions:
         progress: whether to show a progress bar.
         validation: tasks that are not trained on, by which the best parameters are chosen.
         checkpoint: a folder from which training goes on, and in which it leaves its state.
+        checkpoint_seconds: how long a state that was left there is fresh enough.
         about: what tells this fit from others, by which a checkpoint is recognised.
     """
 
@@ -26,4 +27,12 @@ class FitOptions:
     progress: bool
     validation: Tasks | None = None
     checkpoint: Path | None = None
+    checkpoint_seconds: float = 30.0
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.checkpoint_seconds >= 0:
+            raise ValueError(
+                f"fit got checkpoint_seconds={self.checkpoint_seconds}; give the seconds between "
+                "two saves, such as 30.0, or 0 for a save after each step"
+            )

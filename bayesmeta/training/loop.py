@@ -6,23 +6,21 @@ import math
 import time
 import warnings
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.training import checkpoint, interrupt
+from bayesmeta.training import interrupt
 from bayesmeta.training.adam import Adam, Schedule
-from bayesmeta.training.checkpoint import CheckpointError
 from bayesmeta.training.fit_options import FitOptions
 from bayesmeta.training.objective import Objective, Trained
 from bayesmeta.training.optimiser import Optimiser, Parameters
 from bayesmeta.training.stepper import Batch, Noise, Stepper
+from bayesmeta.training.store import Store
 
 _WARM_UP = 20
-_SECONDS_BETWEEN_SAVES = 30.0
 _FEWEST_PROBES, _MOST_PROBES = 8, 64
 
 
@@ -37,11 +35,14 @@ def train(
 
     Only the batch's rows are read and written, so that a step costs the same for any number of
     tasks. An interrupt (Ctrl-C) ends training and keeps what was reached; with a checkpoint
-    the same call then goes on from there, to the same bits as if it had not been interrupted.
+    the same call then goes on from there, to the same bits as if it had not been interrupted. So it
+    does after SIGTERM, which stores what was reached and ends the process. A disk that is full
+    later than at the start ends nothing: a warning says of which step the checkpoint is.
 
     Raises:
         TrainingError: where the loss is NaN or infinite.
-        CheckpointError: where the checkpoint is damaged, or of another run.
+        CheckpointError: where the checkpoint is damaged, or of another run, or cannot be written
+            before the first step.
     """
     return _Training(objective, tasks, batch_size, adam, options).finish()
 
@@ -62,19 +63,23 @@ class _Training:
         self.schedule = Schedule(adam)
         self.reached = Trained()
         self.stepper: Stepper | None = None
-        self.saved_at = time.monotonic()
+        self.store = Store(options, self.optimiser, self.schedule, self.reached)
         self.spent = 0.0
 
     def finish(self) -> Trained:
         """Train from where the checkpoint is to the end, or to an interrupt."""
-        self._restore()
+        self.store.take_up()
         steps, done, silent = self.adam.steps, len(self.reached.losses), not self.options.progress
         with tqdm(total=steps, initial=done, desc=self.objective.title, disable=silent) as bar:
             try:
-                self._go_on(bar)
+                with interrupt.before_the_end(self.store.save):
+                    self._go_on(bar)
+                was_interrupted = False
             except KeyboardInterrupt:
-                self._say_interrupted()
-        self._save()
+                was_interrupted = True
+        self.store.save()
+        if was_interrupted:
+            self._say_interrupted()
         self._take_best()
         if self.objective.probed and not self.reached.interrupted:
             self._probe()
@@ -107,7 +112,8 @@ class _Training:
         found = []
         for index in islice(self.tasks.batches(self.size, generator), count):
             batch = self._batch(index, self.objective.noise(self.size, generator))
-            found.append(self._ready(batch)(batch)[1][: self.objective.probed])
+            stepper = self.stepper or self._ready(batch)
+            found.append(stepper(batch)[1][: self.objective.probed])
         self.reached.slopes = [torch.stack(x) for x in zip(*found, strict=True)]
 
     def _take_best(self) -> None:
@@ -161,8 +167,7 @@ class _Training:
             if not reached.best or loss < min(old for _, old in reached.validation):
                 reached.best = [x.detach().clone() for x in self.objective.start.shared]
             reached.validation.append((done, loss))
-        if time.monotonic() - self.saved_at > _SECONDS_BETWEEN_SAVES:
-            self._save()
+        self.store.save_now_and_then()
 
     def _show(self, bar: tqdm) -> None:
         bar.update()
@@ -173,60 +178,13 @@ class _Training:
             bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()})
 
     def _say_interrupted(self) -> None:
-        where = self.options.checkpoint
-        goes_on = f"; the same call goes on from there, by {where}" if where is not None else ""
-        where_to = f"interrupted at step {len(self.reached.losses)} of {self.adam.steps}"
+        where, done = self.options.checkpoint, len(self.reached.losses)
+        goes_on = ""
+        if where is not None and self.store.steps == done:
+            goes_on = f"; the same call goes on from there, by {where}"
+        where_to = f"interrupted at step {done} of {self.adam.steps}"
         self.reached.interrupted = (where_to,)
         warnings.warn(f"{where_to}; what was reached is kept{goes_on}", stacklevel=2)
-
-    def _save(self) -> None:
-        self.saved_at = time.monotonic()
-        if self.options.checkpoint is None:
-            return
-        reached = self.reached
-        tensors = self.optimiser.tensors()
-        tensors["losses"] = torch.tensor(reached.losses, dtype=torch.float64)
-        tensors |= {f"best.{i}": x for i, x in enumerate(reached.best)}
-        state = {
-            "validation": reached.validation,
-            "decay_from": self.schedule.decay_from,
-            "compiled": reached.compiled,
-        }
-        with interrupt.whole():
-            checkpoint.write(self.options.checkpoint, tensors, {"run": self._about, "state": state})
-
-    def _restore(self) -> None:
-        found = (
-            None if self.options.checkpoint is None else checkpoint.read(self.options.checkpoint)
-        )
-        if found is None:
-            # A folder that cannot be written to is found out now, not after hours of training.
-            self._save()
-            return
-        tensors, about = found
-        for name, value in self._about.items():
-            if about["run"].get(name) != value:
-                how = checkpoint.difference(name, about["run"].get(name), value)
-                raise CheckpointError(
-                    f"the checkpoint in {self.options.checkpoint} is of another run: {how}; give "
-                    "another folder, or delete it to start anew"
-                )
-        self.optimiser.restore(tensors)
-        self.schedule.decay_from = about["state"]["decay_from"]
-        self.reached.losses = tensors["losses"].tolist()
-        self.reached.validation = [(int(s), float(x)) for s, x in about["state"]["validation"]]
-        self.reached.best = [
-            tensors[f"best.{i}"]
-            for i in range(len(self.objective.start.shared))
-            if f"best.{i}" in tensors
-        ]
-        self.reached.compiled = about["state"]["compiled"]
-
-    @property
-    def _about(self) -> dict[str, Any]:
-        start = self.objective.start
-        shapes = [list(x.shape) for x in (*start.shared, *start.rows)]
-        return {**self.options.about, "parameters": shapes}
 
 
 def _check(losses: list[float], adam: Adam, inner_lr: float | None) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import bayesmeta as bm
 from bayesmeta.models import (
@@ -160,6 +160,20 @@ def test_what_cannot_be_loaded_is_told_why(tmp_path: Path) -> None:
     data[-5] ^= 1
     path.write_bytes(bytes(data))
     with pytest.raises(bm.CheckpointError, match="no whole checkpoint"):
+        bm.load(tmp_path, eight_schools.model)
+
+
+def test_an_older_file_reads_and_a_newer_one_is_refused(tmp_path: Path) -> None:
+    post, _ = fitted("closed form")
+    post.save(tmp_path)
+    with safe_open(tmp_path / FILE, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(tmp_path / FILE)
+    assert metadata.pop("format") == "1"
+    save_file(tensors, tmp_path / FILE, metadata)
+    assert torch.equal(bm.load(tmp_path, eight_schools.model).fit.theta, post.fit.theta)
+    save_file(tensors, tmp_path / FILE, {**metadata, "format": "2"})
+    with pytest.raises(bm.CheckpointError, match="of format 2, but this version"):
         bm.load(tmp_path, eight_schools.model)
 
 

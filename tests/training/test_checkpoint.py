@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import bayesmeta as bm
 from bayesmeta.training import checkpoint
@@ -23,16 +27,57 @@ def test_what_was_written_is_read(tmp_path):
         assert torch.equal(tensors[name], x) and tensors[name].dtype == x.dtype
 
 
-def test_a_crash_while_writing_leaves_the_old_one(tmp_path, monkeypatch):
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_disk_that_is_full_leaves_the_old_one_and_nothing_else(step, tmp_path, monkeypatch):
     checkpoint.write(tmp_path, TENSORS, {"step": 1})
+    files = sorted(tmp_path.iterdir())
 
-    def crash(*paths):
-        raise OSError("no space left")
+    def full(*given):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", crash)
-    with pytest.raises(OSError, match="no space"):
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(bm.CheckpointError, match=r"written to \(No space .*another folder"):
         checkpoint.write(tmp_path, TENSORS, {"step": 2})
+    assert sorted(tmp_path.iterdir()) == files
     assert checkpoint.read(tmp_path)[1] == {"step": 1}
+
+
+def test_a_file_above_the_limit_of_the_system_is_told_in_words(tmp_path):
+    # A disk as full as one gets here: the system itself refuses the bytes.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(bm.CheckpointError, match="cannot be written to"):
+            checkpoint.write(tmp_path, {"a": torch.zeros(10_000)}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+
+
+def rewritten(path, change):
+    """The file with other metadata."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    change(metadata)
+    save_file(tensors, path, metadata)
+
+
+def test_a_file_of_before_there_were_formats_reads(tmp_path):
+    path = checkpoint.write(tmp_path, TENSORS, {"step": 1})
+    rewritten(path, lambda metadata: metadata.pop("format"))
+    assert checkpoint.read(tmp_path)[1] == {"step": 1}
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [("99", r"of format 99, but .* reads formats up to 1; .*pip install"), ("x", "no whole")],
+)
+def test_a_file_of_a_newer_format_is_refused(found, message, tmp_path):
+    path = checkpoint.write(tmp_path, TENSORS, {"step": 1})
+    rewritten(path, lambda metadata: metadata.update(format=found, sha256="made otherwise"))
+    with pytest.raises(bm.CheckpointError, match=message):
+        checkpoint.read(tmp_path)
 
 
 @pytest.mark.parametrize("place", [0.5, 0.999])
