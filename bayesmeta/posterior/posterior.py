@@ -23,6 +23,7 @@ from bayesmeta.posterior.own_tasks import Own
 from bayesmeta.posterior.predict import Prediction, log_likelihood, log_score, predict
 from bayesmeta.posterior.prior_draws import prior_draws
 from bayesmeta.posterior.refine import Refine
+from bayesmeta.posterior.summary import summary
 from bayesmeta.theta.base import Fit
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ class Posterior:
             kind: "all"; "stats", means, sds and intervals; or "diagnostics", ESS, R-hat and Monte
                 Carlo errors.
         """
-        return arviz.summary(self.draws, kind)
+        return summary(self.draws, kind)
 
     def diagnose(self) -> Diagnosis:
         """Whether the draws can be trusted, in words to act on."""
