@@ -1,6 +1,7 @@
 """What runs a density fast: graphs captured once, machine code, and the sampler that calls it.
 
 - `noise`: random numbers and seeds, the same on every device
+- `task_noise`: random numbers of each task that do not depend on others
 - `capture`: functions of tensors as graphs
 - `late_broadcast`: graphs rewritten to do work before a value is broadcast
 - `cache`: machine code on disk
