@@ -12,7 +12,7 @@ from torch import Tensor
 
 import bayesmeta as bm
 from bayesmeta.engine.noise import normal, on_device
-from bayesmeta.engine.task_noise import TaskNoise
+from bayesmeta.engine.task_noise import TaskNoise, _hashes
 
 F64 = torch.float64
 # A right generator falls below this once in a million tests.
@@ -38,6 +38,12 @@ def test_numbers_of_a_task_do_not_depend_on_the_others() -> None:
     # Negative control: places in one long draw.
     few, more = (normal((50, count, 3), F64, torch.Generator().manual_seed(0)) for count in (3, 4))
     assert not torch.allclose(few[:, 0], more[:, 0])
+
+
+def test_names_that_are_alike_differ() -> None:
+    names = ["", "a", "aa", "ab", "ba", "b", "\u00e9", *map(str, range(10_000))]
+    assert len(np.unique(_hashes(names))) == len(names)
+    assert np.array_equal(_hashes(names)[:4], _hashes(names[:4]))
 
 
 def test_a_part_draws_what_the_whole_would() -> None:
