@@ -2,8 +2,7 @@
 # torch 2.13.0: LKJCholesky.sample draws correlations of unequal variances; Beta and Dirichlet pile up.
 #
 # Versions: torch 2.13.0; the same was seen with 2.14.1. The densities are right: what is inferred by them
-# is not affected. Pyro draws by
-# these samplers.
+# is not affected. Pyro draws by these samplers.
 #
 # Under LKJ(dimension 3, concentration 1) each correlation r is that of the others, (r + 1) / 2 ~
 # Beta(1.5, 1.5), of variance 1/4. Row i of the factor has a squared length left of the diagonal that is

@@ -42,7 +42,7 @@ class TaskNoise:
 
     def normal(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Standard normal numbers (..., tasks, numbers), on the device of `on_device`."""
-        # (2 k + 1) / 2^53 - 1 for k in 0..2^53 - 1 is never at an end.
+        # (k + 1/2) / 2^52 is exact, and between -1 and 1.
         drawn = self._integers(shape).add_(0.5).mul_(2.0**-52).erfinv_().mul_(2.0**0.5)
         return drawn.to(torch.get_default_device(), dtype)
 
