@@ -76,7 +76,12 @@ def shuffled_rows(mask: Tensor, seed: int) -> Tensor:
     """Each task's rows (tasks, data): the real ones first, in random order, then the padding."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(mask.shape, generator=generator, dtype=torch.float64, device="cpu")
-    return torch.argsort(noise.to(mask.device) + 2.0 * ~mask, dim=1)
+    return order_of(mask, noise)
+
+
+def order_of(mask: Tensor, chances: Tensor) -> Tensor:
+    """Each task's rows (tasks, data) by numbers between 0 and 1, those of the padding last."""
+    return torch.argsort(chances.to(mask.device) + 2.0 * ~mask, dim=1)
 
 
 def epochs(num_tasks: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

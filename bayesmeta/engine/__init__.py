@@ -2,6 +2,7 @@
 
 - `noise`: random numbers and seeds, the same on every device
 - `sources`: what torch keeps of the source of graphs
+- `task_noise`: random numbers of each task that do not depend on others
 - `capture`: functions of tensors as graphs
 - `late_broadcast`: graphs rewritten to do work before a value is broadcast
 - `cache`: machine code on disk

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bayesmeta.data.selection import first_rows, shuffled_rows
+from bayesmeta.data.selection import first_rows
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, fold_constants, value_and_gradient
+from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.fine_tuning.stages import Move, Stage
 from bayesmeta.model.checks import first_few
 from bayesmeta.model.density import Density
@@ -84,7 +85,7 @@ class Tuner:
         batch_size: datapoints a step, or None for all.
         scored: datapoints of the same tasks by whose log score phi is chosen, or None.
         patience: scores without a better one after which a stage ends.
-        generator: chooses batches.
+        noise: chooses batches.
     """
 
     def __init__(
@@ -95,11 +96,11 @@ class Tuner:
         batch_size: int | None,
         scored: Tasks | None,
         patience: int | None,
-        generator: torch.Generator,
+        noise: TaskNoise,
     ) -> None:
         self.loss, self.layers, self.optimiser = loss, layers, optimiser
         self.batch_size, self.scored, self.patience = batch_size, scored, patience
-        self.generator = generator
+        self.noise = noise
         self.lost = torch.zeros(loss.tasks.num_tasks, dtype=torch.bool)
 
     def run(self, phi: Tensor, stages: Sequence[Stage], *, progress: bool) -> Tensor:
@@ -179,8 +180,7 @@ class Tuner:
         """Some datapoints of each task, chosen at random."""
         tasks, size = self.loss.tasks, self.batch_size
         assert size is not None
-        seed = int(torch.randint(2**31, (), generator=self.generator))
-        order = shuffled_rows(tasks.mask, seed)
+        order = self.noise.shuffled_rows(tasks.mask)
         return tasks.take_rows(*first_rows(order, 0, tasks.sizes.clamp(max=size), size))
 
     def _keep_finite(self, at: Tensor, before: Tensor) -> None:

@@ -28,6 +28,7 @@ from bayesmeta.model.location_scale import (
     place_noncentred,
 )
 from bayesmeta.model.reading import Reading
+from bayesmeta.model.samplers import draw
 from bayesmeta.model.sites import Choice, Site
 from bayesmeta.model.structure import Role, Structure
 
@@ -142,7 +143,7 @@ class Density:
 
         def given(name: str, fn: Any) -> Tensor:
             if self.segments[name].is_phi:
-                return fn.sample()
+                return draw(fn)
             value = torch.as_tensor(values[name]).to(tasks.mask.device, tasks.dtype)
             check_value(name, value, fn)
             return value
@@ -181,7 +182,7 @@ class Density:
         def choose(name: str, fn: Any) -> Choice:
             if name not in self.segments:
                 # An outcome to predict. Pyro would draw it in place, which vmap does not batch.
-                return Choice(fn.sample())
+                return Choice(draw(fn))
             segment = self.segments[name]
             u = segment.unflatten(phi if segment.is_phi else theta)
             if name in self.noncentred:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.isolation import at_dtype, unvalidated
+from bayesmeta.model.samplers import draw
 from bayesmeta.model.sites import Chooser, FlatPrior, Plate, Site, SiteNameError, SiteShapeError
 
 Model = Callable[[Tasks], Any]
@@ -40,9 +41,11 @@ class _Recorder(Messenger):
             # What follows reads the held value; recorded is the one it has.
             msg["infer"] = {**(msg["infer"] or {}), "_computed": msg["value"]}
             msg["value"] = self.held[str(msg["name"])]
-        if self.choose is None or msg["is_observed"] or _is_subsample(msg):
+        if msg["is_observed"] or _is_subsample(msg):
             return
         self._choose(msg, msg["fn"])
+        if not (msg["done"] or msg["args"] or msg["kwargs"]):
+            msg["value"], msg["done"] = draw(msg["fn"]), True
 
     def _pyro_param(self, msg: Message) -> None:
         if self.choose is None:

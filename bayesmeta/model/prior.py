@@ -15,11 +15,12 @@ from bayesmeta.model.checks import StructureError, base_distribution, distributi
 from bayesmeta.model.density import Density
 from bayesmeta.model.isolation import isolated
 from bayesmeta.model.location_scale import is_identity, median
+from bayesmeta.model.samplers import draw
 
 
 def draw_prior(density: Density, tasks: Tasks) -> tuple[Tensor, Tensor]:
     """One draw of unconstrained theta and phi from the prior, from the current random state."""
-    return density.collect(lambda name, fn: fn.sample(), tasks)
+    return density.collect(lambda name, fn: draw(fn), tasks)
 
 
 def draw_prior_phi(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
@@ -27,7 +28,7 @@ def draw_prior_phi(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
 
     def drawn(name: str, fn: Any) -> Tensor:
         if density.segments[name].is_phi:
-            return fn.sample()
+            return draw(fn)
         return biject_to(fn.support)(density.segments[name].unflatten(theta))
 
     return density.collect(drawn, tasks)[1]

@@ -18,6 +18,7 @@ from bayesmeta.amortisation.simulated_phi import simulated_phi
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.noise import normal
+from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import prior_mean, prior_sd, theta_sd, theta_start
@@ -240,16 +241,16 @@ class Amortised(Phi):
         state: Sequence[Tensor] = (),
     ) -> Tensor:
         """A draw of q(phi | D_i, theta) for each draw of theta."""
-        found = []
+        noise, found = TaskNoise(generator, tasks), []
         for chunk in tasks.chunks(self.encoder.features * tasks.num_data):
             given = replace(tasks.select(chunk), query=None)
             shape = (len(theta), given.num_tasks, density.d_phi)
-            noise = normal(shape, theta.dtype, generator)
+            z = noise.select(chunk).normal(shape, theta.dtype)
             with torch.no_grad():
                 if is_point:
-                    phi = self.posterior(density, theta[0], [given], state).draw(noise)
+                    phi = self.posterior(density, theta[0], [given], state).draw(z)
                 else:
-                    phi = self._at_draws(density, theta, given, state, noise)
+                    phi = self._at_draws(density, theta, given, state, z)
             found.append(phi)
         return torch.cat(found, dim=1)
 

@@ -126,8 +126,8 @@ class Phi(ABC):
             density: the model's density.
             theta: unconstrained draws of shape (draws, d_theta).
             tasks: the support.
-            generator: the source of randomness, for `engine.noise`, whose numbers are the same on
-                every device; for a draw of Pyro's, of the seed of `isolated`.
+            generator: the source of randomness, for `engine.task_noise`, whose numbers are the same
+                on every device and a task's own; for a draw of Pyro's, of the seed of `isolated`.
             is_point: whether theta is a point estimate: its rows are then equal, `draws_at_point`
                 of them.
             state: what was trained, as `start` lays it out.

@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from bayesmeta.data.selection import first_rows, shuffled_rows
+from bayesmeta.data.selection import first_rows
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.fine_tuning.stages import Full, Probe, Stage
 from bayesmeta.fine_tuning.tuning import Loss, Tuner, slopes
 from bayesmeta.model.density import Density
@@ -138,25 +139,28 @@ class FineTune(Phi):
         state: Sequence[Tensor] = (),
     ) -> Tensor:
         """What fine-tuning reaches from each draw of theta."""
-        chunks = tasks.chunks(density.d_phi)
-        return torch.stack(
-            [
-                torch.cat([self._reach(density, point, tasks.select(c), generator) for c in chunks])
-                for point in theta
-            ]
-        )
+        return torch.stack([self._reach(density, point, tasks, generator) for point in theta])
 
     def _reach(
         self, density: Density, theta: Tensor, tasks: Tasks, generator: torch.Generator
     ) -> Tensor:
         """phi (tasks, d_phi) after all stages."""
-        seed = int(torch.randint(2**31, (), generator=generator))
-        train, scored = _hold_out(tasks, self.held_out, seed)
+        seed = int(torch.randint(2**31, (), generator=generator, device="cpu"))
+        noise = TaskNoise(generator, tasks)
+        return torch.cat(
+            [
+                self._of_chunk(density, theta, tasks.select(chunk), noise.select(chunk), seed)
+                for chunk in tasks.chunks(density.d_phi)
+            ]
+        )
+
+    def _of_chunk(
+        self, density: Density, theta: Tensor, tasks: Tasks, noise: TaskNoise, seed: int
+    ) -> Tensor:
+        train, scored = _hold_out(tasks, self.held_out, noise)
         layers = self._layers(density, theta, tasks)
         loss = Loss(density, theta, train, self.with_prior)
-        tuner = Tuner(
-            loss, layers, self.optimiser, self.batch_size, scored, self.patience, generator
-        )
+        tuner = Tuner(loss, layers, self.optimiser, self.batch_size, scored, self.patience, noise)
         start = self._start(density, theta, tasks, layers, seed)
         return tuner.run(start, self.stages, progress=self.progress)
 
@@ -195,12 +199,12 @@ class FineTune(Phi):
             return layers.redraw(self.fresh, phi)
 
 
-def _hold_out(tasks: Tasks, share: float, seed: int) -> tuple[Tasks, Tasks | None]:
+def _hold_out(tasks: Tasks, share: float, noise: TaskNoise) -> tuple[Tasks, Tasks | None]:
     """Each task's datapoints, less a random share of them, and that share."""
     if not share:
         return replace(tasks, query=None), None
     away = (share * tasks.sizes).round().long()
-    order = shuffled_rows(tasks.mask, seed)
+    order = noise.shuffled_rows(tasks.mask)
     left = tasks.sizes - away
     train = tasks.take_rows(*first_rows(order, 0, left, int(left.max().clamp(min=1))))
     # The rows that are held out stand last in each task's order, and so are found task by task.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.task_level.conditional_draws import draw_conditional
@@ -78,7 +79,7 @@ class HMC(Phi):
         phi, acceptance = draw_conditional(
             conditional,
             theta,
-            generator,
+            TaskNoise(generator, tasks),
             transitions=self.transitions,
             leapfrogs=self.leapfrogs,
             step_size=self.step_size,

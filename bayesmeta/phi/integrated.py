@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.noise import normal
+from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.task_level.ascent import find_mode
@@ -107,12 +107,12 @@ class Integrated(Phi):
         curvature = self.chosen(density, tasks)
         # A point estimate is repeated for each draw of phi, but has a single mode.
         points = theta[:1] if is_point else theta
-        found = []
+        noise, found = TaskNoise(generator, tasks), []
         for chunk in tasks.chunks(density.d_phi):
             given = tasks.select(chunk)
             conditional = Conditional(density, given, jacobian=True, curvature=curvature)
             mode = find_mode(conditional, points)
             shape = (len(theta), *mode.phi.shape[1:])
-            noise = normal(shape, theta.dtype, generator)
-            found.append(mode.phi + mode.precision.root().times(noise))
+            z = noise.select(chunk).normal(shape, theta.dtype)
+            found.append(mode.phi + mode.precision.root().times(z))
         return torch.cat(found, dim=1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.noise import normal
+from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import prior_mean, theta_start
 from bayesmeta.nets.phi_layers import Layers, read_layers
@@ -102,9 +102,9 @@ class PostHocLaplace(Phi):
         each = len(theta) // len(points)
         found = []
         for point, centre in zip(points, centres, strict=True):
-            chunks = tasks.chunks(density.d_phi)
+            chunks, noise = tasks.chunks(density.d_phi), TaskNoise(generator, tasks)
             drawn = [
-                self._draw(density, point, centre[c], tasks.select(c), each, generator)
+                self._draw(density, point, centre[c], tasks.select(c), each, noise.select(c))
                 for c in chunks
             ]
             found.append(torch.cat(drawn, 1))
@@ -117,7 +117,7 @@ class PostHocLaplace(Phi):
         centre: Tensor,
         tasks: Tasks,
         count: int,
-        generator: torch.Generator,
+        noise: TaskNoise,
     ) -> Tensor:
         """Draws (count, tasks, d_phi) around the centre (tasks, d_phi)."""
         layers, moves = self._moves(density, theta, tasks)
@@ -132,8 +132,8 @@ class PostHocLaplace(Phi):
         else:
             scale = torch.full((len(phi), 1), self.scale).to(phi)
         precision = LowRankPrecision(precision.diagonal / scale.square(), precision.rows)
-        noise = normal((count, *phi.shape), phi.dtype, generator)
-        return part.whole(phi.detach() + precision.root().times(noise))
+        z = noise.normal((count, *phi.shape), phi.dtype)
+        return part.whole(phi.detach() + precision.root().times(z))
 
     def _moves(self, density: Density, theta: Tensor, tasks: Tasks) -> tuple[Layers, Tensor]:
         blocks = self.around.blocks if isinstance(self.around, FineTune) else None

@@ -12,6 +12,7 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.noise import normal
+from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import prior_mean, prior_sd
 from bayesmeta.phi.base import Phi, check_steps
@@ -91,7 +92,7 @@ class SteinParticles(Phi):
 
         points = theta[:1] if is_point else theta
         shape = (len(points), self.particles, tasks.num_tasks, density.d_phi)
-        start = normal(shape, theta.dtype, generator)
+        start = TaskNoise(generator, tasks).normal(shape, theta.dtype)
         if is_point:
             # Recording a graph takes longer than the steps themselves.
             return climb(theta[0], start[0], *data)[0]

@@ -11,6 +11,7 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.noise import normal
+from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import prior_mean, prior_sd
 from bayesmeta.phi.base import Phi, check_steps
@@ -95,7 +96,8 @@ class VariationalSteps(Phi):
 
         points = theta[:1] if is_point else theta
         shape = (len(points), self.particles, tasks.num_tasks, density.d_phi)
-        inner = normal(shape, theta.dtype, generator)
+        noise = TaskNoise(generator, tasks)
+        inner = noise.normal(shape, theta.dtype)
         if is_point:
             # Recording a graph takes longer than the steps themselves.
             mean, sd = climb(theta[0], inner[0], *data)
@@ -103,7 +105,7 @@ class VariationalSteps(Phi):
             graph = capture(climb, [theta[0], inner[0], *data], in_place=False)
             mean, sd = over_draws(graph, [points, inner], data)
         outer = (len(theta), tasks.num_tasks, density.d_phi)
-        return mean + sd * normal(outer, theta.dtype, generator)
+        return mean + sd * noise.normal(outer, theta.dtype)
 
     def climb(
         self, density: Density, theta: Tensor, tasks: Tasks, noise: Tensor

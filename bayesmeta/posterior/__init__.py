@@ -9,6 +9,8 @@
 - `prior_draws`: draws that have seen nothing
 - `arviz`: a posterior as what ArviZ works on
 - `theta_weights`: a fitted q(theta) judged by importance weights
+- `mixing`: R-hat and effective sample sizes of all entries at once
+- `summary`: a table of theta and phi
 - `diagnose`: whether a posterior can be trusted
 - `saving`: a posterior on disk, without data
 - `posterior`: all of that on one object: `Posterior`

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from torch import Tensor
 
@@ -31,8 +26,6 @@ Variable = tuple[tuple[str, ...], np.ndarray]
 _OBSERVATION = "observation"
 _SAMPLE = ("chain", "draw")
 _PRIOR_DRAWS = 500
-_INTERVAL = 0.94
-_KINDS = ("all", "stats", "diagnostics")
 
 
 def to_arviz(posterior: Draws) -> arviz.InferenceData | xr.DataTree:
@@ -107,89 +100,15 @@ def _predicted(posterior: Draws) -> Tensor:
     return predict(posterior, Own.TASKS, repeats=1, seed=None).draws
 
 
-def summary(posterior: Draws, kind: str = "all") -> pd.DataFrame:
-    """ArviZ's table of theta and phi; see `Posterior.summary`."""
-    dataset = values(posterior)
-    if dataset.sizes["chain"] * dataset.sizes["draw"] == 1:
-        if kind not in _KINDS:
-            raise ValueError(f"summary got kind={kind!r}; give one of {', '.join(_KINDS)}")
-        labels, draws = flattened(dataset)
-        return pd.DataFrame({"mean": draws[0, 0]}, index=labels)
-    az = classic()
-    if az is None:
-        import arviz_stats
-
-        tree = to_datatree({"posterior": dataset})
-        with _without_variance():
-            return arviz_stats.summary(tree, kind=kind, ci_kind="eti", ci_prob=_INTERVAL)
-    with _quiet(az), _without_variance():
-        return _classic_summary(az, dataset, kind)
-
-
-def _classic_summary(az: Any, dataset: xr.Dataset, kind: str) -> pd.DataFrame:
-    """The table of ArviZ 0.23, which has no equal-tailed interval beside means of its own."""
-    tail = (1 - _INTERVAL) / 2
-    ends = {f"eti_{100 * p:.0f}%": partial(np.quantile, q=p) for p in (tail, 1 - tail)}
-    data = az.InferenceData(posterior=dataset)
-    table = az.summary(data, kind=kind, stat_funcs=None if kind == "diagnostics" else ends)
-    own = [name for name in table.columns if name.startswith("hdi")]
-    first = [name for name in ("mean", "sd", *ends) if name in table.columns]
-    return table[[*first, *table.columns.difference([*first, *own], sort=False)]]
-
-
 def flattened(dataset: xr.Dataset) -> tuple[list[str], np.ndarray]:
     """All entries of (chain, draw, ...) variables: labels such as "effect[A]", (chain, draw, k)."""
     labels, blocks = [], []
     for name, value in dataset.data_vars.items():
-        dims = value.dims[2:]
-        for index in np.ndindex(value.shape[2:]):
-            at = ", ".join(str(value[d].values[i]) for d, i in zip(dims, index, strict=True))
-            labels.append(f"{name}[{at}]" if at else str(name))
+        along = [[str(label) for label in value[dim].values] for dim in value.dims[2:]]
+        entries = [", ".join(at) for at in itertools.product(*along)]
+        labels += [f"{name}[{at}]" if at else str(name) for at in entries]
         blocks.append(value.values.reshape(*value.shape[:2], -1))
     return labels, np.concatenate(blocks, axis=-1)
-
-
-def rhat(draws: np.ndarray) -> np.ndarray:
-    """Rank-normalised split R-hat (Vehtari et al. 2021) of draws (chain, draw, k): (k,)."""
-    return _engine().rhat(_columns(draws))["q"].values
-
-
-def ess(draws: np.ndarray, method: str) -> np.ndarray:
-    """Effective sample size, "bulk" or "tail" (Vehtari et al. 2021), of (chain, draw, k): (k,)."""
-    return _engine().ess(_columns(draws), method=method)["q"].values
-
-
-def _engine() -> Any:
-    """The module with `rhat` and `ess`; both generations call them alike."""
-    az = classic()
-    if az is not None:
-        return az
-    import arviz_stats
-
-    return arviz_stats
-
-
-def _without_variance() -> np.errstate:
-    """A theta that is the same in all draws has no variance to be divided by."""
-    return np.errstate(invalid="ignore")
-
-
-@contextmanager
-def _quiet(az: Any) -> Iterator[None]:
-    # ArviZ 0.23 logs that one chain has no R-hat. Its logger stands outside of logging's tree,
-    # where logging.disable does not reach it once it has logged anything.
-    def refuse(record: logging.LogRecord) -> bool:
-        return False
-
-    az._log.addFilter(refuse)
-    try:
-        yield
-    finally:
-        az._log.removeFilter(refuse)
-
-
-def _columns(draws: np.ndarray) -> xr.Dataset:
-    return xr.Dataset({"q": ((*_SAMPLE, "entry"), draws)})
 
 
 def _dataset(variables: dict[str, Variable], tasks: Tasks) -> xr.Dataset:

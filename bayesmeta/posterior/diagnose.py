@@ -11,8 +11,9 @@ from torch import Tensor
 
 from bayesmeta.model.checks import first_few
 from bayesmeta.model.location_scale import is_location_scale
-from bayesmeta.posterior.arviz import ess, flattened, rhat, values
+from bayesmeta.posterior.arviz import flattened, values
 from bayesmeta.posterior.draws import Draws
+from bayesmeta.posterior.mixing import ess_bulk, ess_tail, rhat
 from bayesmeta.posterior.theta_weights import doubts_about_theta
 from bayesmeta.task_level.importance import TRUSTED_K, pareto_k
 
@@ -201,7 +202,7 @@ def _worst(labels: list[str], draws: np.ndarray) -> tuple[Extreme, Extreme, Extr
         kept = kept[0, : 2 * half].reshape(2, half, -1)
     # NaN sorts last in both directions below: it is the worst there is.
     r = np.nan_to_num(rhat(kept), nan=np.inf, posinf=np.inf)
-    bulk, tail = (np.nan_to_num(ess(kept, method), nan=0.0) for method in ("bulk", "tail"))
+    bulk, tail = (np.nan_to_num(ess(kept), nan=0.0) for ess in (ess_bulk, ess_tail))
     return (
         Extreme(float(r.max()), names[int(r.argmax())]),
         Extreme(float(bulk.min()), names[int(bulk.argmin())]),

@@ -23,6 +23,7 @@ from bayesmeta.posterior.own_tasks import Own
 from bayesmeta.posterior.predict import Prediction, log_likelihood, log_score, predict
 from bayesmeta.posterior.prior_draws import prior_draws
 from bayesmeta.posterior.refine import Refine
+from bayesmeta.posterior.summary import summary
 from bayesmeta.theta.base import Fit
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ class Posterior:
             phi: another phi strategy than the fit's.
             refine: where phi is amortised, how to improve on one pass of the network; the
                 posterior's notes say for how many tasks that did not suffice.
-            seed: the source of randomness; None derives it from the fit's.
+            seed: the source of randomness; None derives it from the fit's. A task's draws depend
+                on it and on the task's name, not on the tasks beside it.
 
         Raises:
             StructureError: where the model does not fit the new tasks.
@@ -206,7 +208,7 @@ class Posterior:
             kind: "all"; "stats", means, sds and intervals; or "diagnostics", ESS, R-hat and Monte
                 Carlo errors.
         """
-        return arviz.summary(self.draws, kind)
+        return summary(self.draws, kind)
 
     def diagnose(self) -> Diagnosis:
         """Whether the draws can be trusted, in words to act on."""
@@ -256,7 +258,8 @@ def load(folder: str | Path, model: Model) -> Posterior:
 def prior(model: Model, tasks: Tasks, *, draws: int = 500, seed: int = 0) -> Posterior:
     """Draws of theta and phi from the prior, as a posterior that has seen nothing.
 
-    Its `predict` is the prior predictive distribution of the tasks' inputs.
+    Its `predict` is the prior predictive distribution of the tasks' inputs. What lies nearer to the
+    end of its support than floats go is the nearest float: half of Gamma(.001, 1) is 2.2e-308.
 
     Raises:
         StructureError, TypeError: as `structure`.

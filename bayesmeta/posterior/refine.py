@@ -12,7 +12,8 @@ from torch.fx import GraphModule
 from bayesmeta.amortisation.guides import Anchor, Delta
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws, value_and_gradient
-from bayesmeta.engine.noise import normal
+from bayesmeta.engine.noise import seeds
+from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.phi.amortised import Amortised
 from bayesmeta.phi.base import Phi
@@ -83,10 +84,10 @@ def refined(how: Refine, strategy: Phi, fit: Fit, seed: int, *, is_point: bool) 
     Tasks that were run again have log weights of 0: their draws are of the posterior itself.
     """
     assert isinstance(strategy, Amortised)
-    generator = torch.Generator().manual_seed(seed)
+    first, second = seeds(seed, 2)
     density, tasks, theta = fit.density, fit.tasks, fit.theta.flatten(0, 1)
     found = [
-        _of_chunk(how, strategy, density, theta, tasks.select(chunk), generator, fit.state)
+        _of_chunk(how, strategy, density, theta, tasks.select(chunk), first, fit.state)
         for chunk in tasks.chunks(how.candidates * density.d_phi)
     ]
     phi, log_weights = (torch.cat(x, 1) for x in zip(*found, strict=True))
@@ -94,6 +95,7 @@ def refined(how: Refine, strategy: Phi, fit: Fit, seed: int, *, is_point: bool) 
     note = f"refined: Pareto k is above {how.above} in {len(bad)} of {len(tasks)} tasks"
     if len(bad) and how.rerun is not None:
         again = tasks.select(bad)
+        generator = torch.Generator().manual_seed(second)
         phi[:, bad] = how.rerun.infer(density, theta, again, generator, is_point=is_point)
         log_weights[:, bad] = 0.0
         note += f"; {len(bad)} run again by phi=bm.{how.rerun!r}"
@@ -112,25 +114,29 @@ def _of_chunk(
     density: Density,
     theta: Tensor,
     tasks: Tasks,
-    generator: torch.Generator,
+    seed: int,
     state: Sequence[Tensor],
 ) -> tuple[Tensor, Tensor]:
+    # Seeded anew, so that a task is treated alike in whichever chunk it is.
+    generator = torch.Generator().manual_seed(seed)
+    noise = TaskNoise(generator, tasks)
     target = _Target(strategy, density, tasks, theta, state)
     offset = torch.zeros_like(target.read[0][0])
     if how.steps:
-        _train(how, target, offset, generator)
+        _train(how, target, offset, generator, noise)
     graph = capture(target.weigh, target.example(offset))
     found = [
-        target.over(graph, torch.arange(len(theta)), offset, generator)
-        for _ in range(how.candidates)
+        target.over(graph, torch.arange(len(theta)), offset, noise) for _ in range(how.candidates)
     ]
     phi, log_weights = (torch.stack(x) for x in zip(*found, strict=True))
-    chosen = pick(log_weights.nan_to_num(nan=-torch.inf), generator)
+    chosen = pick(log_weights.nan_to_num(nan=-torch.inf), noise)
     at = chosen[None, ..., None].expand(-1, -1, -1, density.d_phi)
     return phi.gather(0, at)[0], log_weights[0]
 
 
-def _train(how: Refine, target: _Target, offset: Tensor, generator: torch.Generator) -> None:
+def _train(
+    how: Refine, target: _Target, offset: Tensor, generator: torch.Generator, noise: TaskNoise
+) -> None:
     """Change the offset in place, (tasks, numbers)."""
 
     def slope(*inputs: Tensor) -> tuple[Tensor, ...]:
@@ -147,7 +153,7 @@ def _train(how: Refine, target: _Target, offset: Tensor, generator: torch.Genera
         which = torch.randint(
             len(target.theta), (how.particles,), generator=generator, device="cpu"
         )
-        (gradient,) = target.over(graph, which, offset, generator)
+        (gradient,) = target.over(graph, which, offset, noise)
         offset.grad = gradient.mean(0)
         optimiser.step()
         schedule.step()
@@ -206,11 +212,11 @@ class _Target:
         return [self.theta[0], torch.zeros_like(read[1]), *read, offset, *self.data]
 
     def over(
-        self, graph: GraphModule, which: Tensor, offset: Tensor, generator: torch.Generator
+        self, graph: GraphModule, which: Tensor, offset: Tensor, noise: TaskNoise
     ) -> tuple[Tensor, ...]:
         """A graph of `weigh`'s inputs at some draws of theta, with noise of its own for each."""
         shape = (len(which), *self.read[1].shape[1:])
-        noise = normal(shape, self.theta.dtype, generator)
-        draws = [self.theta[which], noise, *(x[which] for x in self.read)]
+        z = noise.normal(shape, self.theta.dtype)
+        draws = [self.theta[which], z, *(x[which] for x in self.read)]
         at_once = max(64, _NUMBERS_AT_ONCE // sum(x.numel() for x in self.data))
         return over_draws(graph, draws, [offset, *self.data], at_once)

@@ -77,11 +77,13 @@ def _newton(look: Look, form: Form, phi: Tensor) -> tuple[Tensor, View]:
     for _ in range(_NEWTON_STEPS):
         value, gradient, step, *tensors = view
         step = _uphill(step, gradient, form(tensors))
-        if not (step.abs().amax(-1) > _SMALL_STEP[phi.dtype] * (1 + phi.abs().amax(-1))).any():
+        # A task that has arrived stays, however long others take.
+        goes_on = step.abs().amax(-1) > _SMALL_STEP[phi.dtype] * (1 + phi.abs().amax(-1))
+        if not goes_on.any():
             break
         proposal = phi + share[..., None] * step
         new = look(proposal)
-        up = new[0] >= value - 1e-12 * value.abs()
+        up = goes_on & (new[0] >= value - 1e-12 * value.abs())
         share = torch.where(up, (2 * share).clamp(max=1), share / 2)
         phi, *rest = where(up, (proposal, *new), (phi, *view))
         view = tuple(rest)
@@ -101,13 +103,15 @@ def _levenberg_marquardt(look: Look, form: Form, phi: Tensor) -> tuple[Tensor, V
         step, _ = form(tensors).damped(damping).solve(gradient)
         promise = 0.5 * (step * gradient).sum(-1)
         least = _SMALL_GAIN[phi.dtype] + rounding * value.abs()
-        if not ((promise > least) & (damping < _MOST_DAMPING)).any():
+        goes_on = (promise > least) & (damping < _MOST_DAMPING)
+        if not goes_on.any():
             break
         new = look(phi + step)
         gain = (new[0] - value) / promise
         slower = torch.where(gain > 0.5, damping / 4, damping)
-        damping = torch.where(gain > 0.1, slower, (4 * damping).clamp(min=1))
-        phi, *rest = where(new[0] >= value, (phi + step, *new), (phi, *view))
+        slower = torch.where(gain > 0.1, slower, (4 * damping).clamp(min=1))
+        damping = torch.where(goes_on, slower, damping)
+        phi, *rest = where(goes_on & (new[0] >= value), (phi + step, *new), (phi, *view))
         view = tuple(rest)
     # No step leads on from where the curvature is not positive, and it is no mode.
     return phi.masked_fill(view[2].isnan().any(-1, keepdim=True), torch.nan), view

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bayesmeta.engine.noise import normal, uniform
+from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.task_level.ascent import find_mode
 from bayesmeta.task_level.conditional_graphs import Conditional
 
@@ -41,7 +41,7 @@ class _Whitened:
 def draw_conditional(
     conditional: Conditional,
     theta: Tensor,
-    generator: torch.Generator,
+    noise: TaskNoise,
     *,
     transitions: int,
     leapfrogs: int,
@@ -59,15 +59,15 @@ def draw_conditional(
         phi (draws, tasks, d_phi), and each task's mean acceptance rate (tasks,).
     """
     space = _Whitened(conditional, theta, is_point=is_point)
-    here = space.at(normal(space.shape, theta.dtype, generator))
+    here = space.at(noise.normal(space.shape, theta.dtype))
     accepted = torch.zeros(space.shape[:2], dtype=theta.dtype)
     for _ in range(transitions):
-        start = normal(space.shape, theta.dtype, generator)
+        start = noise.normal(space.shape, theta.dtype)
         there, momentum = _leapfrog(space, here, start, leapfrogs, step_size)
         kinetic = 0.5 * (start.square().sum(-1) - momentum.square().sum(-1))
         gain = there.value - here.value + kinetic
         rate = torch.nan_to_num(gain, nan=-torch.inf).clamp(max=0).exp()
-        take = uniform(rate.shape, rate.dtype, generator) < rate
+        take = noise.uniform(rate.shape, rate.dtype) < rate
         here = _Point(
             torch.where(take[..., None], there.z, here.z),
             torch.where(take, there.value, here.value),

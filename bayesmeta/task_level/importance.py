@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayesmeta.engine.noise import uniform
+from bayesmeta.engine.task_noise import TaskNoise
 
 # The largest Pareto k at which means by importance weights are to be trusted (Vehtari et al. 2024).
 TRUSTED_K = 0.7
@@ -57,17 +57,17 @@ def smoothed(log_weights: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(np.asarray(found).T), torch.from_numpy(np.atleast_1d(np.asarray(k)))
 
 
-def pick(log_weights: Tensor, generator: torch.Generator) -> Tensor:
+def pick(log_weights: Tensor, noise: TaskNoise) -> Tensor:
     """A candidate for each draw and task, with chances in proportion to its weight (Rubin 1987).
 
     Args:
         log_weights: (candidates, draws, tasks).
-        generator: the source of randomness.
+        noise: the source of randomness.
 
     Returns:
         which one, (draws, tasks).
     """
-    chances = uniform(log_weights.shape, log_weights.dtype, generator)
+    chances = noise.uniform(log_weights.shape, log_weights.dtype)
     # The largest of weights times exponential noise: Gumbel's way to draw from a categorical.
     return (log_weights - (-chances.log()).log()).argmax(0)
 

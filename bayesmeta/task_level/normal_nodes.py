@@ -27,16 +27,18 @@ def normal_nodes(count: int, tasks: int, size: int) -> tuple[np.ndarray, np.ndar
     different tasks are independent. The excess over 1 bounds g where g has a tail heavier than
     normal; it makes the weights as uneven (a variance of a quarter) whatever d.
     """
-    rng, pairs = np.random.default_rng(0), count // 2
+    # Of one kind of number each, task by task: those of a task stay when others come behind it.
+    of_frames, of_norms, of_strata, of_places = np.random.default_rng(0).spawn(4)
+    pairs = count // 2
     if not size:
         return np.zeros((count, tasks, 0)), np.full((count, tasks), -math.log(count))
     width = min(size, pairs)
-    frames = rng.standard_normal((math.ceil(pairs / width), tasks, size, width))
-    # (blocks, tasks, size, width) to (pairs, tasks, size).
-    directions = np.linalg.qr(frames)[0].transpose(0, 3, 1, 2).reshape(-1, tasks, size)[:pairs]
-    norms = np.sqrt(rng.chisquare(size, _RADII))
-    strata = np.argsort(rng.random((pairs, tasks)), axis=0)
-    radii = np.quantile(norms, (strata + rng.random((pairs, tasks))) / pairs)
+    frames = of_frames.standard_normal((tasks, math.ceil(pairs / width), size, width))
+    # (tasks, blocks, size, width) to (pairs, tasks, size).
+    directions = np.linalg.qr(frames)[0].transpose(1, 3, 0, 2).reshape(-1, tasks, size)[:pairs]
+    norms = np.sqrt(of_norms.chisquare(size, _RADII))
+    strata = np.argsort(of_strata.random((tasks, pairs)).T, axis=0)
+    radii = np.quantile(norms, (strata + of_places.random((tasks, pairs)).T) / pairs)
     half = radii[..., None] * directions
     excess = _EXCESS / math.sqrt(size)
     log_weights = np.tile(-0.5 * excess * radii**2, (2, 1))

@@ -12,6 +12,7 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.noise import normal, seeds
+from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.model.isolation import at_dtype
 from bayesmeta.model.prior import theta_start
@@ -213,7 +214,9 @@ class Gaussian(Theta):
         generator = torch.Generator().manual_seed(seed)
         wide = self.family.noise_theta(density.d_theta)
         noise_theta = normal((self.draws, wide), tasks.dtype, generator)
-        noise_phi = normal((self.draws, tasks.num_tasks, free), tasks.dtype, generator)
+        noise_phi = TaskNoise(generator, tasks).normal(
+            (self.draws, tasks.num_tasks, free), tasks.dtype
+        )
         with torch.no_grad():
             theta, phi = torch.func.vmap(
                 lambda a, b: self.family.draw(done.shared, done.rows, a, b)

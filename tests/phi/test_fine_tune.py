@@ -115,6 +115,7 @@ def test_a_probe_is_ridge_regression_on_the_features():
 
 def test_what_does_not_move_is_computed_once():
     """After folding, a probe's step has no tanh left; a full step has one each layer."""
+    from bayesmeta.engine.task_noise import TaskNoise
     from bayesmeta.fine_tuning.tuning import Loss, Tuner
     from bayesmeta.model.density import Density
     from bayesmeta.nets.phi_layers import read_layers
@@ -126,7 +127,8 @@ def test_what_does_not_move_is_computed_once():
     theta = theta_start(density, tasks)
     layers = read_layers(density, theta, tasks)
     loss = Loss(density, theta, tasks, with_prior=True)
-    tuner = Tuner(loss, layers, torch.optim.Adam, None, None, None, torch.Generator())
+    noise = TaskNoise(torch.Generator(), tasks)
+    tuner = Tuner(loss, layers, torch.optim.Adam, None, None, None, noise)
     phi = prior_mean(density, theta, tasks)
     probe, full = layers.of("phi.4"), layers.of("phi")
     counts = []

@@ -16,6 +16,7 @@ import bayesmeta as bm
 from bayesmeta.models import normal_means
 from bayesmeta.phi import Joint
 from bayesmeta.posterior import arviz as conversion
+from bayesmeta.posterior import summary as table
 from bayesmeta.posterior.draws import Draws
 from bayesmeta.theta.base import Fit
 
@@ -91,7 +92,8 @@ def generation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
             pytest.skip("no ArviZ before 1.0 is installed")
     else:
         pytest.importorskip(name)
-        monkeypatch.setattr(conversion, "classic", lambda: None)
+        for module in (conversion, table):
+            monkeypatch.setattr(module, "classic", lambda: None)
     return name
 
 
@@ -227,6 +229,37 @@ def test_summary_has_a_row_an_entry(post: bm.Posterior, generation: str) -> None
     assert table.index.tolist()[:4] == ["weight[0]", "weight[1]", "tau", "slope[left, 0]"]
     assert abs(table.loc["tau", "mean"] - float(post.theta["tau"].mean())) < 0.006
     assert "r_hat" not in post.summary("stats") and "mean" not in post.summary("diagnostics")
+
+
+@pytest.mark.parametrize("kind", ["all", "diagnostics"])
+def test_summary_is_the_table_of_arviz(post: bm.Posterior, kind: str, generation: str) -> None:
+    """But for the interval, and the tails of ArviZ 1.x, which it takes where the interval ends."""
+    found, dataset = post.summary(kind), conversion.values(post.draws)
+    if generation == "arviz":
+        az = conversion.classic()
+        theirs = az.summary(az.InferenceData(posterior=dataset), kind=kind)
+    else:
+        import arviz_stats
+
+        tree = conversion.to_datatree({"posterior": dataset})
+        theirs = arviz_stats.summary(tree, kind=kind, ci_kind="eti", ci_prob=0.94)
+        assert found.columns.tolist() == theirs.columns.tolist()
+        theirs = theirs.drop(columns=["ess_tail", "mcse_sd"])
+    assert found.index.tolist() == theirs.index.tolist()
+    shared = [name for name in theirs.columns if not name.startswith("hdi")]
+    np.testing.assert_allclose(found[shared].astype(float), theirs[shared].astype(float), rtol=1e-9)
+    # Negative control: of half the draws it is another one.
+    half = replace(post.fit, theta=post.fit.theta[:, :20], phi=post.fit.phi[:, :20])
+    other = replace(post, draws=replace(post.draws, fit=half)).summary(kind)
+    assert not np.allclose(other["ess_bulk"].astype(float), theirs["ess_bulk"].astype(float))
+
+
+def test_a_table_of_another_kind_is_refused(
+    post: bm.Posterior, point: bm.Posterior, generation: str
+) -> None:
+    for posterior in (post, point):
+        with pytest.raises(ValueError, match="'some'; give one of all, stats, diagnostics"):
+            posterior.summary("some")
 
 
 def test_summary_has_the_same_interval_in_each_generation(

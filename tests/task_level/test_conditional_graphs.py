@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import bayesmeta as bm
+from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.model.reading import read
 from bayesmeta.task_level.ascent import find_mode
@@ -28,6 +29,10 @@ def model(tasks):
         phi = pyro.sample("phi", dist.Normal(mu, SD))
         with pyro.plate("data", tasks.num_data, dim=-1):
             pyro.sample("y", dist.Bernoulli(logits=phi), obs=tasks.y)
+
+
+def noise(tasks):
+    return TaskNoise(torch.Generator().manual_seed(0), tasks)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +63,7 @@ def test_mode_is_the_grids(conditional, exact):
 
 def test_draws_have_the_moments_of_quadrature_and_laplace_has_not(conditional, exact):
     theta = torch.full((8000, 1), MU, dtype=F64)
-    phi, acceptance = draw_conditional(conditional, theta, torch.Generator().manual_seed(0), **HOW)
+    phi, acceptance = draw_conditional(conditional, theta, noise(conditional.tasks), **HOW)
     mean, sd = phi[..., 0].mean(0), phi[..., 0].std(0)
     error = (mean - exact[0]).abs() / (exact[1] / 8000**0.5)
     assert error.max() < 4
@@ -90,7 +95,7 @@ def test_a_prior_without_a_mean_starts_from_its_median(family):
     density = Density(read(heavy, tasks))
     found = Conditional(density, tasks, jacobian=True, curvature=Hessian())
     theta = torch.zeros(500, 1, dtype=F64)
-    phi, _ = draw_conditional(found, theta, torch.Generator().manual_seed(0), **HOW)
+    phi, _ = draw_conditional(found, theta, noise(tasks), **HOW)
     values = density.constrain(theta[0], phi.mean(0), tasks)["phi"]
     assert torch.allclose(values, torch.full((2,), 1.5, dtype=F64), atol=0.02)
 

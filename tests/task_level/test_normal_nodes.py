@@ -39,3 +39,12 @@ def test_the_error_is_a_fraction_of_that_of_independent_draws(size: int, fractio
     half = np.random.default_rng(0).standard_normal((8, 2000, size))
     independent = np.concatenate([half, -half]), np.full((16, 2000), -np.log(16))
     assert _error(*normal_nodes(16, 2000, size)) < fraction * _error(*independent)
+
+
+@pytest.mark.parametrize(("count", "size"), [(8, 1), (10, 3), (64, 5)])
+def test_nodes_of_a_task_stay_when_others_come_behind_it(count: int, size: int) -> None:
+    few, more = (normal_nodes(count, tasks, size) for tasks in (3, 7))
+    for one, other in zip(few, more, strict=True):
+        np.testing.assert_array_equal(one, other[:, :3])
+    # Negative control: those of another task are others.
+    assert not np.allclose(few[0][:, 0], more[0][:, 1])
