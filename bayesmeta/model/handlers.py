@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.isolation import at_dtype
 from bayesmeta.model.sites import Chooser, FlatPrior, Plate, Site, SiteNameError, SiteShapeError
+from bayesmeta.model.supports import log_prob_within
 
 Model = Callable[[Tasks], Any]
 
@@ -27,11 +28,16 @@ class _Recorder(Messenger):
     """Chooses the value of each latent site, and records every site with its log density."""
 
     def __init__(
-        self, choose: Chooser | None, provenance: bool, held: Mapping[str, Tensor]
+        self,
+        choose: Chooser | None,
+        provenance: bool,
+        held: Mapping[str, Tensor],
+        bounded: Collection[str],
     ) -> None:
         super().__init__()
         self.choose = choose
         self.held = held
+        self.bounded = bounded
         self.provenance = provenance
         self.sites: dict[str, Site] = {}
 
@@ -76,7 +82,9 @@ class _Recorder(Messenger):
         is_deterministic = _is_deterministic(msg)
         log_prob = choice.log_prob if choice is not None else None
         if log_prob is None:
-            log_prob = torch.zeros(()) if is_deterministic else _log_prob(msg, fn)
+            log_prob = (
+                torch.zeros(()) if is_deterministic else _log_prob(msg, fn, name in self.bounded)
+            )
         if self.provenance:
             # What the density reads, less the site's own value.
             origin = get_provenance(value if is_deterministic else log_prob) - {name}
@@ -134,10 +142,10 @@ def _plates(msg: Message) -> tuple[Plate, ...]:
     return tuple(Plate(f.name, f.dim, int(f.size)) for f in frames)
 
 
-def _log_prob(msg: Message, fn: Any) -> Tensor:
+def _log_prob(msg: Message, fn: Any, is_bounded: bool) -> Tensor:
     given, expected = tuple(msg["value"].shape), tuple(fn.shape())
     try:
-        return fn.log_prob(msg["value"])
+        return log_prob_within(fn, msg["value"]) if is_bounded else fn.log_prob(msg["value"])
     except (RuntimeError, ValueError) as error:
         if given == expected:
             raise
@@ -182,6 +190,7 @@ def run(
     *,
     provenance: bool = False,
     held: Mapping[str, Tensor] = MappingProxyType({}),
+    bounded: Collection[str] = (),
 ) -> dict[str, Site]:
     """Run the model once and return its sites in order.
 
@@ -192,11 +201,12 @@ def run(
             None to draw it (from the current random state).
         provenance: whether to follow, value by value, which sites each density reads.
         held: what the model goes on with after a deterministic site, by its name.
+        bounded: the sites whose values may be outside of their support, where the density is zero.
 
     Raises:
         SiteNameError: where two sample statements share a name.
     """
-    recorder, guard = _Recorder(choose, provenance, held), _SubsampleGuard()
+    recorder, guard = _Recorder(choose, provenance, held, bounded), _SubsampleGuard()
     store, modules = pyro.get_param_store().scope(), _modules_read_params()
     with at_dtype(tasks.dtype), pyro.validation_enabled(False), store, modules, guard, recorder:
         model(tasks)

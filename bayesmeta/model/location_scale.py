@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import biject_to
 
 from bayesmeta.model.checks import StructureError, base_distribution, distribution_name
 from bayesmeta.model.sites import Choice
 from bayesmeta.model.structure import Structure
+from bayesmeta.model.supports import bijection
 
 
 def is_identity(transform: Any) -> bool:
@@ -76,5 +76,5 @@ def is_location_scale(fn: Any) -> bool:
     return (
         {"loc", "scale"} <= set(constraints)
         and fn.support.event_dim == len(fn.event_shape)
-        and is_identity(biject_to(fn.support))
+        and is_identity(bijection(fn))
     )

@@ -14,6 +14,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import DATA, TASKS, StructureError, plate_names
 from bayesmeta.model.handlers import Model, run
 from bayesmeta.model.sites import Choice, Site
+from bayesmeta.model.supports import bijection
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def find_parents(model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> Paren
 
 def _other_value(is_param: bool, fn: Any, value: Tensor) -> Tensor:
     if is_param:
-        transform = torch.distributions.biject_to(fn.support)
+        transform = bijection(fn)
         there = transform.inv(value.detach())
         return transform(there + 0.1 + 0.1 * torch.rand_like(there))
     for _ in range(20):

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import biject_to
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import StructureError, base_distribution, distribution_name
 from bayesmeta.model.density import Density
 from bayesmeta.model.isolation import isolated
 from bayesmeta.model.location_scale import is_identity, median
+from bayesmeta.model.supports import bijection
 
 
 def draw_prior(density: Density, tasks: Tasks) -> tuple[Tensor, Tensor]:
@@ -26,7 +26,7 @@ def draw_prior_phi(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
     def drawn(name: str, fn: Any) -> Tensor:
         if density.segments[name].is_phi:
             return fn.sample()
-        return biject_to(fn.support)(density.segments[name].unflatten(theta))
+        return bijection(fn)(density.segments[name].unflatten(theta))
 
     return density.collect(drawn, tasks)[1]
 
@@ -43,7 +43,7 @@ def theta_start(density: Density, tasks: Tasks) -> Tensor:
         try:
             return _middle(density, name, fn).expand(whole)
         except StructureError:
-            support = biject_to(fn.support)
+            support = bijection(fn)
             return support(torch.zeros(support.inverse_shape(whole), dtype=tasks.dtype))
 
     with isolated(seed=0), torch.no_grad():
@@ -62,7 +62,7 @@ def prior_mean(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
     def mean(name: str, fn: Any) -> Tensor:
         if density.segments[name].is_phi:
             return _middle(density, name, fn)
-        return biject_to(fn.support)(density.segments[name].unflatten(theta))
+        return bijection(fn)(density.segments[name].unflatten(theta))
 
     return density.collect(mean, tasks)[1]
 
@@ -76,7 +76,7 @@ def prior_sd(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> Tens
     parts = []
     for name, fn in density.distributions(theta, phi, tasks).items():
         segment = density.segments[name]
-        if not is_identity(biject_to(fn.support)):
+        if not is_identity(bijection(fn)):
             parts.append(phi.new_ones(len(phi), segment.size))
             continue
         base = base_distribution(fn)

@@ -16,6 +16,7 @@ from bayesmeta.model.checks import (
     StructureError,
     check_levels,
     distribution_name,
+    is_bounded,
     is_factor,
     plate_names,
 )
@@ -37,11 +38,13 @@ class Reading:
         model: a Pyro function of the tasks.
         structure: its sites by role.
         drawn_from: what each latent site was drawn from in one run on `tasks.sample()`.
+        bounded: the observed sites whose support has edges that are drawn.
     """
 
     model: Model
     structure: Structure
     drawn_from: Mapping[str, Any]
+    bounded: frozenset[str] = frozenset()
 
     def check(self, tasks: Tasks) -> None:
         """Refuse tasks on which the model does not run: does it, and is every outcome possible?
@@ -132,7 +135,8 @@ def _reading(model: Model, found: Runs, parents: Parents, num_tasks: int) -> Rea
     }
     latent = (Role.THETA, Role.PHI, Role.LOCAL)
     drawn_from = {n: found.drawn[n].fn for n, node in nodes.items() if node.role in latent}
-    return Reading(model, Structure(nodes), drawn_from)
+    bounded = {n for n, s in found.followed.items() if nodes[n].role is Role.DATA and is_bounded(s)}
+    return Reading(model, Structure(nodes), drawn_from, frozenset(bounded))
 
 
 def _resized(node: Node, num_tasks: int) -> Node:

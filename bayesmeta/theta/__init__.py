@@ -5,7 +5,7 @@
 - `point`: the best one (MAP)
 - `noncentring`: which sites of phi to treat as loc + scale * u
 - `families`, `gaussian`: the normal closest to the posterior of theta and phi
-- `nuts`: draws of the posterior
+- `starts`, `nuts`: where chains start; draws of the posterior
 - `pair_checks`: which strategies, and which arguments of fit, go together
 """
 
