@@ -167,7 +167,7 @@ def _check_observed(site: Site, tasks: Tasks) -> None:
 
 def _check_support(site: Site, tasks: Tasks) -> None:
     # A bound that is itself drawn says nothing at the draw we happen to have.
-    if is_bounded(site):
+    if edges_read(site):
         return
     inside = within(site.fn, site.value).expand(site.fn.batch_shape)
     bad = tasks.mask & ~inside
@@ -182,9 +182,9 @@ def _check_support(site: Site, tasks: Tasks) -> None:
         )
 
 
-def is_bounded(site: Site) -> bool:
-    """Whether the edges of a site's support are drawn, as of Uniform(0, a), in a followed run."""
-    return bool(get_provenance(edges(site.fn)))
+def edges_read(site: Site) -> frozenset[str]:
+    """The sites that the edges of a site's support read, as of Uniform(0, a), in a followed run."""
+    return get_provenance(edges(site.fn))
 
 
 def first_few(items: Sequence[str]) -> str:

@@ -24,10 +24,15 @@ class Phi(ABC):
             vector; `log_evidence` is not called.
         has_evidence: whether it estimates log p(D_i | theta), by which theta is inferred; without
             it infers phi where theta is known.
+        remedy: what to do where its q(phi_i) is far from the posterior.
     """
 
     is_joint: ClassVar[bool] = False
     has_evidence: ClassVar[bool] = True
+    remedy: ClassVar[str] = (
+        "adapt(tasks, refine=bm.Refine()) improves on it task by task and runs again what stays "
+        "above; or train longer, or on more tasks"
+    )
 
     @property
     def draws_at_point(self) -> int:

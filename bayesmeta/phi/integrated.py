@@ -15,7 +15,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.noise import normal
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
-from bayesmeta.task_level.ascent import find_mode
+from bayesmeta.task_level.ascent import Modes, find_mode
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.curvature import Curvature, parts_of
 from bayesmeta.task_level.gauss_newton import MOST_DENSE, choose
@@ -111,7 +111,18 @@ class Integrated(Phi):
             given = tasks.select(chunk)
             conditional = Conditional(density, given, jacobian=True, curvature=curvature)
             mode = find_mode(conditional, points)
-            shape = (len(theta), *mode.phi.shape[1:])
-            noise = normal(shape, theta.dtype, generator)
-            found.append(mode.phi + mode.precision.root().times(noise))
+            found.append(self.drawn(conditional, theta, mode, generator, is_point=is_point))
         return torch.cat(found, dim=1)
+
+    def drawn(
+        self,
+        conditional: Conditional,
+        theta: Tensor,
+        mode: Modes,
+        generator: torch.Generator,
+        *,
+        is_point: bool,
+    ) -> Tensor:
+        """Draws of phi around its modes, (draws, tasks, d_phi)."""
+        noise = normal((len(theta), *mode.phi.shape[1:]), theta.dtype, generator)
+        return mode.phi + mode.precision.root().times(noise)

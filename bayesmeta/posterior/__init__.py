@@ -8,6 +8,7 @@
 - `adapt`: phi of tasks never seen
 - `prior_draws`: draws that have seen nothing
 - `arviz`: a posterior as what ArviZ works on
+- `support_check`: whether the outcomes are possible at all draws
 - `diagnose`: whether a posterior can be trusted
 - `saving`: a posterior on disk, without data
 - `posterior`: all of that on one object: `Posterior`

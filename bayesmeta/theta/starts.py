@@ -166,7 +166,7 @@ class Starts:
             "check the priors"
         )
         for name, node in self.density.structure.nodes.items():
-            if node.role is Role.DETERMINISTIC:
+            if node.role is Role.DETERMINISTIC or not runs:
                 continue
             densities = [run[name].log_prob for run in runs]
             if name in self.density.structure.data:
