@@ -183,9 +183,10 @@ class Density:
             if not priors:
                 return Choice(value, value.new_zeros(1, 1))
             log_prob = fn.log_prob(value)
-            if jacobian and not is_identity(transform):
-                log_prob = log_prob + transform.log_abs_det_jacobian(u, value)
-            return Choice(value, log_prob)
+            if not jacobian or is_identity(transform):
+                return Choice(value, log_prob)
+            stretch = transform.log_abs_det_jacobian(u, value)
+            return Choice(value, log_prob + stretch, stretch)
 
         return run(self.model, tasks, choose, bounded=self.reading.bounded)
 

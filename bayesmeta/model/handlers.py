@@ -18,7 +18,17 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.isolation import at_dtype
-from bayesmeta.model.sites import Chooser, FlatPrior, Plate, Site, SiteNameError, SiteShapeError
+from bayesmeta.model.sites import (
+    Choice,
+    Chooser,
+    FlatPrior,
+    Plate,
+    Site,
+    SiteNameError,
+    SiteShapeError,
+    flat_param,
+    flat_site,
+)
 from bayesmeta.model.supports import log_prob_within
 
 Model = Callable[[Tasks], Any]
@@ -46,7 +56,11 @@ class _Recorder(Messenger):
             # What follows reads the held value; recorded is the one it has.
             msg["infer"] = {**(msg["infer"] or {}), "_computed": msg["value"]}
             msg["value"] = self.held[str(msg["name"])]
-        if self.choose is None or msg["is_observed"] or _is_subsample(msg):
+        if msg["is_observed"] or _is_subsample(msg):
+            return
+        if type(msg["fn"]) is dist.ImproperUniform:
+            msg["fn"] = flat_site(msg["fn"])
+        if self.choose is None:
             return
         self._choose(msg, msg["fn"])
 
@@ -98,7 +112,7 @@ class _Recorder(Messenger):
             is_param=msg["type"] == "param",
             is_deterministic=is_deterministic,
             plates=_plates(msg),
-            log_prob=scale_and_mask(log_prob, msg["scale"], msg["mask"]),
+            log_prob=_handled(log_prob, choice, msg),
             provenance=origin,
         )
 
@@ -134,7 +148,16 @@ def _is_subsample(msg: Message) -> bool:
 
 
 def _flat_prior(value: Tensor, msg: Message) -> FlatPrior:
-    return FlatPrior(msg["kwargs"].get("constraint", dist.constraints.real), value.detach())
+    return flat_param(msg["kwargs"].get("constraint", dist.constraints.real), value.detach())
+
+
+def _handled(log_prob: Tensor, choice: Choice | None, msg: Message) -> Tensor:
+    """A log density as the handlers around its site scale and mask it, less the Jacobian."""
+    scale, mask = msg["scale"], msg["mask"]
+    is_plain = mask is None and isinstance(scale, int | float) and scale == 1
+    if is_plain or choice is None or choice.jacobian is None:
+        return scale_and_mask(log_prob, scale, mask)
+    return scale_and_mask(log_prob - choice.jacobian, scale, mask) + choice.jacobian
 
 
 def _plates(msg: Message) -> tuple[Plate, ...]:

@@ -28,9 +28,10 @@ def place_noncentred(fn: Any, u: Tensor) -> Choice:
     given = {name: getattr(base, name) for name in base.arg_constraints}
     standard = type(base)(**{**given, "loc": torch.zeros_like(u), "scale": torch.ones_like(u)})
     log_prob = standard.log_prob(u)
+    jacobian = base.scale.log().expand(log_prob.shape)
     for _ in range(len(fn.event_shape)):
-        log_prob = log_prob.sum(-1)
-    return Choice(value, log_prob)
+        log_prob, jacobian = log_prob.sum(-1), jacobian.sum(-1)
+    return Choice(value, log_prob, jacobian)
 
 
 def has_mean(fn: Any) -> bool:

@@ -85,13 +85,13 @@ def test_the_density_is_scipys_inside_and_outside(kind: str, y: float) -> None:
 
 
 def test_negative_control_torchs_own_density_goes_on_outside() -> None:
-    outside = torch.full_like(B, 0.4)
-    assert (exponential(B).log_prob(outside) > 0).all()
-    assert lognormal(B).log_prob(outside).isnan().all()
-    assert (dist.Pareto(B, torch.full_like(B, 2.0)).log_prob(outside) > -10).all()
-    b = B.clone().requires_grad_()
+    outside, b = torch.full_like(B, 0.4), B.clone().requires_grad_()
     at = torch.tensor([0.5, 2.0], dtype=torch.float64)
-    found = torch.where(at > b, lognormal(b).log_prob(at), -torch.inf)
+    with pyro.validation_enabled(False):
+        assert (exponential(B).log_prob(outside) > 0).all()
+        assert lognormal(B).log_prob(outside).isnan().all()
+        assert (dist.Pareto(B, torch.full_like(B, 2.0)).log_prob(outside) > -10).all()
+        found = torch.where(at > b, lognormal(b).log_prob(at), -torch.inf)
     assert torch.autograd.grad(found.sum(), b)[0].isnan().all()
 
 
