@@ -178,8 +178,17 @@ def _check_support(site: Site, tasks: Tasks) -> None:
             f"observed site '{site.name}' is {site.value[tuple(at)].tolist()} at task "
             f"'{tasks.names[task]}', row {row} of that task, outside the support "
             f"{site.fn.support} of {distribution_name(site.fn)} ({int(bad.sum())} such cells); "
-            "recode the outcomes or choose another likelihood"
+            f"recode the outcomes or choose another likelihood{_about_counts(site.fn)}"
         )
+
+
+def _about_counts(fn: Any) -> str:
+    if distribution_name(fn) != "Multinomial":
+        return ""
+    return (
+        " (the counts of a row add up to total_count; where totals differ, counts that are "
+        "independent Poisson given the rates of their classes say the same of the chances)"
+    )
 
 
 def edges_read(site: Site) -> frozenset[str]:

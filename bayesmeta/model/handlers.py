@@ -29,7 +29,7 @@ from bayesmeta.model.sites import (
     flat_param,
     flat_site,
 )
-from bayesmeta.model.supports import log_prob_within
+from bayesmeta.model.supports import has_own_density, log_prob_within
 
 Model = Callable[[Tasks], Any]
 
@@ -168,7 +168,9 @@ def _plates(msg: Message) -> tuple[Plate, ...]:
 def _log_prob(msg: Message, fn: Any, is_bounded: bool) -> Tensor:
     given, expected = tuple(msg["value"].shape), tuple(fn.shape())
     try:
-        return log_prob_within(fn, msg["value"]) if is_bounded else fn.log_prob(msg["value"])
+        if is_bounded or has_own_density(fn):
+            return log_prob_within(fn, msg["value"])
+        return fn.log_prob(msg["value"])
     except (RuntimeError, ValueError) as error:
         if given == expected:
             raise

@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.distributions import (
     Independent,
     MixtureSameFamily,
+    Multinomial,
     Transform,
     TransformedDistribution,
     biject_to,
 )
-from torch.distributions.constraints import Constraint, is_dependent
+from torch.distributions.constraints import Constraint, is_dependent, multinomial
 from torch.distributions.transforms import ComposeTransform, IndependentTransform, _InverseTransform
 
 # What a transform keeps at hand beside its parameters: its inverse, which leads back to it, and a
@@ -72,7 +73,11 @@ def within(fn: Any, value: Tensor) -> Tensor:
     if not _is_pushed(fn):
         if is_dependent(fn.support):
             return torch.ones(value.shape[:batch], dtype=torch.bool)
-        return _over_events(fn.support.check(value), batch)
+        inside = _over_events(fn.support.check(value), batch)
+        if isinstance(fn.support, multinomial):
+            # torch's check lets pass what adds up to less.
+            inside = inside & (value.sum(-1) == fn.support.upper_bound)
+        return inside
     inside = torch.ones((), dtype=torch.bool)
     for transform in reversed(fn.transforms):
         inside = inside & _over_events(transform.codomain.check(value), batch)
@@ -97,10 +102,24 @@ def log_prob_within(fn: Any, value: Tensor) -> Tensor:
         found = torch.where(inside[..., None], each, 0.0).logsumexp(-1)
         return torch.where(inside, found, -torch.inf)
     inside = within(fn, value)
+    if isinstance(fn, Multinomial):
+        return torch.where(inside, _of_counts(fn, value), -torch.inf)
     # Where the value is outside, a derivative there may be NaN, which no mask takes away.
     choose = inside.reshape(*inside.shape, *[1] * len(fn.event_shape))
     found = fn.log_prob(torch.where(choose, value, _inner(fn, value)))
     return torch.where(inside, found, -torch.inf)
+
+
+def has_own_density(fn: Any) -> bool:
+    """Whether `log_prob_within` has a formula of its own: torch's Multinomial does not vmap."""
+    return isinstance(_unwrapped(fn), Multinomial)
+
+
+def _of_counts(fn: Any, value: Tensor) -> Tensor:
+    """The Multinomial's log density; a class of chance zero that was not seen adds nothing."""
+    powers = torch.where(value == 0, 0.0, value * fn.logits).sum(-1)
+    ways = torch.lgamma(value.sum(-1) + 1) - torch.lgamma(value + 1).sum(-1)
+    return ways + powers
 
 
 def _inner(fn: Any, value: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import bayesmeta as bm
 from bayesmeta.engine.capture import capture, over_draws, value_and_gradient
 from bayesmeta.model import handlers
 from bayesmeta.model.density import Density
+from bayesmeta.model.handlers import Model
 from bayesmeta.model.reading import read
 from bayesmeta.model.supports import bijection, edges, log_prob_within, within
 from tests.cases import EVERY
@@ -198,3 +199,42 @@ def test_negative_control_of_the_graphs(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(handlers, "log_prob_within", None)
     with pytest.raises(TypeError):
         density.terms(torch.zeros(1).double(), torch.zeros(2, 1).double(), TASKS)
+
+
+COUNTS = torch.tensor([[[2.0, 1.0, 0.0], [0.0, 0.0, 3.0]], [[1.0, 1.0, 1.0], [3.0, 0.0, 0.0]]])
+
+
+def counted(total: int) -> Model:
+    def model(tasks: bm.Tasks) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            share = pyro.sample("share", dist.Dirichlet(torch.ones(3)))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                chances = dist.Multinomial(total, probs=share, validate_args=False)
+                pyro.sample("y", chances, obs=tasks.y)
+
+    return model
+
+
+def test_counts_that_do_not_add_up_are_refused() -> None:
+    tasks = bm.Tasks.from_arrays(COUNTS.double())
+    with pytest.raises(
+        bm.StructureError, match=r"'y' is \[2.0, 1.0, 0.0\].* add up to total_count"
+    ):
+        read(counted(4), tasks)
+    # torch's own density does not mind.
+    assert dist.Multinomial(4, probs=torch.ones(3)).log_prob(COUNTS[0, 0]) > -torch.inf
+
+
+def test_counts_have_the_density_of_scipy_and_vmap() -> None:
+    tasks = bm.Tasks.from_arrays(COUNTS.double())
+    density = Density(read(counted(3), tasks))
+    phi = torch.tensor([[0.3, -0.2], [1.0, 0.4]], dtype=torch.float64)
+    theta = torch.zeros(0, dtype=torch.float64)
+    shares = density.constrain(theta, phi, tasks)["share"].numpy()
+    found = density.terms(theta, phi, tasks).data
+    for i, share in enumerate(shares):
+        expected = scipy.stats.multinomial.logpmf(COUNTS[i].numpy(), 3, share).sum()
+        assert float(found[i]) == pytest.approx(expected)
+    post = bm.fit(counted(3), tasks, theta=bm.Fixed({}), phi=bm.HMC(2000), progress=False)
+    exact = (1 + COUNTS.sum(1)) / 9
+    assert (post.phi["share"][0].mean(0) - exact).abs().max() < 0.02
