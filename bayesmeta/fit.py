@@ -14,6 +14,7 @@ from bayesmeta.model.density import Density
 from bayesmeta.model.handlers import Model
 from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.reading import read
+from bayesmeta.model.sites import FlatPrior
 from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.joint import Joint
@@ -151,14 +152,18 @@ def _about(
 
 
 def _noted(found: Fit, theta: Theta, progress: bool) -> Fit:
-    """What was found, with a note on parameters; notes and doubts are shown."""
-    nodes = found.density.structure.nodes
-    flat = [n for n in found.density.structure.theta if nodes[n].distribution == "flat"]
-    if flat and not theta.is_point:
-        note = (
-            f"pyro.param {', '.join(flat)}: part of theta with a flat prior, not a point estimate"
-        )
-        found = replace(found, notes=(*found.notes, note))
+    """What was found, with a note on parameters; the notes are shown."""
+    drawn_from = found.density.reading.drawn_from
+    flat = {n: fn for n, fn in drawn_from.items() if isinstance(fn, FlatPrior)}
+    if not theta.is_point:
+        for statement in dict.fromkeys(fn.statement for fn in flat.values()):
+            names = [n for n, fn in flat.items() if fn.statement == statement]
+            where = "phi" if set(names) <= set(found.density.structure.phi) else "theta"
+            note = (
+                f"{statement} {', '.join(names)}: part of {where} with a flat prior, not a point "
+                "estimate"
+            )
+            found = replace(found, notes=(*found.notes, note))
     if progress:
         for note in (*found.notes, *found.doubts):
             print(note, file=sys.stderr)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.posterior.own_tasks import places_among
 from bayesmeta.posterior.posterior import Posterior
 
 
@@ -25,15 +26,23 @@ class Comparison:
             of the differences task by task for "behind"; over datapoints where there is one task.
         by_task: by task: "datapoints", and for each model "log_score" and "error", as columns
             ("log_score", model).
+        seen: the models that were fitted to these very datapoints, whose scores flatter them.
     """
 
     overall: pd.DataFrame
     by_task: pd.DataFrame
+    seen: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         count = int(self.by_task["datapoints"].sum())
-        head = f"{count} datapoints of {len(self.by_task)} tasks, held out"
-        return f"{head}\n{self.overall.round(3).to_string()}"
+        head = f"{count} datapoints of {len(self.by_task)} tasks"
+        if not self.seen:
+            return f"{head}, held out\n{self.overall.round(3).to_string()}"
+        said = (
+            f"{head}, to which {', '.join(self.seen)} had been fitted: such scores are no measure "
+            "of new data; hold some out, as by support, query = tasks.split(shots)"
+        )
+        return f"{said}\n{self.overall.round(3).to_string()}"
 
 
 def compare(posteriors: Mapping[str, Posterior], query: Tasks) -> Comparison:
@@ -63,12 +72,14 @@ def compare(posteriors: Mapping[str, Posterior], query: Tasks) -> Comparison:
         total = scores.by_task()
         by_task["log_score", name] = (total.log_score / counts).numpy()
         by_task["error", name] = total.error(counts).numpy()
+    seen = tuple(name for name, posterior in posteriors.items() if _has_seen(posterior, query))
     if len(query) > 1:
         found = {name: scores.by_task() for name, scores in found.items()}
-        return Comparison(_overall(found, counts), by_task)
+        return Comparison(_overall(found, counts), by_task, seen)
     each = query.mask[0].cpu()
     found = {name: scores.by_datapoint(each) for name, scores in found.items()}
-    return Comparison(_overall(found, torch.ones_like(each[each], dtype=counts.dtype)), by_task)
+    each_one = torch.ones_like(each[each], dtype=counts.dtype)
+    return Comparison(_overall(found, each_one), by_task, seen)
 
 
 def _check(posteriors: object, query: object) -> None:
@@ -86,6 +97,17 @@ def _check(posteriors: object, query: object) -> None:
         )
     if query.y is None or not query.mask.any():
         raise TasksError("the query has no outcomes to score; give tasks with y")
+
+
+def _has_seen(posterior: Posterior, query: Tasks) -> bool:
+    """Whether the posterior's own datapoints of these tasks are those of the query."""
+    own = posterior.tasks.select(torch.tensor(places_among(query, posterior.tasks)))
+    width = max(own.num_data, query.num_data)
+    known, asked = own.to(query.device, query.dtype).widen(width), query.widen(width)
+    assert known.y is not None and asked.y is not None
+    pairs = [(known.x[name], column) for name, column in asked.x.items() if name in known.x]
+    pairs += [(known.mask, asked.mask), (known.y, asked.y)]
+    return all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 - `isolation`: the process left as it was found
 - `samplers`: draws that are of their distribution
 - `sites`: the statements of a model as they ran
+- `supports`: where densities are zero
 - `handlers`: a model and its tasks under Pyro's handlers
 - `checks`: what is refused: plates, shapes, supports
 - `checked_run`: a run with errors in words

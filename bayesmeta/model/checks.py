@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.sites import Site
+from bayesmeta.model.supports import edges, within
 
 TASKS, DATA = "tasks", "data"
 RESERVED = frozenset({TASKS, DATA, "chain", "draw", "observation"})
@@ -165,21 +166,34 @@ def _check_observed(site: Site, tasks: Tasks) -> None:
 
 
 def _check_support(site: Site, tasks: Tasks) -> None:
-    support = getattr(site.fn, "support", None)
     # A bound that is itself drawn says nothing at the draw we happen to have.
-    if support is None or get_provenance(list(vars(support).values())):
+    if edges_read(site):
         return
-    inside = support.check(site.value).expand(site.fn.batch_shape)
+    inside = within(site.fn, site.value).expand(site.fn.batch_shape)
     bad = tasks.mask & ~inside
     if bool(bad.any()):
         at = bad.nonzero()[0].tolist()
         task, row = at[-2:]
         raise StructureError(
             f"observed site '{site.name}' is {site.value[tuple(at)].tolist()} at task "
-            f"'{tasks.names[task]}', row {row} of that task, outside the support {support} of "
-            f"{distribution_name(site.fn)} ({int(bad.sum())} such cells); recode the outcomes or "
-            "choose another likelihood"
+            f"'{tasks.names[task]}', row {row} of that task, outside the support "
+            f"{site.fn.support} of {distribution_name(site.fn)} ({int(bad.sum())} such cells); "
+            f"recode the outcomes or choose another likelihood{_about_counts(site.fn)}"
         )
+
+
+def _about_counts(fn: Any) -> str:
+    if distribution_name(fn) != "Multinomial":
+        return ""
+    return (
+        " (the counts of a row add up to total_count; where totals differ, counts that are "
+        "independent Poisson given the rates of their classes say the same of the chances)"
+    )
+
+
+def edges_read(site: Site) -> frozenset[str]:
+    """The sites that the edges of a site's support read, as of Uniform(0, a), in a followed run."""
+    return get_provenance(edges(site.fn))
 
 
 def first_few(items: Sequence[str]) -> str:
@@ -203,7 +217,7 @@ def check_value(name: str, value: Tensor, fn: Any) -> None:
         )
     if bool(value.isnan().any()):
         raise StructureError(f"site '{name}' was given a value that is no number (NaN)")
-    if not bool(fn.support.check(value).all()):
+    if not bool(within(fn, value).all()):
         raise StructureError(
             f"site '{name}' was given a value outside its support {fn.support}; give the site's "
             "own value, not one on another scale"
@@ -226,9 +240,10 @@ def distribution_name(fn: Any) -> str:
 
 
 def check_finite_density(sites: Mapping[str, Site], tasks: Tasks) -> None:
-    """Refuse a model whose density is NaN at a draw from its own prior."""
+    """Refuse a model whose density is NaN at a draw from its own prior, at a value that can be."""
     for site in sites.values():
-        if torch.isnan(site.log_prob).any():
+        bad = torch.isnan(site.log_prob)
+        if bad.any() and (bad & within(site.fn, site.value)).any():
             raise StructureError(
                 f"the log density of site '{site.name}' is NaN at a draw from the prior "
                 f"({distribution_name(site.fn)} in plates {plate_names(site)}); check its "

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import biject_to
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import (
@@ -31,6 +30,7 @@ from bayesmeta.model.reading import Reading
 from bayesmeta.model.samplers import draw
 from bayesmeta.model.sites import Choice, Site
 from bayesmeta.model.structure import Role, Structure
+from bayesmeta.model.supports import bijection
 
 Values = dict[str, Tensor]
 
@@ -46,7 +46,7 @@ class Terms(NamedTuple):
 class Density:
     """The joint density of a model on flat unconstrained theta (d_theta,) and phi (tasks, d_phi).
 
-    A site x with support S is x = T(u), T = biject_to(S), and its term gets log |dT/du|. A
+    A site x with support S is x = T(u), T onto S from the reals, and its term gets log |dT/du|. A
     noncentred site is x = loc + scale * u (Papaspiliopoulos, Roberts & Skold 2007), so its term is
     the standard density of u. Number of tasks and datapoints are those of the tasks given.
 
@@ -77,7 +77,7 @@ class Density:
         self.segments = lay_out(reading.structure, drawn_from)
         self.without_mean = {name for name in self.segments if not has_mean(drawn_from[name])}
         real = [
-            torch.full((s.size,), is_identity(biject_to(drawn_from[n].support)))
+            torch.full((s.size,), is_identity(bijection(drawn_from[n])))
             for n, s in self.segments.items()
             if s.is_phi
         ]
@@ -187,16 +187,17 @@ class Density:
             u = segment.unflatten(phi if segment.is_phi else theta)
             if name in self.noncentred:
                 return place_noncentred(fn, u)
-            transform = biject_to(fn.support)
+            transform = bijection(fn)
             value = transform(u)
             if not priors:
                 return Choice(value, value.new_zeros(1, 1))
             log_prob = fn.log_prob(value)
-            if jacobian and not is_identity(transform):
-                log_prob = log_prob + transform.log_abs_det_jacobian(u, value)
-            return Choice(value, log_prob)
+            if not jacobian or is_identity(transform):
+                return Choice(value, log_prob)
+            stretch = transform.log_abs_det_jacobian(u, value)
+            return Choice(value, log_prob + stretch, stretch)
 
-        return run(self.model, tasks, choose)
+        return run(self.model, tasks, choose, bounded=self.reading.bounded)
 
     def collect(
         self, value_of: Callable[[str, Any], Tensor], tasks: Tasks
@@ -218,7 +219,7 @@ class Density:
                 base = base_distribution(fn)
                 u = (value - base.loc) / base.scale
             else:
-                u = biject_to(fn.support).inv(value)
+                u = bijection(fn).inv(value)
             flat[name] = self.segments[name].flatten(u)
             return Choice(value)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import biject_to
 
 from bayesmeta.model.structure import Structure
+from bayesmeta.model.supports import bijection
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def lay_out(structure: Structure, drawn_from: Mapping[str, Any]) -> dict[str, Se
     for name in (*structure.theta, *structure.phi):
         fn, is_phi = drawn_from[name], name in structure.phi
         whole = tuple(fn.batch_shape) + tuple(fn.event_shape)
-        shape = tuple(biject_to(fn.support).inverse_shape(torch.Size(whole)))
+        shape = tuple(bijection(fn).inverse_shape(torch.Size(whole)))
         axis = len(fn.batch_shape) - 2 if is_phi else 0
         if is_phi:
             shape = shape[:axis] + shape[axis + 1 :]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +19,18 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.isolation import at_dtype, unvalidated
 from bayesmeta.model.samplers import draw
-from bayesmeta.model.sites import Chooser, FlatPrior, Plate, Site, SiteNameError, SiteShapeError
+from bayesmeta.model.sites import (
+    Choice,
+    Chooser,
+    FlatPrior,
+    Plate,
+    Site,
+    SiteNameError,
+    SiteShapeError,
+    flat_param,
+    flat_site,
+)
+from bayesmeta.model.supports import has_own_density, log_prob_within
 
 Model = Callable[[Tasks], Any]
 
@@ -28,11 +39,16 @@ class _Recorder(Messenger):
     """Chooses the value of each latent site, and records every site with its log density."""
 
     def __init__(
-        self, choose: Chooser | None, provenance: bool, held: Mapping[str, Tensor]
+        self,
+        choose: Chooser | None,
+        provenance: bool,
+        held: Mapping[str, Tensor],
+        bounded: Collection[str],
     ) -> None:
         super().__init__()
         self.choose = choose
         self.held = held
+        self.bounded = bounded
         self.provenance = provenance
         self.sites: dict[str, Site] = {}
 
@@ -43,6 +59,8 @@ class _Recorder(Messenger):
             msg["value"] = self.held[str(msg["name"])]
         if msg["is_observed"] or _is_subsample(msg):
             return
+        if type(msg["fn"]) is dist.ImproperUniform:
+            msg["fn"] = flat_site(msg["fn"])
         self._choose(msg, msg["fn"])
         if not (msg["done"] or msg["args"] or msg["kwargs"]):
             msg["value"], msg["done"] = draw(msg["fn"]), True
@@ -79,7 +97,9 @@ class _Recorder(Messenger):
         is_deterministic = _is_deterministic(msg)
         log_prob = choice.log_prob if choice is not None else None
         if log_prob is None:
-            log_prob = torch.zeros(()) if is_deterministic else _log_prob(msg, fn)
+            log_prob = (
+                torch.zeros(()) if is_deterministic else _log_prob(msg, fn, name in self.bounded)
+            )
         if self.provenance:
             # What the density reads, less the site's own value.
             origin = get_provenance(value if is_deterministic else log_prob) - {name}
@@ -93,7 +113,7 @@ class _Recorder(Messenger):
             is_param=msg["type"] == "param",
             is_deterministic=is_deterministic,
             plates=_plates(msg),
-            log_prob=scale_and_mask(log_prob, msg["scale"], msg["mask"]),
+            log_prob=_handled(log_prob, choice, msg),
             provenance=origin,
         )
 
@@ -129,7 +149,16 @@ def _is_subsample(msg: Message) -> bool:
 
 
 def _flat_prior(value: Tensor, msg: Message) -> FlatPrior:
-    return FlatPrior(msg["kwargs"].get("constraint", dist.constraints.real), value.detach())
+    return flat_param(msg["kwargs"].get("constraint", dist.constraints.real), value.detach())
+
+
+def _handled(log_prob: Tensor, choice: Choice | None, msg: Message) -> Tensor:
+    """A log density as the handlers around its site scale and mask it, less the Jacobian."""
+    scale, mask = msg["scale"], msg["mask"]
+    is_plain = mask is None and isinstance(scale, int | float) and scale == 1
+    if is_plain or choice is None or choice.jacobian is None:
+        return scale_and_mask(log_prob, scale, mask)
+    return scale_and_mask(log_prob - choice.jacobian, scale, mask) + choice.jacobian
 
 
 def _plates(msg: Message) -> tuple[Plate, ...]:
@@ -137,9 +166,11 @@ def _plates(msg: Message) -> tuple[Plate, ...]:
     return tuple(Plate(f.name, f.dim, int(f.size)) for f in frames)
 
 
-def _log_prob(msg: Message, fn: Any) -> Tensor:
+def _log_prob(msg: Message, fn: Any, is_bounded: bool) -> Tensor:
     given, expected = tuple(msg["value"].shape), tuple(fn.shape())
     try:
+        if is_bounded or has_own_density(fn):
+            return log_prob_within(fn, msg["value"])
         return fn.log_prob(msg["value"])
     except (RuntimeError, ValueError) as error:
         if given == expected:
@@ -185,6 +216,7 @@ def run(
     *,
     provenance: bool = False,
     held: Mapping[str, Tensor] = MappingProxyType({}),
+    bounded: Collection[str] = (),
 ) -> dict[str, Site]:
     """Run the model once and return its sites in order.
 
@@ -195,11 +227,12 @@ def run(
             None to draw it (from the current random state).
         provenance: whether to follow, value by value, which sites each density reads.
         held: what the model goes on with after a deterministic site, by its name.
+        bounded: the sites whose values may be outside of their support, where the density is zero.
 
     Raises:
         SiteNameError: where two sample statements share a name.
     """
-    recorder, guard = _Recorder(choose, provenance, held), _SubsampleGuard()
+    recorder, guard = _Recorder(choose, provenance, held, bounded), _SubsampleGuard()
     store, modules = pyro.get_param_store().scope(), _modules_read_params()
     with at_dtype(tasks.dtype), unvalidated(), store, modules, guard, recorder:
         model(tasks)

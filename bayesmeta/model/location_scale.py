@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import biject_to
 
 from bayesmeta.model.checks import StructureError, base_distribution, distribution_name
 from bayesmeta.model.sites import Choice
 from bayesmeta.model.structure import Structure
+from bayesmeta.model.supports import bijection
 
 
 def is_identity(transform: Any) -> bool:
@@ -28,9 +28,10 @@ def place_noncentred(fn: Any, u: Tensor) -> Choice:
     given = {name: getattr(base, name) for name in base.arg_constraints}
     standard = type(base)(**{**given, "loc": torch.zeros_like(u), "scale": torch.ones_like(u)})
     log_prob = standard.log_prob(u)
+    jacobian = base.scale.log().expand(log_prob.shape)
     for _ in range(len(fn.event_shape)):
-        log_prob = log_prob.sum(-1)
-    return Choice(value, log_prob)
+        log_prob, jacobian = log_prob.sum(-1), jacobian.sum(-1)
+    return Choice(value, log_prob, jacobian)
 
 
 def has_mean(fn: Any) -> bool:
@@ -76,5 +77,5 @@ def is_location_scale(fn: Any) -> bool:
     return (
         {"loc", "scale"} <= set(constraints)
         and fn.support.event_dim == len(fn.event_shape)
-        and is_identity(biject_to(fn.support))
+        and is_identity(bijection(fn))
     )

@@ -13,7 +13,8 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import DATA, TASKS, StructureError, plate_names
 from bayesmeta.model.handlers import Model, run
-from bayesmeta.model.sites import Choice, Site
+from bayesmeta.model.sites import Choice, FlatPrior, Site
+from bayesmeta.model.supports import bijection
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def find_parents(model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> Paren
     replay = _Replay(model, tasks, sites)
     children: dict[str, set[str]] = {}
     for name in replay.values:
-        other = _other_value(sites[name].is_param, replay.fns[name], replay.values[name])
+        other = _other_value(replay.fns[name], replay.values[name])
         shown = replay({name: other}, held=replay.computed)
         children[name] = set(replay.moved(shown, but=name))
         # A parameter in there is refused with its reason later.
@@ -143,9 +144,9 @@ def find_parents(model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> Paren
     )
 
 
-def _other_value(is_param: bool, fn: Any, value: Tensor) -> Tensor:
-    if is_param:
-        transform = torch.distributions.biject_to(fn.support)
+def _other_value(fn: Any, value: Tensor) -> Tensor:
+    if isinstance(fn, FlatPrior):
+        transform = bijection(fn)
         there = transform.inv(value.detach())
         return transform(there + 0.1 + 0.1 * torch.rand_like(there))
     for _ in range(20):

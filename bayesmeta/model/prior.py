@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import biject_to
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import StructureError, base_distribution, distribution_name
@@ -16,6 +15,7 @@ from bayesmeta.model.density import Density
 from bayesmeta.model.isolation import isolated
 from bayesmeta.model.location_scale import is_identity, median
 from bayesmeta.model.samplers import draw
+from bayesmeta.model.supports import bijection
 
 
 def draw_prior(density: Density, tasks: Tasks) -> tuple[Tensor, Tensor]:
@@ -29,7 +29,7 @@ def draw_prior_phi(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
     def drawn(name: str, fn: Any) -> Tensor:
         if density.segments[name].is_phi:
             return draw(fn)
-        return biject_to(fn.support)(density.segments[name].unflatten(theta))
+        return bijection(fn)(density.segments[name].unflatten(theta))
 
     return density.collect(drawn, tasks)[1]
 
@@ -57,7 +57,7 @@ def theta_sd(density: Density, tasks: Tasks) -> Tensor:
     units = {}
 
     def noted(name: str, fn: Any) -> Tensor:
-        if not density.segments[name].is_phi and is_identity(biject_to(fn.support)):
+        if not density.segments[name].is_phi and is_identity(bijection(fn)):
             with suppress(NotImplementedError):
                 sd = _sd(density, name, fn)
                 units[name] = density.segments[name].flatten(sd.nan_to_num(1.0, posinf=1.0))
@@ -83,7 +83,7 @@ def prior_mean(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
     def mean(name: str, fn: Any) -> Tensor:
         if density.segments[name].is_phi:
             return _middle(density, name, fn)
-        return biject_to(fn.support)(density.segments[name].unflatten(theta))
+        return bijection(fn)(density.segments[name].unflatten(theta))
 
     return density.collect(mean, tasks)[1]
 
@@ -97,7 +97,7 @@ def prior_sd(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> Tens
     parts = []
     for name, fn in density.distributions(theta, phi, tasks).items():
         segment = density.segments[name]
-        if not is_identity(biject_to(fn.support)):
+        if not is_identity(bijection(fn)):
             parts.append(phi.new_ones(len(phi), segment.size))
             continue
         parts.append(segment.flatten(_sd(density, name, fn)))
@@ -109,7 +109,7 @@ def _start(density: Density, name: str, fn: Any) -> Tensor:
     try:
         return _middle(density, name, fn).expand(whole)
     except StructureError:
-        support = biject_to(fn.support)
+        support = bijection(fn)
         return support(torch.zeros(support.inverse_shape(whole)))
 
 

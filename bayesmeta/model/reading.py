@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from bayesmeta.model.checks import (
     StructureError,
     check_levels,
     distribution_name,
+    edges_read,
     is_factor,
     plate_names,
 )
@@ -37,11 +38,14 @@ class Reading:
         model: a Pyro function of the tasks.
         structure: its sites by role.
         drawn_from: what each latent site was drawn from in one run on `tasks.sample()`.
+        bounded: the observed sites whose support has edges that are drawn, and the sites that
+            these read.
     """
 
     model: Model
     structure: Structure
     drawn_from: Mapping[str, Any]
+    bounded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def check(self, tasks: Tasks) -> None:
         """Refuse tasks on which the model does not run: does it, and is every outcome possible?
@@ -134,7 +138,12 @@ def _reading(model: Model, found: Runs, parents: Parents, num_tasks: int) -> Rea
     }
     latent = (Role.THETA, Role.PHI, Role.LOCAL)
     drawn_from = {n: found.drawn[n].fn for n, node in nodes.items() if node.role in latent}
-    return Reading(model, Structure(nodes), drawn_from)
+    bounded = {
+        name: tuple(p for p in nodes if p in edges_read(site))
+        for name, site in found.followed.items()
+        if nodes[name].role is Role.DATA and edges_read(site)
+    }
+    return Reading(model, Structure(nodes), drawn_from, bounded)
 
 
 def _resized(node: Node, num_tasks: int) -> Node:

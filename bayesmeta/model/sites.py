@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch.distributions import biject_to
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,18 @@ class Plate:
 
 @dataclass(frozen=True)
 class Choice:
-    """A value for a site, and its log density where the chooser knows it better than the site."""
+    """A value for a site, and its log density where the chooser knows it better than the site.
+
+    Attributes:
+        value: the site's.
+        log_prob: the log density of the unconstrained number behind the value.
+        jacobian: what of that is no density of the value, log |dx/du|: handlers around a site, as
+            `poutine.scale`, act on its density alone.
+    """
 
     value: Tensor
     log_prob: Tensor | None = None
+    jacobian: Tensor | None = None
 
 
 Chooser = Callable[[str, Any], Choice | None]
@@ -58,18 +67,47 @@ class SiteShapeError(ValueError):
 
 
 class FlatPrior(dist.ImproperUniform):
-    """What a `pyro.param` is drawn from: density 1 on its constraint, and its start as the draw."""
+    """A density of 1 on a support, with a start in it as the draw.
 
-    def __init__(self, constraint: Any, start: Tensor) -> None:
-        whole = dist.constraints.independent(constraint, start.dim() - constraint.event_dim)
-        super().__init__(whole, torch.Size(), start.shape)
-        self.start = start
+    What a `pyro.param` is drawn from, and a `dist.ImproperUniform` as it is run here.
+
+    Args:
+        support: of the whole value.
+        start: a value.
+        batch_shape: how the start's shape begins.
+        statement: what it stands for.
+    """
+
+    def __init__(
+        self, support: Any, start: Tensor, batch_shape: Sequence[int] = (), statement: str = ""
+    ) -> None:
+        batch = torch.Size(batch_shape)
+        super().__init__(support, batch, start.shape[len(batch) :])
+        self.start, self.statement = start, statement
 
     @property
     def mean(self) -> Tensor:
         """The start, as what stands in the middle of a prior that has none."""
         return self.start
 
+    @property
+    def stddev(self) -> Tensor:
+        """One, as there is no unit in it."""
+        return torch.ones_like(self.start)
+
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """The value at which the parameter starts."""
+        """The start."""
         return self.start.expand(torch.Size(sample_shape) + self.start.shape)
+
+
+def flat_param(constraint: Any, start: Tensor) -> FlatPrior:
+    """The flat prior of a `pyro.param`, all of whose dimensions make one event."""
+    whole = dist.constraints.independent(constraint, start.dim() - constraint.event_dim)
+    return FlatPrior(whole, start, statement="pyro.param")
+
+
+def flat_site(fn: dist.ImproperUniform) -> FlatPrior:
+    """The flat prior of a site, with the middle of the unconstrained scale as its start."""
+    transform = biject_to(fn.support)
+    shape = transform.inverse_shape(fn.batch_shape + fn.event_shape)
+    return FlatPrior(fn.support, transform(torch.zeros(shape)), fn.batch_shape, "ImproperUniform")

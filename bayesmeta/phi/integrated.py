@@ -15,7 +15,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
-from bayesmeta.task_level.ascent import find_mode
+from bayesmeta.task_level.ascent import Modes, find_mode
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.curvature import Curvature, parts_of
 from bayesmeta.task_level.gauss_newton import MOST_DENSE, choose
@@ -112,7 +112,19 @@ class Integrated(Phi):
             given = tasks.select(chunk)
             conditional = Conditional(density, given, jacobian=True, curvature=curvature)
             mode = find_mode(conditional, points)
-            shape = (len(theta), *mode.phi.shape[1:])
-            z = noise.select(chunk).normal(shape, theta.dtype)
-            found.append(mode.phi + mode.precision.root().times(z))
+            mine = noise.select(chunk)
+            found.append(self.drawn(conditional, theta, mode, mine, is_point=is_point))
         return torch.cat(found, dim=1)
+
+    def drawn(
+        self,
+        conditional: Conditional,
+        theta: Tensor,
+        mode: Modes,
+        noise: TaskNoise,
+        *,
+        is_point: bool,
+    ) -> Tensor:
+        """Draws of phi around its modes, (draws, tasks, d_phi)."""
+        z = noise.normal((len(theta), *mode.phi.shape[1:]), theta.dtype)
+        return mode.phi + mode.precision.root().times(z)

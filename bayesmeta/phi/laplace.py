@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.phi.integrated import Integrated
+from bayesmeta.task_level.ascent import Modes, find_mode
+from bayesmeta.task_level.conditional_graphs import Conditional
+from bayesmeta.task_level.corrected_draws import corrected, steepened
 from bayesmeta.task_level.curvature import log_density, parts_of
 from bayesmeta.task_level.implicit_mode import solver_of
 from bayesmeta.task_level.normal_nodes import normal_nodes
@@ -36,12 +43,21 @@ class Laplace(Integrated):
     function of theta; it is exact wherever Laplace's method is. Sixteen particles took the bias of
     a logistic regression's scales from 0.7 posterior standard deviations to about 0.1.
 
+    Draws of phi are N(mode, A^{-1}) where the density is normal, and are corrected by importance
+    weights elsewhere (`task_level/corrected_draws`; networks are left as they are): `diagnose` has
+    the weights' Pareto k.
+
     Attributes:
         draws: draws of phi at a point estimate of theta; else there is one for each draw of theta.
         particles: how many phi_k, in pairs of x and -x; 0 leaves Laplace's method as it is.
     """
 
     particles: int = 0
+
+    remedy: ClassVar[str] = (
+        "infer phi with bm.HMC(), as by post.adapt(tasks, phi=bm.HMC()), or sample it with "
+        "theta=bm.NUTS(), phi=bm.Joint()"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,10 +73,53 @@ class Laplace(Integrated):
         solver = solver_of(density, tasks, curvature, jacobian=True, with_query=with_query)
         return solver(theta, tasks)
 
+    def drawn(
+        self,
+        conditional: Conditional,
+        theta: Tensor,
+        mode: Modes,
+        noise: TaskNoise,
+        *,
+        is_point: bool,
+    ) -> Tensor:
+        """Draws with importance weights, where the curvature is the Hessian."""
+        if not conditional.curvature.is_exact:
+            return super().drawn(conditional, theta, mode, noise, is_point=is_point)
+        mode = steepened(conditional, theta[: len(mode.phi)], mode)
+        found = corrected(conditional, theta, mode, noise, is_point=is_point)
+        return mode.phi + mode.precision.root().times(found.x)
+
+    def log_weights(
+        self,
+        density: Density,
+        theta: Tensor,
+        phi: Tensor,
+        tasks: Tasks,
+        state: Sequence[Tensor] = (),
+    ) -> Tensor | None:
+        """Of candidates as draws are picked from; None where the density is normal."""
+        curvature = self.chosen(density, tasks)
+        if not curvature.is_exact:
+            return None
+        is_point = bool((theta == theta[:1]).all())
+        points, found = theta[:1] if is_point else theta, []
+        noise = TaskNoise(torch.Generator().manual_seed(0), tasks)
+        for chunk in tasks.chunks(density.d_phi):
+            given = tasks.select(chunk)
+            conditional = Conditional(density, given, jacobian=True, curvature=curvature)
+            mode = steepened(conditional, points, find_mode(conditional, points))
+            mine = noise.select(chunk)
+            weights = corrected(conditional, theta, mode, mine, is_point=is_point).log_weights
+            alike = theta.new_zeros(len(theta), len(given))
+            found.append(alike if weights is None else weights[: len(theta)])
+        log_weights = torch.cat(found, 1)
+        return log_weights if log_weights.any() else None
+
     def evidence(
         self, density: Density, theta: Tensor, tasks: Tasks, *, with_query: bool
     ) -> Tensor:
         """log p(D_i | theta), with or without importance weights, (tasks,)."""
+        _warn_of_edges(density)
         if not self.particles:
             return super().evidence(density, theta, tasks, with_query=with_query)
         mode = self.point(density, theta, tasks, with_query=with_query)
@@ -80,3 +139,16 @@ class Laplace(Integrated):
 
         mean = (torch.func.vmap(ratio)(nodes) + log_weights).logsumexp(0)
         return mean + 0.5 * (density.d_phi * math.log(2 * math.pi) - log_det)
+
+
+def _warn_of_edges(density: Density) -> None:
+    """Say that a mode may be on an edge of a support, where no Gaussian fits the density."""
+    for site, names in density.reading.bounded.items():
+        by_task = [n for n in names if n not in density.structure.theta]
+        if by_task:
+            warnings.warn(
+                f"the support of site '{site}' has an edge at '{', '.join(by_task)}': where a "
+                "task's mode is on it, log p(D_i | theta) by phi=bm.Laplace() is wrong, and theta "
+                "with it; sample both with theta=bm.NUTS(), phi=bm.Joint()",
+                stacklevel=2,
+            )

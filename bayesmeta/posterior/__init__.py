@@ -11,6 +11,7 @@
 - `theta_weights`: a fitted q(theta) judged by importance weights
 - `mixing`: R-hat and effective sample sizes of all entries at once
 - `summary`: a table of theta and phi
+- `support_check`: whether the outcomes are possible at all draws
 - `diagnose`: whether a posterior can be trusted
 - `saving`: a posterior on disk, without data
 - `posterior`: all of that on one object: `Posterior`

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +11,11 @@ from torch import Tensor
 
 from bayesmeta.model.checks import first_few
 from bayesmeta.model.location_scale import is_location_scale
+from bayesmeta.phi.base import Phi
 from bayesmeta.posterior.arviz import flattened, values
 from bayesmeta.posterior.draws import Draws
 from bayesmeta.posterior.mixing import ess_bulk, ess_tail, rhat
+from bayesmeta.posterior.support_check import about_supports
 from bayesmeta.posterior.theta_weights import doubts_about_theta
 from bayesmeta.task_level.importance import TRUSTED_K, pareto_k
 
@@ -43,7 +45,7 @@ class Diagnosis:
         divergences: transitions that diverged, where the sampler tells.
         ebfmi: energy fraction of each chain, at least 0.3 (Betancourt 2016), where it tells.
         pareto_k: by task, at most 0.7 (Yao et al. 2018; Vehtari et al. 2024); for variational fits
-            and where phi is amortised.
+            and where phi is amortised or a Laplace approximation.
         pareto_k_theta: of p(theta, D) / q(theta), at most 0.7; for variational fits of at most 256
             numbers.
     """
@@ -69,8 +71,20 @@ def diagnose(posterior: Draws) -> Diagnosis:
     divergences and by E-BFMI; a variational fit by the Pareto k of each task's importance weights
     log p(phi_i, D_i | theta) - log q(phi_i | theta), by those of theta, by the slopes of the ELBO
     where training ended, and by its loss. Of a point estimate it is checked that it is a maximum,
-    or that the loss has settled, and Pareto k where phi is amortised.
+    or that the loss has settled, and Pareto k where phi is amortised or a Laplace approximation.
+    Draws at which the outcomes are impossible are none of the posterior's.
     """
+    found, more = _by_kind(posterior), about_supports(posterior)
+    if posterior.fit.stats and not posterior.strategy.is_joint:
+        k = _k_by_task(posterior)
+        found, more = replace(found, pareto_k=k), [*_about_k(k, posterior.strategy), *more]
+    if not more:
+        return found
+    kept = () if found.ok and not posterior.is_point else found.messages
+    return replace(found, ok=False, messages=(*more, *kept))
+
+
+def _by_kind(posterior: Draws) -> Diagnosis:
     if posterior.is_point:
         return _point(posterior)
     if posterior.fit.losses.numel():
@@ -94,7 +108,7 @@ def _point(posterior: Draws) -> Diagnosis:
     )
     k = _k_by_task(posterior)
     doubts = _sentences(posterior.fit.doubts)
-    problems = [*doubts, *_about_k(k, posterior.strategy.is_joint), *falling]
+    problems = [*doubts, *_about_k(k, posterior.strategy), *falling]
     return Diagnosis(not problems, (what, *problems), pareto_k=k)
 
 
@@ -103,7 +117,7 @@ def _variational(posterior: Draws) -> Diagnosis:
     doubts, of_theta = doubts_about_theta(posterior)
     problems = [
         *_sentences([*posterior.fit.doubts, *doubts]),
-        *_about_k(k, posterior.strategy.is_joint),
+        *_about_k(k, posterior.strategy),
         *_still_falling(posterior.fit.losses),
     ]
     fine = "No problem found: the loss has settled"
@@ -129,7 +143,7 @@ def _k_by_task(posterior: Draws) -> dict[str, float]:
     return dict(zip(posterior.tasks.names, found, strict=True))
 
 
-def _about_k(k: Mapping[str, float], is_joint: bool) -> list[str]:
+def _about_k(k: Mapping[str, float], strategy: Phi) -> list[str]:
     # "not <=" so that NaN counts as bad.
     bad = sorted((name for name in k if not k[name] <= TRUSTED_K), key=lambda name: -k[name])
     if not bad:
@@ -138,9 +152,8 @@ def _about_k(k: Mapping[str, float], is_joint: bool) -> list[str]:
     remedy = (
         "train longer, take a richer family (bm.FullRank()), noncentre, or sample with "
         "theta=bm.NUTS()"
-        if is_joint
-        else "adapt(tasks, refine=bm.Refine()) improves on it task by task and runs again what "
-        "stays above; or train longer, or on more tasks"
+        if strategy.is_joint
+        else strategy.remedy
     )
     return [
         f"Pareto k is above {TRUSTED_K} in {len(bad)} of {len(k)} tasks: {named}. There q is "

@@ -5,13 +5,15 @@
 - `curvature`: log p(phi_i, D_i | theta) to second order: the Hessian
 - `gauss_newton`: a positive curvature of low rank, for networks
 - `conditional_graphs`: log p(phi_i, D_i | theta) as graphs, run at many theta at once
+- `possible_starts`: a phi to start from where densities may be zero
 - `ascent`: the search for the mode of phi_i
-- `conditional_draws`: draws of p(phi_i | D_i, theta), by Hamiltonian Monte Carlo
 - `conjugate_gradients`: many symmetric systems, by products alone
 - `implicit_mode`: the mode as one operation inside a captured graph
 - `normal_nodes`: nodes and weights to integrate over a standard normal
 - `particles`: densities at several phi of a task at once
 - `importance`: importance weights, and the shape of their tail
+- `corrected_draws`, `conditional_draws`: draws of p(phi_i | D_i, theta), by importance weights and
+  by Hamiltonian Monte Carlo
 - `partial_density`: the density in some of phi
 """
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.positive_definite import DensePrecision, Precision, where
+from bayesmeta.task_level.possible_starts import possible
 
 _NEWTON_STEPS = 60
 _SMALL_STEP = {torch.float64: 1e-9, torch.float32: 2e-5}
@@ -55,6 +56,7 @@ def climb(
         return conditional.at(conditional.curve, theta, phi, data=data)
 
     (phi,) = conditional.at(conditional.start, theta, data=data)
+    phi = possible(conditional, theta, phi, data)
     form = conditional.curvature.form
     search = _newton if conditional.curvature.is_exact else _levenberg_marquardt
     phi, view = search(look, form, phi)

@@ -10,6 +10,7 @@ from torch import Tensor
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.task_level.ascent import find_mode
 from bayesmeta.task_level.conditional_graphs import Conditional
+from bayesmeta.task_level.corrected_draws import corrected, steepened
 
 
 class _Point(NamedTuple):
@@ -25,7 +26,8 @@ class _Whitened:
 
     def __init__(self, conditional: Conditional, theta: Tensor, *, is_point: bool) -> None:
         # A point estimate is repeated for each draw of phi, but has a single mode.
-        self.mode = find_mode(conditional, theta[:1] if is_point else theta)
+        points = theta[:1] if is_point else theta
+        self.mode = steepened(conditional, points, find_mode(conditional, points))
         self.root = self.mode.precision.root()
         self.conditional, self.theta = conditional, theta
         self.shape = (len(theta), *self.mode.phi.shape[1:])
@@ -51,15 +53,16 @@ def draw_conditional(
     """One draw of phi for each draw of theta, from p(phi | theta, D).
 
     Hamiltonian Monte Carlo in coordinates whitened by the curvature at the mode, started from the
-    Laplace approximation, with an accept step of its own for each draw and task (they are
-    independent given theta). Exact where the conditional is Gaussian; elsewhere the accept steps
-    correct the start.
+    Laplace approximation with importance weights, with an accept step of its own for each draw and
+    task (they are independent given theta). Exact where the conditional is Gaussian; elsewhere the
+    accept steps correct the start.
 
     Returns:
         phi (draws, tasks, d_phi), and each task's mean acceptance rate (tasks,).
     """
     space = _Whitened(conditional, theta, is_point=is_point)
-    here = space.at(noise.normal(space.shape, theta.dtype))
+    begun = corrected(conditional, theta, space.mode, noise, is_point=is_point)
+    here = space.at(begun.x)
     accepted = torch.zeros(space.shape[:2], dtype=theta.dtype)
     for _ in range(transitions):
         start = noise.normal(space.shape, theta.dtype)

@@ -12,8 +12,8 @@ from torch.fx import GraphModule
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, compile_graph, over_draws
 from bayesmeta.model.density import Density
-from bayesmeta.model.prior import prior_mean
-from bayesmeta.task_level.curvature import Curvature, bend, parts_of, slope
+from bayesmeta.model.prior import prior_mean, prior_sd
+from bayesmeta.task_level.curvature import Curvature, bend, log_density, parts_of, slope
 
 _CELLS_AT_ONCE = 2_000_000
 
@@ -56,6 +56,16 @@ class Conditional:
         return capture(self._slope, [self._theta, self._phi, *self.data])
 
     @cached_property
+    def value(self) -> GraphModule:
+        """(theta, phi, *data) to the density alone."""
+        return capture(self._value, [self._theta, self._phi, *self.data])
+
+    @cached_property
+    def spread(self) -> GraphModule:
+        """(theta, phi, *data) to the sd of phi before any data."""
+        return capture(self._spread, [self._theta, self._phi, *self.data])
+
+    @cached_property
     def bend(self) -> GraphModule:
         """(theta, phi, vector, *data) to minus the Hessian times the vector."""
         return capture(self._bend, [self._theta, self._phi, self._phi, *self.data])
@@ -65,6 +75,13 @@ class Conditional:
 
     def _start(self, theta: Tensor, *data: Tensor) -> tuple[Tensor]:
         return (prior_mean(self.density, theta, self.tasks.with_tensors(data)),)
+
+    def _value(self, theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor]:
+        parts = self._parts(data)
+        return (log_density(self.density, theta, phi, parts, jacobian=self.jacobian),)
+
+    def _spread(self, theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor]:
+        return (prior_sd(self.density, theta, phi, self.tasks.with_tensors(data)),)
 
     def _slope(self, theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor, Tensor]:
         parts = self._parts(data)

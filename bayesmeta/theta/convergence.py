@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import biject_to
 
 from bayesmeta.engine.newton import Minimum
 from bayesmeta.model.checks import first_few
 from bayesmeta.model.density import Density
 from bayesmeta.model.location_scale import is_identity
+from bayesmeta.model.supports import bijection
 from bayesmeta.theta.families import Family
 
 # In posterior sds, beyond errors of the estimate.
@@ -103,6 +103,6 @@ def _real(density: Density) -> Tensor:
     found = torch.zeros(density.d_theta, dtype=torch.bool)
     for name in density.structure.theta:
         segment = density.segments[name]
-        support = density.reading.drawn_from[name].support
-        found[segment.start : segment.stop] = is_identity(biject_to(support))
+        onto = bijection(density.reading.drawn_from[name])
+        found[segment.start : segment.stop] = is_identity(onto)
     return found

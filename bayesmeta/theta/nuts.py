@@ -6,7 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 
 import numpy as np
@@ -27,6 +27,7 @@ from bayesmeta.theta.base import Fit, Theta
 from bayesmeta.theta.levels import d_free, level_terms
 from bayesmeta.theta.noncentring import check_names, noncentre
 from bayesmeta.theta.pilot import find_pilot
+from bayesmeta.theta.starts import Start, Starts, check_start
 from bayesmeta.training.fit_options import FitOptions
 
 # What a gradient of one draw costs on average: trajectories of 2^3 to 2^4 steps.
@@ -52,6 +53,9 @@ class NUTS(Theta):
             why in the posterior's notes; () centres all.
         cores: chains at once; None takes all cores.
         compile: whether to compile the density; None decides by what it would save.
+        start: where chains start: values by site, as the posterior holds them without (chain,
+            draw), of some sites or all, or a function of a seed that returns them; None takes draws
+            at which the density is not zero.
     """
 
     chains: int = 4
@@ -62,6 +66,7 @@ class NUTS(Theta):
     noncentred: tuple[str, ...] | None = None
     cores: int | None = None
     compile: bool | None = None
+    start: Start | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         counts = self.chains, self.tune, self.draws, self.max_depth
@@ -77,6 +82,7 @@ class NUTS(Theta):
                 "between 0 and 1"
             )
         check_names(self.noncentred)
+        check_start(self.start)
 
     def fit(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
         """Sample theta, and phi with it or given it."""
@@ -87,8 +93,14 @@ class NUTS(Theta):
         density, notes = noncentre(self.noncentred, density, tasks, phi, pilot_seed, pilot)
         order, groups = group_by_size(tasks) if phi.is_joint else (None, [tasks])
         dim = density.d_theta + tasks.num_tasks * d_free(density, phi)
-        target = _target(density, phi, groups)
-        draws, seconds = self._sample(target, dim, groups, chain_seed, options.progress)
+        data = [lay_out(t) for group in groups for t in group.tensors()]
+        inputs = [torch.zeros(dim, dtype=torch.float64), *data]
+        graph = capture(value_and_gradient(_target(density, phi, groups), 1), inputs)
+        starts = Starts(density, tasks, order, _by_callback(graph, data), self.start, pilot)
+        starts(chain_seed)
+        if starts.trouble is not None:
+            raise starts.trouble
+        draws, seconds = self._sample(graph, inputs, starts, chain_seed, options.progress)
         q = torch.from_numpy(draws.q)
         theta, rest = q[..., : density.d_theta], q[..., density.d_theta :]
         stats = {name: torch.from_numpy(np.asarray(s)) for name, s in draws.stats.items()}
@@ -100,30 +112,30 @@ class NUTS(Theta):
 
     def _sample(
         self,
-        target: Callable[..., Tensor],
-        dim: int,
-        groups: list[Tasks],
+        graph: GraphModule,
+        inputs: list[Tensor],
+        starts: Starts,
         seed: int,
         progress: bool,
     ) -> tuple[Chains, dict[str, float]]:
-        data = [lay_out(t) for group in groups for t in group.tensors()]
-        inputs = [torch.zeros(dim, dtype=torch.float64), *data]
-        graph = capture(value_and_gradient(target, 1), inputs)
         engine, compiling = self._engine(graph, inputs)
         began = time.perf_counter()
-        draws = sample(
-            engine,
-            dim,
-            chains=self.chains,
-            tune=self.tune,
-            draws=self.draws,
-            target_accept=self.target_accept,
-            max_depth=self.max_depth,
-            cores=self._cores,
-            seed=seed,
-            start=lambda s: np.random.default_rng(s).uniform(-1, 1, dim),
-            progress=progress,
-        )
+        try:
+            draws = sample(
+                engine,
+                len(inputs[0]),
+                chains=self.chains,
+                tune=self.tune,
+                draws=self.draws,
+                target_accept=self.target_accept,
+                max_depth=self.max_depth,
+                cores=self._cores,
+                seed=seed,
+                start=starts,
+                progress=progress,
+            )
+        except RuntimeError as error:
+            raise starts.trouble or error from None
         return draws, {"compile": compiling, "sample": time.perf_counter() - began}
 
     def _engine(

@@ -126,3 +126,20 @@ def test_what_cannot_be_compared_is_refused():
         bm.compare(post, data().without_y())
     with pytest.raises(bm.TasksError, match="holds phi of 40 tasks"):
         bm.compare(post, data(num_tasks=41))
+
+
+def test_rows_that_were_fitted_are_not_called_held_out():
+    support, other = data(1), data(2)
+    mixed = {"fitted": posteriors(support)["right"], "other": posteriors(other)["low"]}
+    told = bm.compare(mixed, support)
+    assert told.seen == ("fitted",)
+    assert "held out" not in str(told) and "fitted had been fitted" in str(told)
+    # Some of the tasks, in another order.
+    assert bm.compare(mixed, support[[3, 1]]).seen == ("fitted",)
+
+
+def test_rows_that_were_not_fitted_are():
+    told = bm.compare(posteriors(data(1)), data(3))
+    assert told.seen == () and "held out" in str(told)
+    support, query = data(4).split(2)
+    assert bm.compare(posteriors(support), query).seen == ()

@@ -6,11 +6,13 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from pyro.infer.reparam import LocScaleReparam
 
 import bayesmeta as bm
+from bayesmeta.model import handlers
 from bayesmeta.model.density import Density
-from bayesmeta.model.handlers import run
+from bayesmeta.model.handlers import Model, run
 from bayesmeta.model.reading import read
 from bayesmeta.models import normal_means
 
@@ -102,3 +104,90 @@ def test_a_model_that_pyro_reparameterises_is_fitted() -> None:
     assert abs(post.theta["mu"].mean() - exact.mean[0]) < 0.15 * exact.sd[0]
     shown = post.theta["mu"][..., None] + normal_means.TAU * post.phi["phi_decentered"]
     assert ((shown.mean((0, 1)) - exact.mean[1:]).abs() < 0.15 * exact.sd[1:]).all()
+
+
+SD = 1.7
+
+
+def _handled(how: str) -> Model:
+    def handled(tasks: bm.Tasks) -> None:
+        scale = {"scale": 0.5, "plain": 1.0}.get(how)
+        if how == "improper":
+            tau = pyro.sample("tau", dist.ImproperUniform(dist.constraints.positive, (), ()))
+        elif how == "dist.mask":
+            tau = pyro.sample("tau", dist.HalfNormal(SD).mask(False))
+        elif how == "mask":
+            with poutine.mask(mask=False):
+                tau = pyro.sample("tau", dist.HalfNormal(SD))
+        else:
+            with poutine.scale(scale=scale):
+                tau = pyro.sample("tau", dist.HalfNormal(SD))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            with poutine.scale(scale=0.5 if how == "scale" else 1.0):
+                phi = pyro.sample("phi", dist.Normal(0.0, tau))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
+
+    return handled
+
+
+POWER = {"plain": 1.0, "scale": 0.5, "mask": 0.0, "dist.mask": 0.0, "improper": 0.0}
+
+
+def assert_jacobian_is_whole(how: str, *, centred: bool) -> None:
+    """log p(tau)^power + log |d tau / du|, and the same of phi with its own power."""
+    tasks = normal_means.tasks(num_tasks=2, num_data=3, ragged=False)
+    density = Density(read(_handled(how), tasks))
+    density = density if centred else density.noncentre(["phi"])
+    theta = torch.tensor([-0.4], dtype=torch.float64)
+    free = torch.tensor([[0.3], [-1.1]], dtype=torch.float64)
+    tau = theta.exp()
+    terms = density.terms(theta, free, tasks)
+    prior = dist.HalfNormal(torch.tensor(SD, dtype=torch.float64)).log_prob(tau)
+    assert torch.isclose(terms.theta, POWER[how] * prior[0] + theta[0])
+    power = 0.5 if how == "scale" else 1.0
+    phi = (free if centred else tau * free)[:, 0]
+    stretch = 0.0 if centred else theta
+    assert torch.allclose(terms.phi, power * dist.Normal(0.0, tau).log_prob(phi) + stretch)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("how", POWER)
+def test_handlers_around_a_latent_act_on_its_density_alone(how: str, centred: bool) -> None:
+    assert_jacobian_is_whole(how, centred=centred)
+
+
+@pytest.mark.parametrize("how", ["scale", "mask"])
+def test_negative_control_the_jacobian_scaled_with_it(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        handlers,
+        "_handled",
+        lambda log_prob, choice, msg: handlers.scale_and_mask(log_prob, msg["scale"], msg["mask"]),
+    )
+    with pytest.raises(AssertionError):
+        assert_jacobian_is_whole(how, centred=True)
+
+
+def test_an_improper_uniform_is_a_flat_prior_with_a_note() -> None:
+    """phi with a flat prior has the mean and sd of its own data, a closed form."""
+
+    def flat(tasks: bm.Tasks) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.ImproperUniform(dist.constraints.real, (), ()))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi, 2.0), obs=tasks.y)
+
+    tasks = bm.Tasks.from_list([[1.0, 2.0, 6.0], [-4.0, -5.0]]).to(dtype=torch.float64)
+    found = read(flat, tasks).structure.nodes
+    assert found["phi"].distribution == "flat"
+    assert found["y"].parents == ("phi",)
+    known = bm.fit(flat, tasks, theta=bm.Fixed({}), phi=bm.Exact(draws=4000), progress=False)
+    mean, sd = torch.tensor([3.0, -4.5]), 2 / torch.tensor([3.0, 2.0]).sqrt()
+    draws = known.phi["phi"][0]
+    assert ((draws.mean(0) - mean).abs() < 4 * sd / 4000**0.5).all()
+    assert ((draws.std(0) / sd - 1).abs() < 0.05).all()
+    short = bm.NUTS(chains=1, tune=20, draws=20, compile=False)
+    post = bm.fit(flat, tasks, theta=short, progress=False)
+    assert post.notes[-1].startswith("ImproperUniform phi: part of phi with a flat prior")

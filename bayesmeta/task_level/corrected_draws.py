@@ -1,0 +1,142 @@
+"""Draws of p(phi_i | theta, D_i) by importance weights on what the mode and curvature say of it."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bayesmeta.engine.task_noise import TaskNoise
+from bayesmeta.task_level.ascent import Modes
+from bayesmeta.task_level.conditional_graphs import Conditional
+from bayesmeta.task_level.importance import pick
+from bayesmeta.task_level.positive_definite import DensePrecision
+
+# Candidates for each draw: half of them normal, half Student's t, whose tail bounds the weights.
+_CANDIDATES, _FREEDOM = 8, 4
+# Draws at which it is seen whether the density is normal.
+_LOOKS = 16
+
+
+class Corrected(NamedTuple):
+    """Draws in the coordinates x of phi = mode + root x, (draws, tasks, d_phi).
+
+    And the log weights of the candidates that they were picked from, (candidates, tasks): None
+    where the density is the normal itself.
+    """
+
+    x: Tensor
+    log_weights: Tensor | None
+
+
+def steepened(conditional: Conditional, theta: Tensor, mode: Modes) -> Modes:
+    """The modes with A + g g' for the curvature A, where a mode on an edge has a gradient g.
+
+    There the density falls off as exp(-|g x|), whose width A does not know. Only where an outcome
+    has an edge that is drawn is there a mode of that kind.
+    """
+    if not (conditional.density.reading.bounded and isinstance(mode.precision, DensePrecision)):
+        return mode
+    _, g = conditional.at(conditional.slope, theta, mode.phi)
+    matrix = mode.precision.matrix + g[..., None] * g[..., None, :]
+    return Modes(mode.phi, DensePrecision(matrix))
+
+
+def corrected(
+    conditional: Conditional,
+    theta: Tensor,
+    mode: Modes,
+    noise: TaskNoise,
+    *,
+    is_point: bool,
+) -> Corrected:
+    """Draws of phi, one for each draw of theta, picked among candidates by importance weights.
+
+        w = p(phi, D_i | theta) / q(phi),   q = (N(mode, A^{-1}) + t_4(mode, A^{-1})) / 2
+
+    for phi = mode + root x (Rubin 1987). At a point estimate all draws are picked from all
+    candidates.
+
+    Args:
+        conditional: the density.
+        theta: draws (draws, d_theta).
+        mode: of each of them, or one of all at a point estimate.
+        noise: of the tasks.
+        is_point: whether all theta are the same.
+    """
+    root = mode.precision.root()
+    shape = (len(theta), *mode.phi.shape[1:])
+    first = noise.normal(shape, theta.dtype)
+    normal = _are_normal(conditional, theta, mode, first)
+    if normal.all():
+        return Corrected(first, None)
+    xs = [first, *(_candidate(k, shape, theta.dtype, noise) for k in range(1, _CANDIDATES))]
+    weights = [
+        _density(conditional, theta, mode.phi + root.times(x)) - _log_q(x, shape[-1]) for x in xs
+    ]
+    x, log_weights = torch.stack(xs), torch.stack(weights).masked_fill(normal, 0.0)
+    if is_point:
+        x = x.flatten(0, 1)
+        chosen = _from_all(log_weights.flatten(0, 1), noise.uniform(shape[:2], torch.float64))
+        picked = x.gather(0, chosen[..., None].expand(shape))
+    else:
+        chosen = pick(log_weights, noise)[None, ..., None].expand(-1, -1, -1, shape[-1])
+        picked = x.gather(0, chosen)[0]
+    # What a task gets does not depend on the others.
+    return Corrected(torch.where(normal[:, None], first, picked), _mixed(log_weights.flatten(0, 1)))
+
+
+def _mixed(log_weights: Tensor) -> Tensor:
+    """The same with candidates of both kinds among the first, as among all."""
+    return log_weights.unflatten(0, (_CANDIDATES, -1)).transpose(0, 1).flatten(0, 1)
+
+
+def _density(conditional: Conditional, theta: Tensor, phi: Tensor) -> Tensor:
+    (value,) = conditional.at(conditional.value, theta, phi)
+    return value.nan_to_num(nan=-torch.inf)
+
+
+def _are_normal(conditional: Conditional, theta: Tensor, mode: Modes, x: Tensor) -> Tensor:
+    """Of which tasks the density at some draws of the normal is that of the normal, (tasks,)."""
+    some, at = slice(0, _LOOKS), mode.phi[:_LOOKS]
+    theta, x = theta[some], x[some]
+    root = mode.precision.root()
+    away = at + (root.times(x) if len(mode.phi) == 1 else _times_some(mode, x))
+    top = _density(conditional, theta, at.expand(len(theta), *at.shape[1:]))
+    fall = top - _density(conditional, theta, away) - 0.5 * x.square().sum(-1)
+    return (fall.abs() <= math.sqrt(torch.finfo(x.dtype).eps) * (1 + top.abs())).all(0)
+
+
+def _times_some(mode: Modes, x: Tensor) -> Tensor:
+    """The root of the first of the modes times x."""
+    first = type(mode.precision)(*(part[:_LOOKS] for part in mode.precision.tensors()))
+    found: Tensor = first.root().times(x)
+    return found
+
+
+def _candidate(k: int, shape: tuple[int, ...], dtype: torch.dtype, noise: TaskNoise) -> Tensor:
+    """Draws of the normal where k is even, else of Student's t."""
+    x = noise.normal(shape, dtype)
+    if k % 2 == 0:
+        return x
+    chi = noise.normal((*shape[:-1], _FREEDOM), dtype).square().mean(-1, keepdim=True)
+    return x / chi.sqrt()
+
+
+def _log_q(x: Tensor, d: int) -> Tensor:
+    """log of (N(0, I) + t_4(0, I)) / 2 at x, (..., tasks)."""
+    size, v = x.square().sum(-1), _FREEDOM
+    by_normal = -0.5 * size - 0.5 * d * math.log(2 * math.pi)
+    constant = math.lgamma((v + d) / 2) - math.lgamma(v / 2) - 0.5 * d * math.log(v * math.pi)
+    by_t = constant - 0.5 * (v + d) * (size / v).log1p()
+    return torch.logaddexp(by_normal, by_t) - math.log(2)
+
+
+def _from_all(log_weights: Tensor, chances: Tensor) -> Tensor:
+    """Which of the candidates (candidates, tasks), by uniform numbers (count, tasks)."""
+    # In float64: some thousands of weights are summed.
+    share = log_weights.double().softmax(0).cumsum(0).mT.contiguous()
+    at = chances.mT.contiguous() * share[:, -1:]
+    return torch.searchsorted(share, at).clamp(max=len(log_weights) - 1).mT
