@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = signal.SIGINT, signal.SIGTERM
+# What each block of `whole` that is open has caught.
+_blocks: list[list[int]] = []
 
 
 @contextmanager
 def whole() -> Iterator[None]:
-    """A signal in this block has its effect at the end, so that no state is left half changed."""
+    """Ctrl-C in this block, and SIGTERM in one of `before_the_end`, has its effect at the end.
+
+    So no state is left half changed.
+    """
     if not _is_main():
         # Signals reach the main thread only.
         yield
@@ -23,12 +27,13 @@ def whole() -> Iterator[None]:
     def note(number: int, frame: FrameType | None) -> None:
         caught.append(number)
 
-    before = [(number, signal.signal(number, note)) for number in _SIGNALS if _is_ours(number)]
+    before = signal.signal(signal.SIGINT, note)
+    _blocks.append(caught)
     try:
         yield
     finally:
-        for number, handler in before:
-            signal.signal(number, handler)
+        _blocks.pop()
+        signal.signal(signal.SIGINT, before)
         for late in caught:
             signal.raise_signal(late)
 
@@ -44,6 +49,9 @@ def before_the_end(save: Callable[[], None]) -> Iterator[None]:
         return
 
     def end(number: int, frame: FrameType | None) -> None:
+        if _blocks:
+            _blocks[-1].append(number)
+            return
         # Once more would interrupt the saving.
         signal.signal(number, signal.SIG_IGN)
         try:
@@ -61,8 +69,3 @@ def before_the_end(save: Callable[[], None]) -> Iterator[None]:
 
 def _is_main() -> bool:
     return threading.current_thread() is threading.main_thread()
-
-
-def _is_ours(number: int) -> bool:
-    """Whether a signal's handler is known to Python, which can then put it back."""
-    return signal.getsignal(number) is not None

@@ -55,23 +55,23 @@ def test_a_handler_of_the_user_is_left_alone(tmp_path):
 
 def test_signals_wait_until_the_block_is_whole():
     seen = []
-    before = signal.signal(signal.SIGTERM, lambda *_: seen.append("handled"))
+    before = signal.signal(signal.SIGINT, lambda *_: seen.append("handled"))
     try:
         with interrupt.whole():
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)
             seen.append("whole")
         assert seen == ["whole", "handled"]
         # The block's own error loses no signal.
         with pytest.raises(RuntimeError, match="of its own"), interrupt.whole():
-            raise RuntimeError(f"of its own {os.kill(os.getpid(), signal.SIGTERM)}")
+            raise RuntimeError(f"of its own {os.kill(os.getpid(), signal.SIGINT)}")
         assert seen[2:] == ["handled"]
         # Negative control: without the block a signal does not wait.
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
         seen.append("next")
         assert seen[3:] == ["handled", "next"]
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_ignored_interrupt_stays_ignored():
