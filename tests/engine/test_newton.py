@@ -1,0 +1,82 @@
+"""Newton's method by differences: any units, saddles, edges, and functions without a minimum."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy.optimize import rosen, rosen_der
+from torch import Tensor
+
+from bayesmeta.engine.newton import hessian, minimise
+
+
+def slopes_of(function):
+    """Values and gradients of a function of one point, at many."""
+
+    def slopes(points: Tensor) -> tuple[Tensor, Tensor]:
+        at = points.detach().requires_grad_()
+        values = torch.stack([function(x) for x in at])
+        (gradients,) = torch.autograd.grad(values.sum(), at)
+        return values.detach(), gradients
+
+    return slopes
+
+
+def rosenbrock(points: Tensor) -> tuple[Tensor, Tensor]:
+    values = [torch.tensor(rosen(p.numpy())) for p in points]
+    return torch.stack(values), torch.stack([torch.from_numpy(rosen_der(p.numpy())) for p in points])
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1.0, 1e8])
+@pytest.mark.parametrize("given", [1e-3, 1.0, 1e3])
+def test_a_minimum_is_found_in_any_units_and_from_other_units(unit: float, given: float) -> None:
+    """A normal with mean 3 units and log sd: -log density of five observations."""
+    y = unit * torch.tensor([2.0, 2.5, 3.0, 3.5, 4.0], dtype=torch.float64)
+
+    def minus(x: Tensor) -> Tensor:
+        return -torch.distributions.Normal(x[0], x[1].exp()).log_prob(y).sum()
+
+    start = torch.tensor([0.0, torch.tensor(unit).log()], dtype=torch.float64)
+    units = torch.tensor([given * unit, 1.0], dtype=torch.float64)
+    found = minimise(slopes_of(minus), start, units)
+    assert found.distance < 1e-6
+    sd = y.std(correction=0)
+    scale = torch.tensor([unit, 1.0], dtype=torch.float64)
+    assert torch.allclose((found.at - torch.stack([y.mean(), sd.log()])) / scale,
+                          torch.zeros(2, dtype=torch.float64), atol=1e-6)  # fmt: skip
+    exact = torch.tensor([10.0, 10.0], dtype=torch.float64).diag()
+    assert torch.allclose(found.hessian * scale * scale[:, None], exact, atol=1e-4)
+
+
+def test_a_curved_valley_is_followed_to_its_end() -> None:
+    start = torch.tensor([-1.2, 1.0, -1.2, 1.0], dtype=torch.float64)
+    found = minimise(rosenbrock, start, torch.ones(4, dtype=torch.float64))
+    assert torch.allclose(found.at, torch.ones(4, dtype=torch.float64), atol=1e-7)
+
+
+def test_a_saddle_and_values_that_are_no_numbers_are_left() -> None:
+    def well(x: Tensor) -> Tensor:
+        return x[0].square() + (x[1].square() - 1).square() - 0.01 * x[1] - (2 - x[1]).log()
+
+    start = torch.zeros(2, dtype=torch.float64)
+    found = minimise(slopes_of(well), start, 10 * torch.ones(2, dtype=torch.float64))
+    assert found.distance < 1e-6 and abs(float(found.at[1])) > 0.5
+
+
+def test_a_function_without_a_minimum_is_infinitely_far_from_one() -> None:
+    found = minimise(
+        slopes_of(lambda x: x[0].square() - x[1].square()),
+        torch.tensor([1.0, 0.1], dtype=torch.float64),
+        torch.ones(2, dtype=torch.float64),
+    )
+    assert found.distance == float("inf")
+
+
+def test_the_hessian_is_that_of_autograd() -> None:
+    def bend(x: Tensor) -> Tensor:
+        return (x[0] * x[1]).exp() + x[2].square() * x[0] + x.square().sum()
+
+    at = torch.tensor([0.3, -0.7, 1.1], dtype=torch.float64)
+    found = hessian(slopes_of(bend), at, torch.ones(3, dtype=torch.float64))
+    exact = torch.autograd.functional.hessian(bend, at)
+    assert torch.allclose(found, exact, atol=1e-5)
