@@ -12,12 +12,13 @@ from bayesmeta.engine.noise import normal, uniform
 from bayesmeta.task_level.ascent import Modes
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.importance import pick
-from bayesmeta.task_level.positive_definite import DensePrecision
+from bayesmeta.task_level.positive_definite import DensePrecision, Precision
 
 # Candidates for each draw: half of them normal, half Student's t, whose tail bounds the weights.
-_CANDIDATES, _FREEDOM = 8, 4
+# At a point estimate all draws share them, so that fewer do.
+_CANDIDATES, _AT_POINT, _FREEDOM = 8, 4, 4
 # Draws at which it is seen whether the density is normal.
-_LOOKS = 16
+_LOOKS = 2
 
 
 class Corrected(NamedTuple):
@@ -71,7 +72,8 @@ def corrected(
     first = normal(shape, theta.dtype, generator)
     if _is_normal(conditional, theta, mode, first):
         return Corrected(first, None)
-    xs = [first, *(_candidate(k, shape, theta.dtype, generator) for k in range(1, _CANDIDATES))]
+    count = _AT_POINT if is_point else _CANDIDATES
+    xs = [first, *(_candidate(k, shape, theta.dtype, generator) for k in range(1, count))]
     weights = [
         _density(conditional, theta, mode.phi + root.times(x)) - _log_q(x, shape[-1]) for x in xs
     ]
@@ -79,14 +81,14 @@ def corrected(
     if is_point:
         x, log_weights = x.flatten(0, 1), log_weights.flatten(0, 1)
         chosen = _from_all(log_weights, shape[0], generator)
-        return Corrected(x.gather(0, chosen[..., None].expand(shape)), _mixed(log_weights))
+        return Corrected(x.gather(0, chosen[..., None].expand(shape)), _mixed(log_weights, count))
     chosen = pick(log_weights, generator)[None, ..., None].expand(-1, -1, -1, shape[-1])
-    return Corrected(x.gather(0, chosen)[0], _mixed(log_weights.flatten(0, 1)))
+    return Corrected(x.gather(0, chosen)[0], _mixed(log_weights.flatten(0, 1), count))
 
 
-def _mixed(log_weights: Tensor) -> Tensor:
+def _mixed(log_weights: Tensor, count: int) -> Tensor:
     """The same with candidates of both kinds among the first, as among all."""
-    return log_weights.unflatten(0, (_CANDIDATES, -1)).transpose(0, 1).flatten(0, 1)
+    return log_weights.unflatten(0, (count, -1)).transpose(0, 1).flatten(0, 1)
 
 
 def _density(conditional: Conditional, theta: Tensor, phi: Tensor) -> Tensor:
@@ -95,21 +97,26 @@ def _density(conditional: Conditional, theta: Tensor, phi: Tensor) -> Tensor:
 
 
 def _is_normal(conditional: Conditional, theta: Tensor, mode: Modes, x: Tensor) -> bool:
-    """Whether the density at some draws of the normal is that of the normal."""
-    some, at = slice(0, _LOOKS), mode.phi[:_LOOKS]
-    theta, x = theta[some], x[some]
-    root = mode.precision.root()
-    away = at + (root.times(x) if len(mode.phi) == 1 else _times_some(mode, x))
-    top = _density(conditional, theta, at.expand(len(theta), *at.shape[1:]))
-    fall = top - _density(conditional, theta, away) - 0.5 * x.square().sum(-1)
-    return bool((fall.abs() <= math.sqrt(torch.finfo(x.dtype).eps) * (1 + top.abs())).all())
+    """Whether the density at some draws of the normal is that of the normal.
+
+    It runs the graph that is at hand, one draw after the other: most of the time of a task with a
+    normal density would be spent on making another.
+    """
+    small = math.sqrt(torch.finfo(x.dtype).eps)
+    away = mode.phi[:_LOOKS] + _first(mode, _LOOKS).root().times(x[:_LOOKS])
+    for k in range(len(away)):
+        at, here = theta[k : k + 1], min(k, len(mode.phi) - 1)
+        top = conditional.at(conditional.curve, at, mode.phi[here : here + 1])[0]
+        there = conditional.at(conditional.curve, at, away[k : k + 1])[0]
+        change = top - there - 0.5 * x[k].square().sum(-1)
+        if not (change.abs() <= small * (1 + top.abs())).all():
+            return False
+    return True
 
 
-def _times_some(mode: Modes, x: Tensor) -> Tensor:
-    """The root of the first of the modes times x."""
-    first = type(mode.precision)(*(part[:_LOOKS] for part in mode.precision.tensors()))
-    found: Tensor = first.root().times(x)
-    return found
+def _first(mode: Modes, count: int) -> Precision:
+    """The precision of the first of the modes."""
+    return type(mode.precision)(*(part[:count] for part in mode.precision.tensors()))
 
 
 def _candidate(
