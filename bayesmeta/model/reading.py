@@ -20,11 +20,12 @@ from bayesmeta.model.checks import (
     is_factor,
     plate_names,
 )
-from bayesmeta.model.handlers import Model
+from bayesmeta.model.handlers import Model, run
 from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.parents import Parents, find_parents
 from bayesmeta.model.sites import Site
 from bayesmeta.model.structure import Node, Role, Structure
+from bayesmeta.model.supports import edges
 
 _TASKS_TO_COMPARE = 256
 _TASKS_AT_ONCE = 1000
@@ -90,8 +91,8 @@ def read(model: Model, tasks: Tasks) -> Reading:
         check_levels(found.followed, parents.sites)
         for more in tries:
             check_runs(model, more)
-    count = some.num_tasks if tasks.are_episodes else tasks.num_tasks
-    return _reading(model, found, parents, count)
+        count = some.num_tasks if tasks.are_episodes else tasks.num_tasks
+        return _reading(model, some, found, parents, count)
 
 
 @undisturbed()
@@ -111,7 +112,7 @@ def read_as_it_stands(model: Model, tasks: Tasks) -> Reading:
         if any(TASKS in plate_names(site) for site in found.followed.values()):
             return read(model, tasks)
         parents = find_parents(model, some, found.followed)
-    return _reading(model, found, parents, tasks.num_tasks)
+        return _reading(model, some, found, parents, tasks.num_tasks)
 
 
 def _check_outcomes_given(tasks: Tasks) -> None:
@@ -131,19 +132,32 @@ def _tries(tasks: Tasks) -> Iterator[Tasks]:
             yield tasks.select(part)
 
 
-def _reading(model: Model, found: Runs, parents: Parents, num_tasks: int) -> Reading:
+def _reading(model: Model, tasks: Tasks, found: Runs, parents: Parents, num_tasks: int) -> Reading:
     nodes = {
         name: _resized(_node(site, parents.sites[name], parents.inputs[name]), num_tasks)
         for name, site in found.followed.items()
     }
     latent = (Role.THETA, Role.PHI, Role.LOCAL)
     drawn_from = {n: found.drawn[n].fn for n, node in nodes.items() if node.role in latent}
-    bounded = {
-        name: tuple(p for p in nodes if p in edges_read(site))
-        for name, site in found.followed.items()
-        if nodes[name].role is Role.DATA and edges_read(site)
-    }
-    return Reading(model, Structure(nodes), drawn_from, bounded)
+    return Reading(model, Structure(nodes), drawn_from, _bounded(model, tasks, found, parents))
+
+
+def _bounded(
+    model: Model, tasks: Tasks, found: Runs, parents: Parents
+) -> dict[str, tuple[str, ...]]:
+    """The observed sites whose supports have edges that are drawn, and what these read.
+
+    Provenance tells of it; where it is lost, as through torch.vmap, another draw of the model does.
+    """
+    observed = [n for n, site in found.drawn.items() if site.is_observed and not is_factor(site)]
+    reads = {name: edges_read(found.followed[name]) for name in observed}
+    unread = [n for n in observed if not reads[n] and edges(found.drawn[n].fn)]
+    other = run(model, tasks) if unread else {}
+    for name in unread:
+        pairs = zip(edges(found.drawn[name].fn), edges(other[name].fn), strict=False)
+        if any(not torch.equal(a, b) for a, b in pairs):
+            reads[name] = frozenset(parents.sites[name])
+    return {n: tuple(p for p in found.drawn if p in reads[n]) for n in observed if reads[n]}
 
 
 def _resized(node: Node, num_tasks: int) -> Node:

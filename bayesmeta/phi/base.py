@@ -163,6 +163,19 @@ class Phi(ABC):
         """
         return None
 
+    def candidate_weights(self, density: Density, theta: Tensor, tasks: Tasks) -> Tensor | None:
+        """log p(phi_i, D_i | theta) - log q(phi_i) of what draws are picked from by these weights.
+
+        Args:
+            density: the model's density.
+            theta: unconstrained draws (draws, d_theta).
+            tasks: the support.
+
+        Returns:
+            (draws, tasks); None where draws are not picked by weights.
+        """
+        return None
+
 
 def check_steps(strategy: str, steps: int, lr: float) -> None:
     """Refuse a count of gradient steps that is none, such as one swapped with lr, or a bad lr."""

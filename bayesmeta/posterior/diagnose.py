@@ -137,9 +137,10 @@ def _sentences(doubts: Sequence[str]) -> list[str]:
 def _k_by_task(posterior: Draws) -> dict[str, float]:
     """Pareto k of each task's importance weights, where there are any."""
     weights = posterior.log_weights
+    weights = posterior.candidate_weights if weights is None else weights.flatten(0, 1)
     if weights is None:
         return {}
-    found = pareto_k(weights.flatten(0, 1)).tolist()
+    found = pareto_k(weights).tolist()
     return dict(zip(posterior.tasks.names, found, strict=True))
 
 

@@ -162,6 +162,15 @@ class Draws:
         return -target.slopes(theta)[0] - fit.log_q.flatten()[:_WEIGHED]
 
     @cached_property
+    @where_the_tasks_are
+    def candidate_weights(self) -> Tensor | None:
+        """Log weights of what draws of phi were picked from by them, (chain x draw, tasks)."""
+        if self.strategy.is_joint:
+            return None
+        theta = self.fit.theta.flatten(0, 1)
+        return self.strategy.candidate_weights(self.density, theta, self.tasks)
+
+    @cached_property
     def centred(self) -> Density:
         """The density with every site of phi on its own scale."""
         # A noncentred u means another value under other tasks' columns; a centred one does not.

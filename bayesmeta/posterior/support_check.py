@@ -50,7 +50,7 @@ def _impossible(posterior: Draws) -> list[str]:
     possible = joined([fits for (fits,) in in_chunks(at_draws, finite, *draws)])
     shares = 1 - possible.flatten(0, 1).double().mean(0)
     return [
-        f"task '{name}' ({share:.0%})"
+        f"task '{name}' ({share:.1%})"
         for name, share in zip(posterior.tasks.names, shares.tolist(), strict=True)
         if share > 0
     ]

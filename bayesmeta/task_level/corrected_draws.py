@@ -12,12 +12,13 @@ from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.task_level.ascent import Modes
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.importance import pick
-from bayesmeta.task_level.positive_definite import DensePrecision
+from bayesmeta.task_level.positive_definite import DensePrecision, Precision
 
 # Candidates for each draw: half of them normal, half Student's t, whose tail bounds the weights.
-_CANDIDATES, _FREEDOM = 8, 4
+# At a point estimate all draws share them, so that fewer do.
+_CANDIDATES, _AT_POINT, _FREEDOM = 8, 4, 4
 # Draws at which it is seen whether the density is normal.
-_LOOKS = 16
+_LOOKS = 2
 
 
 class Corrected(NamedTuple):
@@ -72,7 +73,8 @@ def corrected(
     normal = _are_normal(conditional, theta, mode, first)
     if normal.all():
         return Corrected(first, None)
-    xs = [first, *(_candidate(k, shape, theta.dtype, noise) for k in range(1, _CANDIDATES))]
+    count = _AT_POINT if is_point else _CANDIDATES
+    xs = [first, *(_candidate(k, shape, theta.dtype, noise) for k in range(1, count))]
     weights = [
         _density(conditional, theta, mode.phi + root.times(x)) - _log_q(x, shape[-1]) for x in xs
     ]
@@ -85,12 +87,13 @@ def corrected(
         chosen = pick(log_weights, noise)[None, ..., None].expand(-1, -1, -1, shape[-1])
         picked = x.gather(0, chosen)[0]
     # What a task gets does not depend on the others.
-    return Corrected(torch.where(normal[:, None], first, picked), _mixed(log_weights.flatten(0, 1)))
+    own = torch.where(normal[:, None], first, picked)
+    return Corrected(own, _mixed(log_weights.flatten(0, 1), count))
 
 
-def _mixed(log_weights: Tensor) -> Tensor:
+def _mixed(log_weights: Tensor, count: int) -> Tensor:
     """The same with candidates of both kinds among the first, as among all."""
-    return log_weights.unflatten(0, (_CANDIDATES, -1)).transpose(0, 1).flatten(0, 1)
+    return log_weights.unflatten(0, (count, -1)).transpose(0, 1).flatten(0, 1)
 
 
 def _density(conditional: Conditional, theta: Tensor, phi: Tensor) -> Tensor:
@@ -99,21 +102,28 @@ def _density(conditional: Conditional, theta: Tensor, phi: Tensor) -> Tensor:
 
 
 def _are_normal(conditional: Conditional, theta: Tensor, mode: Modes, x: Tensor) -> Tensor:
-    """Of which tasks the density at some draws of the normal is that of the normal, (tasks,)."""
-    some, at = slice(0, _LOOKS), mode.phi[:_LOOKS]
-    theta, x = theta[some], x[some]
-    root = mode.precision.root()
-    away = at + (root.times(x) if len(mode.phi) == 1 else _times_some(mode, x))
-    top = _density(conditional, theta, at.expand(len(theta), *at.shape[1:]))
-    fall = top - _density(conditional, theta, away) - 0.5 * x.square().sum(-1)
-    return (fall.abs() <= math.sqrt(torch.finfo(x.dtype).eps) * (1 + top.abs())).all(0)
+    """Of which tasks the density at some draws of the normal is that of the normal, (tasks,).
+
+    It runs the graph that is at hand, one draw after the other: most of the time of a task with a
+    normal density would be spent on making another.
+    """
+    small = math.sqrt(torch.finfo(x.dtype).eps)
+    away = mode.phi[:_LOOKS] + _first(mode, _LOOKS).root().times(x[:_LOOKS])
+    normal = torch.ones(x.shape[1], dtype=torch.bool)
+    for k in range(len(away)):
+        at, here = theta[k : k + 1], min(k, len(mode.phi) - 1)
+        top = conditional.at(conditional.curve, at, mode.phi[here : here + 1])[0]
+        there = conditional.at(conditional.curve, at, away[k : k + 1])[0]
+        change = top - there - 0.5 * x[k].square().sum(-1)
+        normal &= (change.abs() <= small * (1 + top.abs()))[0]
+        if not normal.any():
+            break
+    return normal
 
 
-def _times_some(mode: Modes, x: Tensor) -> Tensor:
-    """The root of the first of the modes times x."""
-    first = type(mode.precision)(*(part[:_LOOKS] for part in mode.precision.tensors()))
-    found: Tensor = first.root().times(x)
-    return found
+def _first(mode: Modes, count: int) -> Precision:
+    """The precision of the first of the modes."""
+    return type(mode.precision)(*(part[:count] for part in mode.precision.tensors()))
 
 
 def _candidate(k: int, shape: tuple[int, ...], dtype: torch.dtype, noise: TaskNoise) -> Tensor:

@@ -135,7 +135,9 @@ class NUTS(Theta):
                 progress=progress,
             )
         except RuntimeError as error:
-            raise starts.trouble or error from None
+            if starts.trouble is None:
+                raise
+            raise starts.trouble from error
         return draws, {"compile": compiling, "sample": time.perf_counter() - began}
 
     def _engine(

@@ -24,7 +24,9 @@ def slopes_of(function):
 
 def rosenbrock(points: Tensor) -> tuple[Tensor, Tensor]:
     values = [torch.tensor(rosen(p.numpy())) for p in points]
-    return torch.stack(values), torch.stack([torch.from_numpy(rosen_der(p.numpy())) for p in points])
+    return torch.stack(values), torch.stack(
+        [torch.from_numpy(rosen_der(p.numpy())) for p in points]
+    )
 
 
 @pytest.mark.parametrize("unit", [1e-8, 1.0, 1e8])

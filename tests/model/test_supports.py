@@ -13,6 +13,8 @@ from torch.distributions import transforms as t
 import bayesmeta as bm
 from bayesmeta.engine.capture import capture, over_draws, value_and_gradient
 from bayesmeta.model import handlers
+from bayesmeta.model.checked_run import run_followed
+from bayesmeta.model.checks import edges_read
 from bayesmeta.model.density import Density
 from bayesmeta.model.handlers import Model
 from bayesmeta.model.reading import read
@@ -152,6 +154,19 @@ def test_a_reading_knows_whose_support_is_drawn() -> None:
     assert torch.isclose(terms.data[0], torch.tensor(-(3.0 + 2.2 + 5.0 - 6.0)).double())
     assert terms.data[1] == -torch.inf
     assert torch.isclose(terms.phi, -(values["b"] + 1.0)).all()
+
+
+def test_an_edge_that_provenance_loses_is_found_by_another_draw() -> None:
+    def hidden(tasks: bm.Tasks) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            b = pyro.sample("b", dist.Normal(0.0, 1.0))
+            moved = torch.vmap(lambda at: 1.0 * at)(b)
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", exponential(moved + torch.zeros(1, 1)), obs=tasks.y)
+
+    far = bm.Tasks.from_list([[8.0, 9.0], [7.0]]).to(dtype=torch.float64)
+    assert not edges_read(run_followed(hidden, far).followed["y"])
+    assert read(hidden, far).bounded == {"y": ("b",)}
 
 
 def test_a_latent_with_a_shifted_support_stays_on_it() -> None:

@@ -16,6 +16,7 @@ from bayesmeta.engine.capture import capture
 from bayesmeta.model.density import Density
 from bayesmeta.model.reading import read
 from bayesmeta.models import linear_regression, logistic_regression
+from bayesmeta.task_level import corrected_draws
 from bayesmeta.task_level.curvature import Hessian
 
 
@@ -202,13 +203,35 @@ def test_holding_the_mode_still_gives_another_gradient() -> None:
     assert (slope - wrong).abs().max() > 1e-2
 
 
-def test_draws_are_the_gaussian_at_the_mode() -> None:
+def _coin_draws() -> Tensor:
     density = _density(coin, COINS)
     theta = torch.tensor([0.2, math.log(1.3)], dtype=torch.float64)
-    draws = bm.Laplace().infer(
+    return bm.Laplace().infer(
         density, theta.expand(20_000, -1), COINS, torch.Generator().manual_seed(0), is_point=False
     )[..., 0]
-    heads, n = HEADS, COINS.sizes
+
+
+def _assert_draws_of_the_posterior(draws: Tensor) -> None:
+    """Mean and sd by quadrature, to a fiftieth of an sd."""
+    grid = torch.linspace(-15, 15, 20_001, dtype=torch.float64)[:, None]
+    log_p = HEADS * grid - COINS.sizes * torch.nn.functional.softplus(grid)
+    share = (log_p - 0.5 * ((grid - 0.2) / 1.3) ** 2).softmax(0)
+    mean = (share * grid).sum(0)
+    sd = (share * (grid - mean) ** 2).sum(0).sqrt()
+    assert ((draws.mean(0) - mean).abs() < 0.04 * sd).all()
+    assert ((draws.std(0) / sd - 1).abs() < 0.04).all()
+
+
+def test_draws_are_those_of_the_posterior() -> None:
+    _assert_draws_of_the_posterior(_coin_draws())
+
+
+def test_without_weights_draws_are_the_gaussian_at_the_mode(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The negative control of the test above."""
+    monkeypatch.setattr(corrected_draws, "_is_normal", lambda *given: True)
+    draws, heads, n = _coin_draws(), HEADS, COINS.sizes
     mode = draws.mean(0)
     for _ in range(500):
         # The curvature is at most n / 4 + 1 / tau^2, so that no such step goes too far.
@@ -217,3 +240,5 @@ def test_draws_are_the_gaussian_at_the_mode() -> None:
     sd = (n * torch.sigmoid(mode) * torch.sigmoid(-mode) + 1 / 1.3**2).rsqrt()
     assert ((draws.mean(0) - mode).abs() < 4.5 * sd / math.sqrt(20_000)).all()
     assert ((draws.std(0) / sd - 1).abs() < 0.03).all()
+    with pytest.raises(AssertionError):
+        _assert_draws_of_the_posterior(draws)

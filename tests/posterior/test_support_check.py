@@ -37,7 +37,7 @@ def draws(bound: torch.Tensor) -> Draws:
 def test_impossible_draws_are_told_by_task() -> None:
     bound = torch.tensor([[2.0, 0.8], [2.0, 0.5], [1.0, 0.9], [1.0, 0.6]], dtype=torch.float64)
     (message,) = about_supports(draws(bound))
-    assert "task 'b' (50%)" in message and "task 'a'" not in message
+    assert "task 'b' (50.0%)" in message and "task 'a'" not in message
     assert "support of site 'y' has an edge at 'b'" in message
 
 

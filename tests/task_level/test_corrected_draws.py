@@ -79,6 +79,7 @@ def test_normal_draws_are_what_they_were() -> None:
     exact = bm.fit(normal_means.model, tasks, theta=known, phi=bm.Exact(), progress=False)
     assert torch.allclose(post.phi["phi"], exact.phi["phi"])
     assert post.log_weights is None
+    assert not post.diagnose().pareto_k
 
 
 def test_pareto_k_tells_of_a_tail_that_is_longer() -> None:

@@ -6,7 +6,6 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
-import torch
 from scipy.optimize import minimize
 from scipy.stats import halfnorm, norm
 
