@@ -165,7 +165,7 @@ def _noted(found: Fit, theta: Theta, progress: bool) -> Fit:
             )
             found = replace(found, notes=(*found.notes, note))
     if progress:
-        for note in (*found.notes, *found.doubts):
+        for note in (*found.notes, *(found.doubts or ())):
             print(note, file=sys.stderr)
     return found
 

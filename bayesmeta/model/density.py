@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -100,8 +101,10 @@ class Density:
         return Density(self.reading, names, self.start)
 
     def starting_at(self, theta: Tensor, sd: Tensor) -> Density:
-        """The same density with another place to start from, and its units."""
-        return Density(self.reading, self.noncentred, torch.stack([theta, sd]))
+        """The same density, solvers and all, with another place to start from, and its units."""
+        found = copy(self)
+        found.start = torch.stack([theta, sd])
+        return found
 
     def terms(self, theta: Tensor, phi: Tensor, tasks: Tasks, *, jacobian: bool = True) -> Terms:
         """The terms at unconstrained theta (d_theta,) and phi (tasks, d_phi).

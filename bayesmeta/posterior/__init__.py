@@ -8,6 +8,7 @@
 - `adapt`: phi of tasks never seen
 - `prior_draws`: draws that have seen nothing
 - `arviz`: a posterior as what ArviZ works on
+- `sampler_checks`: whether a sampler's draws can be trusted
 - `theta_weights`: a fitted q(theta) judged by importance weights
 - `mixing`: R-hat and effective sample sizes of all entries at once
 - `summary`: a table of theta and phi

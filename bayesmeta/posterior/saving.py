@@ -51,7 +51,7 @@ def save(posterior: Draws, folder: Path) -> None:
         "is_point": posterior.is_point,
         "seed": posterior.seed,
         "notes": list(posterior.fit.notes),
-        "doubts": list(posterior.fit.doubts),
+        "doubts": posterior.fit.doubts,
         "model": _described(posterior.structure),
         "tasks": list(tasks.names),
         "are_named": tasks.origin is None,
@@ -91,7 +91,7 @@ def restored(folder: str | Path, model: Model) -> Draws:
         state=tuple(_by_prefix(tensors, "state_").values()),
         losses=tensors["losses"],
         notes=tuple(about["notes"]),
-        doubts=tuple(about.get("doubts", ())),
+        doubts=None if about.get("doubts") is None else tuple(about["doubts"]),
     )
     return Draws(fit, _decoded(about["strategy"], folder), about["is_point"], about["seed"])
 

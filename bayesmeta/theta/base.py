@@ -35,7 +35,8 @@ class Fit:
         log_q: log q(theta) at each draw, (chain, draw), where q was fitted; else None.
         seconds: what the parts took: "compile" (0 where cached) and "sample" for samplers.
         notes: sentences for the user on what was chosen and why.
-        doubts: sentences on why the result is not to be trusted as it is; none where it is.
+        doubts: sentences on why theta has not converged; none where it has, None where that was
+            not looked at.
     """
 
     density: Density
@@ -50,7 +51,7 @@ class Fit:
     log_q: Tensor | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = ()
+    doubts: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ class Gaussian(Theta):
         theta, found, log_theta, log_phi = self._sample(
             density, family, tasks, d_free(density, phi), seed_draw
         )
-        weights, doubts = None, tuple[str, ...]()
+        weights, doubts = None, None
         if phi.is_joint:
             weights = self._log_weights(density, phi, tasks, theta, found, log_phi)[None]
         if done.slopes:

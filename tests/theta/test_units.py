@@ -132,15 +132,10 @@ def test_without_the_pilot_it_is_wrong_and_says_so(monkeypatch: pytest.MonkeyPat
         post, found = fitted(1e6, bm.Gaussian(adam=QUICK), phi)
         assert (np.abs(found.mean(1) - MEAN) > 3 * SD).any()
         assert not post.diagnose().ok
-        assert any("has not converged" in message for message in post.diagnose().messages)
 
 
 def test_a_gaussian_that_was_stopped_early_says_so() -> None:
-    """In its units, but with too wide a spread after too few steps from another start."""
-    model, tasks = towns(1.0)
-
-    def far(tasks: bm.Tasks) -> None:
-        # Of a heavy tail, so that the pilot's Gaussian is not the best one.
+    def model(tasks: bm.Tasks) -> None:
         mu = pyro.sample("mu", dist.Normal(0.0, 2.0))
         tau = pyro.sample("tau", dist.HalfNormal(1.0))
         with pyro.plate("tasks", tasks.num_tasks, dim=-2):
@@ -149,7 +144,8 @@ def test_a_gaussian_that_was_stopped_early_says_so() -> None:
                 pyro.sample("y", dist.Normal(a, 1.0), obs=tasks.y)
 
     few = bm.Adam(steps=4, compile=False)
-    early = bm.fit(far, tasks[:2], theta=bm.Gaussian(adam=few), phi=bm.Exact(10), progress=False)
+    two = towns(1.0)[1][:2]
+    early = bm.fit(model, two, theta=bm.Gaussian(adam=few), phi=bm.Exact(10), progress=False)
     assert not early.diagnose().ok
 
 
