@@ -77,7 +77,9 @@ def _by_kind(posterior: Draws) -> Diagnosis:
     if posterior.fit.stats:
         found = check_sampler(posterior)
         messages = found.problems or (found.fine,)
-        return Diagnosis(not found.problems, messages, *found.worst, found.divergences, found.ebfmi)
+        rhat, bulk, tail = found.worst
+        is_fine = not found.problems
+        return Diagnosis(is_fine, messages, rhat, bulk, tail, found.divergences, found.ebfmi)
     return Diagnosis(True, ("The draws are independent; there is nothing to diagnose.",))
 
 
