@@ -12,7 +12,6 @@ from torch import Tensor
 
 # Of a central difference, in units of the function's own curvature; it is off by its square.
 _STEP = 1e-3
-_STEPS = 200
 # In the units of the curvature: a thousandth of a posterior standard deviation, and far below.
 _SMALL = 1e-6
 
@@ -46,7 +45,7 @@ class Minimum:
         return float(left.norm())
 
 
-def minimise(slopes: Slopes, start: Tensor, units: Tensor) -> Minimum:
+def minimise(slopes: Slopes, start: Tensor, units: Tensor, steps: int = 200) -> Minimum:
     """A minimum by trust-region Newton (Conn, Gould & Toint 2000, 7.3, as SciPy has it).
 
     A region keeps steps to where the second-order expansion holds, saddles are left along negative
@@ -56,6 +55,7 @@ def minimise(slopes: Slopes, start: Tensor, units: Tensor) -> Minimum:
         slopes: values (n,) and gradients (n, d) at n points (n, d).
         start: where to begin, (d,), in float64.
         units: of each coordinate, (d,): the first region has this size.
+        steps: at most.
     """
     search = _Search(slopes, start, units)
     if len(start):
@@ -66,7 +66,7 @@ def minimise(slopes: Slopes, start: Tensor, units: Tensor) -> Minimum:
             hess=search.hessian,
             method="trust-exact",
             callback=search.watch,
-            options={"maxiter": _STEPS, "gtol": 0.0, "max_trust_radius": 1e4},
+            options={"maxiter": steps, "gtol": 0.0, "max_trust_radius": 1e4},
         )
         search.look(found.x)
     return search.minimum()

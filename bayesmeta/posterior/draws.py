@@ -153,7 +153,7 @@ class Draws:
         None where theta was not drawn from a fitted q, or phi cannot be integrated out.
         """
         fit, phi = self.fit, self.strategy
-        if fit.log_q is None or not is_for_newton(self.density, self.tasks):
+        if fit.log_q is None or not is_for_newton(self.density, self.tasks, phi):
             return None
         if phi.is_joint or not phi.is_smooth:
             phi = Laplace()

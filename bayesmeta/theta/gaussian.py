@@ -77,7 +77,7 @@ class Gaussian(Theta):
     def fit(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
         """Train q, then draw from it."""
         seed_pilot, seed_train = seeds(options.seed, 2)
-        pilot = find_pilot(density, tasks, seed_pilot)
+        pilot = find_pilot(density, tasks, phi, seed_pilot)
         density, notes = noncentre(self.noncentred, density, tasks, phi, seed_pilot, pilot)
         family, adam = self.family, self.adam or Adam()
         if pilot is not None:

@@ -15,8 +15,6 @@ from bayesmeta.task_level.gauss_newton import choose
 from bayesmeta.task_level.implicit_mode import solver_of
 
 _CELLS_AT_ONCE = 1_000_000
-# Each second derivative is by differences: more numbers are for methods that take none.
-MOST_THETA = 256
 
 
 class LogPosterior:
@@ -45,10 +43,10 @@ class LogPosterior:
         inputs = [example, *self.data]
         self._graph = capture(value_and_gradient(self._minus, 1), inputs, in_place=False)
 
-    def maximum(self) -> Minimum:
-        """By Newton's method from the middle of the prior; of minus this function."""
+    def maximum(self, steps: int = 200) -> Minimum:
+        """By so many steps of Newton from the middle of the prior; of minus this function."""
         start = theta_start(self.density, self.tasks)
-        return minimise(self.slopes, start, theta_sd(self.density, self.tasks))
+        return minimise(self.slopes, start, theta_sd(self.density, self.tasks), steps)
 
     def slopes(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Minus the function, and its gradients, at theta (n, d_theta): (n,) and (n, d_theta)."""

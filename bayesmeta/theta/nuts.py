@@ -36,6 +36,7 @@ _GRADIENTS_PER_DRAW = 12
 _COMPILE_SECONDS = 15.0
 # A run of fewer gradients is compiled in this process: 20 s sooner, 40 us slower a gradient.
 _SHORT_RUN = 50_000
+_STARTS_A_CHAIN = 4
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class NUTS(Theta):
         tasks = tasks.to(dtype=torch.float64)
         _check_phi(density, phi, tasks)
         pilot_seed, chain_seed = seeds(options.seed, 2)
-        pilot = find_pilot(density, tasks, pilot_seed)
+        pilot = find_pilot(density, tasks, phi, pilot_seed)
         density, notes = noncentre(self.noncentred, density, tasks, phi, pilot_seed, pilot)
         order, groups = group_by_size(tasks) if phi.is_joint else (None, [tasks])
         dim = density.d_theta + tasks.num_tasks * d_free(density, phi)
@@ -97,9 +98,7 @@ class NUTS(Theta):
         inputs = [torch.zeros(dim, dtype=torch.float64), *data]
         graph = capture(value_and_gradient(_target(density, phi, groups), 1), inputs)
         starts = Starts(density, tasks, order, _by_callback(graph, data), self.start, pilot)
-        starts(chain_seed)
-        if starts.trouble is not None:
-            raise starts.trouble
+        starts.prepare(chain_seed, _STARTS_A_CHAIN * self.chains)
         draws, seconds = self._sample(graph, inputs, starts, chain_seed, options.progress)
         q = torch.from_numpy(draws.q)
         theta, rest = q[..., : density.d_theta], q[..., density.d_theta :]
@@ -120,24 +119,19 @@ class NUTS(Theta):
     ) -> tuple[Chains, dict[str, float]]:
         engine, compiling = self._engine(graph, inputs)
         began = time.perf_counter()
-        try:
-            draws = sample(
-                engine,
-                len(inputs[0]),
-                chains=self.chains,
-                tune=self.tune,
-                draws=self.draws,
-                target_accept=self.target_accept,
-                max_depth=self.max_depth,
-                cores=self._cores,
-                seed=seed,
-                start=starts,
-                progress=progress,
-            )
-        except RuntimeError as error:
-            if starts.trouble is None:
-                raise
-            raise starts.trouble from error
+        draws = sample(
+            engine,
+            len(inputs[0]),
+            chains=self.chains,
+            tune=self.tune,
+            draws=self.draws,
+            target_accept=self.target_accept,
+            max_depth=self.max_depth,
+            cores=self._cores,
+            seed=seed,
+            start=starts,
+            progress=progress,
+        )
         return draws, {"compile": compiling, "sample": time.perf_counter() - began}
 
     def _engine(

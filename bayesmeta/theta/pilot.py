@@ -12,14 +12,19 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import CaptureError
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
+from bayesmeta.phi.base import Phi
+from bayesmeta.phi.exact import Exact
 from bayesmeta.phi.laplace import Laplace
 from bayesmeta.task_level.curvature import Hessian
 from bayesmeta.task_level.gauss_newton import choose
-from bayesmeta.theta.log_posterior import MOST_THETA, LogPosterior
+from bayesmeta.theta.log_posterior import LogPosterior
 
 _MOST_TASKS, _FEWEST_TASKS, _CELLS = 256, 16, 200_000
 # In posterior standard deviations: what is farther from its mode is no mode.
-_FAR = 0.1
+_FAR, _STEPS = 0.1, 50
+# Each second derivative of theta is by differences. Phi that is no smooth function of theta is most
+# often a network's, or inferred by one.
+_MOST_THETA, _MOST_OF_NETWORKS = 256, 32
 
 
 @dataclass(frozen=True)
@@ -49,18 +54,24 @@ class Pilot:
         return self.root.square().sum(1).sqrt()
 
 
-def find_pilot(density: Density, tasks: Tasks, seed: int) -> Pilot | None:
+def find_pilot(density: Density, tasks: Tasks, phi: Phi, seed: int) -> Pilot | None:
     """The pilot by at most 256 tasks, which stand for all.
 
-    None where nested Laplace does not apply: for networks, for theta of more than 256 numbers, for
-    models without second derivatives, and where its search ends at no maximum.
+    None where nested Laplace does not apply, as to networks or models without second derivatives,
+    and where its search ends at no maximum.
+
+    Args:
+        density, tasks, phi: what is fitted.
+        seed: by which tasks are picked out of many.
     """
-    if not is_for_newton(density, tasks):
+    if not is_for_newton(density, tasks, phi):
         return None
     some = _some(tasks, density.d_phi, seed)
     weight = tasks.num_tasks / some.num_tasks
+    by = phi if isinstance(phi, Exact) else Laplace()
     try:
-        found = LogPosterior(density, Laplace(), some, jacobian=True, weight=weight).maximum()
+        target = LogPosterior(density, by, some, jacobian=True, weight=weight)
+        found = target.maximum(steps=_STEPS)
     except (CaptureError, StructureError):
         return None
     if not found.distance < _FAR:
@@ -68,11 +79,14 @@ def find_pilot(density: Density, tasks: Tasks, seed: int) -> Pilot | None:
     return Pilot(found.at, found.hessian)
 
 
-def is_for_newton(density: Density, tasks: Tasks) -> bool:
+def is_for_newton(density: Density, tasks: Tasks, phi: Phi) -> bool:
     """Whether theta is of few numbers, and phi no network's weights."""
-    if not 1 <= density.d_theta <= MOST_THETA:
+    most = _MOST_THETA if phi.is_smooth else _MOST_OF_NETWORKS
+    if not 1 <= density.d_theta <= most:
         return False
-    return not density.d_phi or isinstance(choose(None, density, tasks), Hessian)
+    if isinstance(phi, Exact) or not density.d_phi:
+        return True
+    return isinstance(choose(None, density, tasks), Hessian)
 
 
 def _some(tasks: Tasks, d_phi: int, seed: int) -> Tasks:

@@ -71,7 +71,7 @@ class Point(Theta):
 
     def _solved(self, density: Density, tasks: Tasks, phi: Phi) -> Fit | None:
         """The maximum by Newton's method; None where that does not apply."""
-        if not (phi.is_smooth and is_for_newton(density, tasks)):
+        if not (phi.is_smooth and is_for_newton(density, tasks, phi)):
             return None
         tasks = tasks.to(dtype=torch.float64)
         try:
@@ -94,7 +94,7 @@ class Point(Theta):
     def _trained(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
         """The maximum by Adam, in the units of a pilot where there is one."""
         (pilot_seed,) = seeds(options.seed, 1)
-        pilot = find_pilot(density, tasks, pilot_seed)
+        pilot = find_pilot(density, tasks, phi, pilot_seed)
         density = density if pilot is None else density.starting_at(pilot.theta, pilot.sd)
         place = _Place(density, tasks, pilot, d_free(density, phi))
         state = phi.start(density, tasks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,8 +26,8 @@ from bayesmeta.theta.units import Rows, rows_of
 Values = Mapping[str, Tensor]
 Start = Values | Callable[[int], Values]
 
-# Draws of all that is sampled; of theta from its prior, and of each task's phi at each of them.
-_UNIFORM, _THETAS, _PHIS = 10, 20, 50
+# Points near the pilot; draws of theta from its prior, and of each task's phi at each of them.
+_NEAR, _THETAS, _PHIS = 10, 20, 50
 
 
 def check_start(start: object) -> None:
@@ -48,9 +47,12 @@ def check_start(start: object) -> None:
 class Starts:
     """A point (dim,) for each seed: within two sds of a pilot's mode, where that has a density.
 
-    Without a pilot it is uniform on (-1, 1), unconstrained. Where none of a few has a density, it
+    Without a pilot it is uniform on (-1, 1), unconstrained. Where few of these have a density, it
     is drawn from the prior, phi of each task until its data are possible. Sites that are given are
     at their values.
+
+    A sampler asks from threads of its own while the fit's thread waits, so that no model may run
+    then: what needs one is made before, by `prepare`.
 
     Attributes:
         density, tasks: of which the point is theta and, where `order` is not None, phi.
@@ -58,7 +60,8 @@ class Starts:
         value: the log density and its gradient at a point.
         given: values by site, as the posterior holds them, or a function of a seed.
         pilot: of theta, if there is one.
-        trouble: why there is none, once that has been found.
+        made: points that were made before.
+        is_near: whether points near the pilot, or 0, have a density.
     """
 
     density: Density
@@ -67,26 +70,30 @@ class Starts:
     value: LogDensity
     given: Start | None
     pilot: Pilot | None = None
-    trouble: Exception | None = None
-    # The sampler asks from several threads, and a model runs in one at a time.
-    lock: Any = field(default_factory=threading.Lock)
+    made: list[np.ndarray] = field(default_factory=list)
+    is_near: bool = False
+
+    def prepare(self, seed: int, count: int) -> None:
+        """Find points by which all that are asked for can be served.
+
+        Raises:
+            StructureError: where none has a finite density, naming the site.
+        """
+        random = np.random.default_rng(seed)
+        near = [self._near(random) for _ in range(count)]
+        if self.given is None:
+            self.made = [point for point in near if self._is_possible(point)]
+            self.is_near = 2 * len(self.made) >= count
+        if not self.is_near:
+            self.made = [self._found(point, seed + k) for k, point in enumerate(near)]
 
     def __call__(self, seed: int) -> np.ndarray:
-        """The point; any where there is none, of which `trouble` then tells."""
+        """The point."""
         random = np.random.default_rng(seed)
-        point = self._near(random)
-        if self.trouble is not None:
-            return point
-        for _ in range(_UNIFORM if self.given is None else 0):
-            if self._is_possible(point):
+        for _ in range(_NEAR if self.is_near else 0):
+            if self._is_possible(point := self._near(random)):
                 return point
-            point = self._near(random)
-        with self.lock:
-            try:
-                return self._found(point, seed)
-            except Exception as error:  # it would be lost in the sampler's thread
-                self.trouble = error
-                return point
+        return self.made[random.integers(len(self.made))]
 
     def _found(self, point: np.ndarray, seed: int) -> np.ndarray:
         with isolated(seed % 2**32), torch.no_grad():
