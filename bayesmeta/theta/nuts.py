@@ -55,8 +55,8 @@ class NUTS(Theta):
         cores: chains at once; None takes all cores.
         compile: whether to compile the density; None decides by what it would save.
         start: where chains start: values by site, as the posterior holds them without (chain,
-            draw), of some sites or all, or a function of a seed that returns them; None takes draws
-            at which the density is not zero.
+            draw), of some sites or all, or a function of a seed that returns them; None takes
+            places within two sds of a pilot's mode, or of 0, at which the density is not zero.
     """
 
     chains: int = 4

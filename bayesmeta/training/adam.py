@@ -15,7 +15,8 @@ class Adam:
     """How to train: Adam (Kingma & Ba 2015), a constant rate, then a cosine decay.
 
     Attributes:
-        lr: the learning rate before the decay.
+        lr: the learning rate before the decay: of theta in posterior standard deviations where a
+            pilot finds them (`theta/pilot`), and else on its unconstrained scale.
         steps: at most this many steps, decay included.
         decay: the last part of the steps, over which the rate falls to a thousandth of lr.
         patience: the decay starts early once the mean loss of this many steps is no lower than that
