@@ -21,28 +21,44 @@ class Pair(TypedDict):
 
 
 def MAML(
-    steps: int = 5, inner_lr: float = 0.01, *, batch_size: int | None = None, adam: Adam = Adam()
+    steps: int = 5,
+    inner_lr: float = 0.01,
+    *,
+    batch_size: int | None = None,
+    adam: Adam | None = None,
 ) -> Pair:
     """Model-agnostic meta-learning (Finn, Abbeel & Levine 2017)."""
     return _train(GradientSteps(steps, inner_lr), batch_size, adam)
 
 
 def FOMAML(
-    steps: int = 5, inner_lr: float = 0.01, *, batch_size: int | None = None, adam: Adam = Adam()
+    steps: int = 5,
+    inner_lr: float = 0.01,
+    *,
+    batch_size: int | None = None,
+    adam: Adam | None = None,
 ) -> Pair:
     """MAML with the first-order outer gradient (Finn, Abbeel & Levine 2017, section 5.2)."""
     return _train(GradientSteps(steps, inner_lr, first_order=True), batch_size, adam)
 
 
 def MetaSGD(
-    steps: int = 1, inner_lr: float = 0.01, *, batch_size: int | None = None, adam: Adam = Adam()
+    steps: int = 1,
+    inner_lr: float = 0.01,
+    *,
+    batch_size: int | None = None,
+    adam: Adam | None = None,
 ) -> Pair:
     """MAML with a learned rate for each coordinate of phi (Li, Zhou, Chen & Li 2017)."""
     return _train(GradientSteps(steps, inner_lr, learn_lr=True), batch_size, adam)
 
 
 def ANIL(
-    steps: int = 5, inner_lr: float = 0.01, *, batch_size: int | None = None, adam: Adam = Adam()
+    steps: int = 5,
+    inner_lr: float = 0.01,
+    *,
+    batch_size: int | None = None,
+    adam: Adam | None = None,
 ) -> Pair:
     """MAML of the last layer alone (Raghu, Raghu, Bengio & Vinyals 2020).
 
@@ -51,7 +67,7 @@ def ANIL(
     return _train(GradientSteps(steps, inner_lr), batch_size, adam)
 
 
-def ProtoNet(shots: int, *, batch_size: int | None = None, adam: Adam = Adam()) -> Pair:
+def ProtoNet(shots: int, *, batch_size: int | None = None, adam: Adam | None = None) -> Pair:
     """Classes by the mean of their embeddings (Snell, Swersky & Zemel 2017).
 
     On the model of Gaussian class means, models.prototypes: from 0 one gradient step of size
@@ -61,7 +77,11 @@ def ProtoNet(shots: int, *, batch_size: int | None = None, adam: Adam = Adam()) 
 
 
 def Reptile(
-    steps: int = 5, inner_lr: float = 0.01, *, batch_size: int | None = None, adam: Adam = Adam()
+    steps: int = 5,
+    inner_lr: float = 0.01,
+    *,
+    batch_size: int | None = None,
+    adam: Adam | None = None,
 ) -> Pair:
     """Theta moves towards where each task's steps end (Nichol, Achiam & Schulman 2018)."""
     return _train(ReptileSteps(steps, inner_lr), batch_size, adam)
@@ -91,7 +111,7 @@ def R2D2(*, draws: int = 1000, batch_size: int | None = None, adam: Adam | None 
 
 
 def NeuralProcess(
-    *, particles: int = 8, draws: int = 50, batch_size: int | None = None, adam: Adam = Adam()
+    *, particles: int = 8, draws: int = 50, batch_size: int | None = None, adam: Adam | None = None
 ) -> Pair:
     """A latent of each function, amortised (Garnelo et al. 2018b), on models.neural_process.
 
@@ -101,14 +121,18 @@ def NeuralProcess(
     return _train(phi, batch_size, adam)
 
 
-def ConditionalNeuralProcess(*, batch_size: int | None = None, adam: Adam = Adam()) -> Pair:
+def ConditionalNeuralProcess(*, batch_size: int | None = None, adam: Adam | None = None) -> Pair:
     """phi is a function of the support (Garnelo et al. 2018a), on models.neural_process."""
     phi = Amortised(guide=Delta(), bound=Predictive(1), draws=1)
     return _train(phi, batch_size, adam)
 
 
 def VERSA(
-    *, particles: int = 10, draws: int = 100, batch_size: int | None = None, adam: Adam = Adam()
+    *,
+    particles: int = 10,
+    draws: int = 100,
+    batch_size: int | None = None,
+    adam: Adam | None = None,
 ) -> Pair:
     """A last layer, amortised (Gordon, Bronskill, Bauer, Nowozin & Turner 2019).
 
@@ -120,7 +144,7 @@ def VERSA(
 
 
 def AttentiveNeuralProcess(
-    slots: int = 16, slot: int = 16, *, batch_size: int | None = None, adam: Adam = Adam()
+    slots: int = 16, slot: int = 16, *, batch_size: int | None = None, adam: Adam | None = None
 ) -> Pair:
     """Datapoints that attend to each other (Kim et al. 2019), read into slots (Feng et al. 2023).
 
@@ -139,7 +163,7 @@ def ConvolutionalNeuralProcess(
     width: int = 32,
     *,
     batch_size: int | None = None,
-    adam: Adam = Adam(),
+    adam: Adam | None = None,
 ) -> Pair:
     """Datapoints on a grid, read by convolutions (Gordon et al. 2020).
 

@@ -58,7 +58,7 @@ def minimise(slopes: Slopes, start: Tensor, units: Tensor, steps: int = 200) -> 
         steps: at most.
     """
     search = _Search(slopes, start, units)
-    if len(start):
+    if len(start) and torch.isfinite(search.here):
         found = minimize(
             search.value,
             np.zeros(len(start)),

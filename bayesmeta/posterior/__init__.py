@@ -8,9 +8,9 @@
 - `adapt`: phi of tasks never seen
 - `prior_draws`: draws that have seen nothing
 - `arviz`: a posterior as what ArviZ works on
-- `sampler_checks`: whether a sampler's draws can be trusted
 - `theta_weights`: a fitted q(theta) judged by importance weights
 - `mixing`: R-hat and effective sample sizes of all entries at once
+- `sampler_checks`: whether a sampler's draws can be trusted
 - `summary`: a table of theta and phi
 - `support_check`: whether the outcomes are possible at all draws
 - `diagnose`: whether a posterior can be trusted

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import CaptureError
+from bayesmeta.engine.newton import Minimum
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
@@ -21,7 +22,7 @@ from bayesmeta.theta.log_posterior import LogPosterior
 
 _MOST_TASKS, _FEWEST_TASKS, _CELLS = 256, 16, 200_000
 # In posterior standard deviations: what is farther from its mode is no mode.
-_FAR, _STEPS = 0.1, 50
+_FAR, _STEPS, _FLAT = 0.1, 50, 1e-6
 # Each second derivative of theta is by differences. Phi that is no smooth function of theta is most
 # often a network's, or inferred by one.
 _MOST_THETA, _MOST_OF_NETWORKS = 256, 32
@@ -44,8 +45,10 @@ class Pilot:
 
     @cached_property
     def root(self) -> Tensor:
-        """The lower S with S S' = P^{-1}."""
-        found: Tensor = torch.linalg.cholesky(torch.linalg.inv(self.precision))
+        """The lower S with S S' = P^{-1}: that of U S' = 1 for P = U U', U upper."""
+        upper = torch.linalg.cholesky(self.precision.flip(0, 1)).flip(0, 1)
+        one = torch.eye(len(upper), dtype=upper.dtype)
+        found: Tensor = torch.linalg.solve_triangular(upper, one, upper=True).mT
         return found
 
     @property
@@ -64,7 +67,7 @@ def find_pilot(density: Density, tasks: Tasks, phi: Phi, seed: int) -> Pilot | N
         density, tasks, phi: what is fitted.
         seed: by which tasks are picked out of many.
     """
-    if not is_for_newton(density, tasks, phi):
+    if tasks.are_episodes or not is_for_newton(density, tasks, phi):
         return None
     some = _some(tasks, density.d_phi, seed)
     weight = tasks.num_tasks / some.num_tasks
@@ -74,9 +77,15 @@ def find_pilot(density: Density, tasks: Tasks, phi: Phi, seed: int) -> Pilot | N
         found = target.maximum(steps=_STEPS)
     except (CaptureError, StructureError):
         return None
+    return Pilot(found.at, found.hessian) if _is_clear(found) else None
+
+
+def _is_clear(found: Minimum) -> bool:
+    """Whether it is a minimum, with no direction that is all but flat beside the coordinates."""
     if not found.distance < _FAR:
-        return None
-    return Pilot(found.at, found.hessian)
+        return False
+    unit = found.hessian.diagonal().rsqrt()
+    return bool(torch.linalg.eigvalsh(found.hessian * unit * unit[:, None])[0] > _FLAT)
 
 
 def is_for_newton(density: Density, tasks: Tasks, phi: Phi) -> bool:
@@ -93,7 +102,7 @@ def _some(tasks: Tasks, d_phi: int, seed: int) -> Tasks:
     """So many of the tasks that a gradient takes milliseconds."""
     most = _CELLS // (tasks.num_data * (1 + d_phi) ** 2)
     count = min(tasks.num_tasks, _MOST_TASKS, max(_FEWEST_TASKS, most))
-    if count == tasks.num_tasks and not tasks.are_episodes:
+    if count == tasks.num_tasks:
         return tasks
     generator = torch.Generator().manual_seed(seed)
     return tasks.select(torch.randperm(tasks.num_tasks, generator=generator)[:count].sort().values)

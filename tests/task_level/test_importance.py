@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+import bayesmeta as bm
+from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.task_level import importance
 
 
@@ -40,7 +42,8 @@ def test_weights_that_are_all_alike_have_no_tail(generation: str) -> None:
 def test_picks_are_in_proportion_to_the_weights() -> None:
     weights = torch.tensor([0.1, 0.3, 0.6])
     given = weights.log()[:, None, None].expand(-1, 20_000, 2)
-    found = importance.pick(given, torch.Generator().manual_seed(0))
+    tasks = bm.Tasks.from_arrays(torch.zeros(2, 1))
+    found = importance.pick(given, TaskNoise(torch.Generator().manual_seed(0), tasks))
     assert found.shape == (20_000, 2)
     shares = torch.stack([(found == k).double().mean(0) for k in range(3)], 1)
     assert (shares - weights).abs().max() < 4 * (0.25 / 20_000) ** 0.5

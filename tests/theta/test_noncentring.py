@@ -11,7 +11,8 @@ import bayesmeta as bm
 from bayesmeta.model.density import Density
 from bayesmeta.model.reading import read
 from bayesmeta.models import eight_schools
-from bayesmeta.theta.gaussian import pilot
+from bayesmeta.theta import pilot
+from bayesmeta.theta.log_posterior import LogPosterior
 from bayesmeta.theta.noncentring import noncentre
 
 # The standard deviation of tau by quadrature.
@@ -34,7 +35,7 @@ def test_gaussian_noncentres_eight_schools_and_is_less_too_sure_for_it() -> None
     assert shares[0] > 0.65 and shares[1] < 0.45
 
 
-def test_the_pilot_sees_at_most_256_tasks() -> None:
+def test_the_pilot_sees_at_most_256_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     def model(tasks: bm.Tasks) -> None:
         tau = pyro.sample("tau", dist.HalfNormal(1.0))
         with pyro.plate("tasks", tasks.num_tasks, dim=-2):
@@ -45,15 +46,13 @@ def test_the_pilot_sees_at_most_256_tasks() -> None:
     tasks = bm.Tasks.from_arrays(torch.randn(1000, 1, dtype=torch.float64))
     density, seen = Density(read(model, tasks)), []
 
-    class Counting(bm.Gaussian):
-        def fit(self, density, tasks, phi, run):
+    class Counting(LogPosterior):
+        def __init__(self, density, phi, tasks, **given):
             seen.append(tasks.num_tasks)
-            return super().fit(density, tasks, phi, run)
+            super().__init__(density, phi, tasks, **given)
 
-    def counting(names: tuple[str, ...]) -> Counting:
-        rough = pilot(names)
-        return Counting(rough.family, particles=2, noncentred=names, adam=rough.adam)
-
-    found, notes = noncentre(None, density, tasks, bm.Joint(), 0, counting)
-    assert seen == [256]
+    monkeypatch.setattr(pilot, "LogPosterior", Counting)
+    rough = pilot.find_pilot(density, tasks, bm.Joint(), 0)
+    assert seen == [256] and rough is not None
+    found, notes = noncentre(None, density, tasks, bm.Joint(), 0, rough)
     assert found.noncentred == ("phi",) and "noncentred: phi" in notes[0]
