@@ -53,7 +53,7 @@ class Gaussian(Theta):
             better where the data say little of phi; None chooses, and says why in the posterior's
             notes; () centres all.
         adam: how to train, in posterior standard deviations where a pilot finds them; None is
-            bm.Adam().
+            bm.Adam(), and half of its steps with a pilot.
     """
 
     family: Family = field(default_factory=FullRank)
@@ -81,6 +81,8 @@ class Gaussian(Theta):
         density, notes = noncentre(self.noncentred, density, tasks, phi, seed_pilot, pilot)
         family, adam = self.family, self.adam or Adam()
         if pilot is not None:
+            # It starts within a fraction of a standard deviation of where it ends.
+            adam = self.adam or Adam(steps=2000, patience=200)
             density = density.starting_at(pilot.theta, pilot.sd)
             family = in_units(family, density, tasks, pilot, d_free(density, phi))
         training = replace(self, family=family, adam=adam)
