@@ -227,7 +227,9 @@ def test_one_bad_task_is_the_one_named(variational: bm.Posterior) -> None:
 
 
 def test_a_fit_that_stopped_too_soon_is_told(variational: bm.Posterior) -> None:
-    found = altered(variational, lambda fit: replace(fit, losses=torch.linspace(2, 1, 60), doubts=None))
+    found = altered(
+        variational, lambda fit: replace(fit, losses=torch.linspace(2, 1, 60), doubts=None)
+    )
     assert "still falling" in str(found) and "steps=120" in str(found) and not found.ok
 
 
