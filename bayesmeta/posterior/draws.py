@@ -22,8 +22,6 @@ from bayesmeta.theta.levels import infer_phi
 from bayesmeta.theta.log_posterior import LogPosterior
 from bayesmeta.theta.pilot import is_for_newton
 
-_WEIGHED = 500
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -146,23 +144,19 @@ class Draws:
         return None if flat is None else flat.reshape(phi.shape[:3])
 
     @made_when_asked
-    def theta_log_weights(self) -> Tensor | None:
-        """log p(theta, D) - log q(theta) at some draws, (draws,), up to a constant.
+    def theta_target(self) -> LogPosterior | None:
+        """p(theta, D), by which a fitted q(theta) is judged; None where there is no q, or no p.
 
         Where phi's own log evidence is none or is noisy, that of Laplace's method stands for it.
-        None where theta was not drawn from a fitted q, or phi cannot be integrated out.
         """
-        fit, phi = self.fit, self.strategy
-        if fit.log_q is None or not is_for_newton(self.density, self.tasks, phi):
+        phi = self.strategy
+        if self.fit.log_q is None or not is_for_newton(self.density, self.tasks, phi):
             return None
         if phi.is_joint or not phi.is_smooth:
             phi = Laplace()
-        theta = fit.theta.flatten(0, 1)[:_WEIGHED].double()
-        target = LogPosterior(self.density, phi, self.tasks, jacobian=True)
-        return -target.slopes(theta)[0] - fit.log_q.flatten()[:_WEIGHED]
+        return LogPosterior(self.density, phi, self.tasks, jacobian=True)
 
-    @cached_property
-    @where_the_tasks_are
+    @made_when_asked
     def candidate_weights(self) -> Tensor | None:
         """Log weights of what draws of phi were picked from by them, (chain x draw, tasks)."""
         if self.strategy.is_joint:
