@@ -10,7 +10,8 @@ from bayesmeta.task_level.importance import TRUSTED_K, smoothed
 from bayesmeta.theta.convergence import coordinates
 from bayesmeta.theta.log_posterior import LogPosterior
 
-_DRAWS = 500
+# So many draws of theta, and fewer of very many tasks, whose evidence each of them takes.
+_MOST_DRAWS, _FEWEST_DRAWS, _EVIDENCES = 1000, 200, 2_000_000
 # Student's t around q, whose tails show what q misses; in many dimensions few of its draws count.
 _FREEDOM, _MOST_THETA = 5, 20
 # In sds of q, and of one: what Monte Carlo error of so many draws does not explain.
@@ -27,7 +28,8 @@ def doubts_about_theta(posterior: Draws) -> tuple[list[str], float | None]:
     if target is None or log_q is None:
         return [], None
     theta = posterior.fit.theta.flatten(0, 1).double()
-    own = _log_p(target, theta[:_DRAWS]) - log_q.flatten()[:_DRAWS]
+    count = min(_MOST_DRAWS, max(_FEWEST_DRAWS, _EVIDENCES // posterior.tasks.num_tasks))
+    own = _log_p(target, theta[:count]) - log_q.flatten()[:count]
     if not bool(torch.isfinite(own).any()):
         return [], None
     k = float(smoothed(own.nan_to_num(nan=-torch.inf)[:, None])[1][0])
@@ -37,18 +39,18 @@ def doubts_about_theta(posterior: Draws) -> tuple[list[str], float | None]:
             "part of the posterior of theta, so that means and standard deviations may be off; "
             "sample with theta=bm.NUTS(), or train longer"
         ], k
-    return _about_moments(posterior, target, theta), k
+    return _about_moments(posterior, target, theta, count), k
 
 
 def _log_p(target: LogPosterior, theta: Tensor) -> Tensor:
     return -target.slopes(theta)[0]
 
 
-def _about_moments(posterior: Draws, target: LogPosterior, theta: Tensor) -> list[str]:
+def _about_moments(posterior: Draws, target: LogPosterior, theta: Tensor, count: int) -> list[str]:
     if theta.shape[1] > _MOST_THETA:
         return []
     mean, covariance = theta.mean(0), theta.T.cov().reshape(len(theta.T), -1)
-    x, log_t = _around(mean, torch.linalg.cholesky(covariance))
+    x, log_t = _around(mean, torch.linalg.cholesky(covariance), count)
     log_weights, k = smoothed((_log_p(target, x) - log_t).nan_to_num(nan=-torch.inf)[:, None])
     if not k[0] <= TRUSTED_K:
         return []
@@ -73,10 +75,10 @@ def _about_moments(posterior: Draws, target: LogPosterior, theta: Tensor) -> lis
     ]
 
 
-def _around(mean: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
-    """Draws (draws, d_theta) of Student's t, and their log density up to a constant."""
+def _around(mean: Tensor, root: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Draws (count, d_theta) of Student's t, and their log density up to a constant."""
     generator, d = torch.Generator().manual_seed(0), len(mean)
-    z = torch.randn(_DRAWS, d + _FREEDOM, dtype=mean.dtype, generator=generator, device="cpu")
+    z = torch.randn(count, d + _FREEDOM, dtype=mean.dtype, generator=generator, device="cpu")
     chi = z[:, d:].square().mean(1, keepdim=True)
     t = (z[:, :d] / chi.sqrt()).to(mean)
     log_t = -0.5 * (_FREEDOM + d) * (t.square().sum(1) / _FREEDOM).log1p()

@@ -9,14 +9,16 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
-from bayesmeta.task_level.ascent import find_mode
+from bayesmeta.task_level.ascent import Modes, find_mode
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.gauss_newton import choose
+from bayesmeta.task_level.positive_definite import DensePrecision
 from bayesmeta.theta.families import Family
 from bayesmeta.theta.pilot import Pilot
 
 # In posterior standard deviations of theta: how far modes of phi are followed to see their slope.
 _STEP = 0.1
+_CELLS_AT_ONCE = 200_000
 
 
 @dataclass(frozen=True)
@@ -128,19 +130,25 @@ def rows_of(density: Density, tasks: Tasks, theta: Tensor, root: Tensor, free: i
     if not free:
         shapes = (0,), (0, len(theta)), (0, 0)
         return Rows(*(torch.zeros(tasks.num_tasks, *s, dtype=tasks.dtype) for s in shapes))
-    found = [_rows(density, tasks.select(c), theta, root) for c in tasks.chunks(free)]
+    size = max(1, _CELLS_AT_ONCE // (tasks.num_data * (1 + free)))
+    at = torch.cat([theta[None], theta + _STEP * root.mT, theta - _STEP * root.mT])
+    graphs: dict[int, Conditional] = {}
+    found = []
+    for chunk in torch.arange(tasks.num_tasks, device="cpu").split(size):
+        given = tasks.select(chunk).to(dtype=torch.float64)
+        if len(chunk) not in graphs:
+            curvature = choose(None, density, tasks)
+            graphs[len(chunk)] = Conditional(density, given, jacobian=True, curvature=curvature)
+        found.append(_rows(find_mode(graphs[len(chunk)], at, given.tensors()), len(theta)))
     return Rows(*(torch.cat(x).to(tasks.dtype) for x in zip(*found, strict=True)))
 
 
-def _rows(density: Density, tasks: Tasks, theta: Tensor, root: Tensor) -> tuple[Tensor, ...]:
-    tasks = tasks.to(dtype=torch.float64)
-    curvature = choose(None, density, tasks)
-    conditional = Conditional(density, tasks, jacobian=True, curvature=curvature)
-    steps = _STEP * root.mT
-    modes = find_mode(conditional, torch.cat([theta[None], theta + steps, theta - steps]))
-    up, down = modes.phi[1:].split(len(theta))
-    (matrix,) = modes.precision.tensors()
-    spread = torch.linalg.cholesky(torch.linalg.inv(matrix[0]))
+def _rows(modes: Modes, d_theta: int) -> tuple[Tensor, ...]:
+    """Centre, slope and root, of modes at theta and a step up and down each column of S."""
+    up, down = modes.phi[1:].split(d_theta)
+    precision = modes.precision
+    assert isinstance(precision, DensePrecision)
+    spread = torch.linalg.cholesky(torch.linalg.inv(precision.matrix[0]))
     return modes.phi[0], ((up - down) / (2 * _STEP)).permute(1, 2, 0), spread
 
 
