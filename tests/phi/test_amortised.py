@@ -85,17 +85,17 @@ def errors(post: bm.Posterior) -> tuple[Tensor, Tensor]:
 def two_sample(post: bm.Posterior) -> float:
     """How often a classifier tells a draw from an exact one, given the data (C2ST).
 
-    Lopez-Paz & Oquab (2017); ten draws of each kind a task, cross-validated by tasks, those of 15
+    Lopez-Paz & Oquab (2017); forty draws of each kind a task, cross-validated by tasks, those of 15
     to 20 points, of which a blind half is most.
     """
     large = post.tasks.sizes >= 15
     (mean, sd), sizes = exact(post.tasks[large]), post.tasks.sizes[large]
-    drawn = post.phi["phi"][0, :10, large]
+    drawn = post.phi["phi"][0, :40, large]
     truth = mean + sd * torch.randn(drawn.shape, generator=torch.Generator().manual_seed(2))
-    about = [sizes.float().expand(10, -1), mean.expand(10, -1)]
+    about = [sizes.float().expand(40, -1), mean.expand(40, -1)]
     rows = [torch.stack([x, (x - mean) / sd, *about], -1).flatten(0, 1) for x in (drawn, truth)]
     labels = torch.arange(2).repeat_interleave(drawn.numel())
-    groups = torch.arange(len(mean)).repeat(20)
+    groups = torch.arange(len(mean)).repeat(80)
     network = MLPClassifier((32, 32), early_stopping=True, random_state=0)
     return float(
         cross_val_score(
