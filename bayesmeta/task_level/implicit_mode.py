@@ -58,7 +58,7 @@ class ModeSolver:
         self.density, self.tasks, self.curvature = density, tasks, curvature
         self.jacobian, self.with_query = jacobian, with_query
         self.number = next(_numbers)
-        self._conditionals: dict[tuple[torch.Size, ...], Conditional] = {}
+        self._conditionals: dict[tuple[Any, ...], Conditional] = {}
         _solvers[self.number] = self
 
     def __call__(self, theta: Tensor, tasks: Tasks) -> Tensor:
@@ -98,16 +98,17 @@ class ModeSolver:
             conditional.compile()
 
     def _conditional(self, data: list[Tensor]) -> Conditional:
-        shapes = tuple(x.shape for x in data)
-        if shapes not in self._conditionals:
-            self._conditionals[shapes] = Conditional(
+        # What is compiled holds for one layout in memory.
+        kind = tuple((x.shape, x.stride()) for x in data)
+        if kind not in self._conditionals:
+            self._conditionals[kind] = Conditional(
                 self.density,
                 self.tasks.with_tensors(data),
                 jacobian=self.jacobian,
                 with_query=self.with_query,
                 curvature=self.curvature,
             )
-        return self._conditionals[shapes]
+        return self._conditionals[kind]
 
 
 def solver_of(
