@@ -14,6 +14,7 @@ from bayesmeta.engine.task_noise import TaskNoise
 
 # The largest Pareto k at which means by importance weights are to be trusted (Vehtari et al. 2024).
 TRUSTED_K = 0.7
+_FEWEST = 25
 
 
 def pareto_k(log_weights: Tensor) -> Tensor:
@@ -43,8 +44,13 @@ def smoothed(log_weights: Tensor) -> tuple[Tensor, Tensor]:
         log_weights: as for `pareto_k`, (draws, tasks), not all alike.
 
     Returns:
-        log weights (draws, tasks), and k (tasks,).
+        log weights (draws, tasks), and k (tasks,): infinite of fewer than 25 draws, whose tail is
+        too short to tell.
     """
+    if len(log_weights) < _FEWEST:
+        # ArviZ 0.23 gives the same, and 1.x raises an error.
+        none = torch.full(log_weights.shape[1:], torch.inf, dtype=torch.float64, device="cpu")
+        return log_weights.double().cpu().log_softmax(0), none
     by_task = np.ascontiguousarray(log_weights.double().cpu().numpy().T)
     az = classic()
     if az is None:

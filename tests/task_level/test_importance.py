@@ -47,3 +47,12 @@ def test_picks_are_in_proportion_to_the_weights() -> None:
     assert found.shape == (20_000, 2)
     shares = torch.stack([(found == k).double().mean(0) for k in range(3)], 1)
     assert (shares - weights).abs().max() < 4 * (0.25 / 20_000) ** 0.5
+
+
+def test_few_draws_have_plain_weights_and_a_tail_that_tells_nothing() -> None:
+    weights = torch.randn(24, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found, k = importance.smoothed(weights)
+    assert torch.equal(found, weights.log_softmax(0))
+    assert (
+        torch.isinf(k).all() and torch.isfinite(importance.smoothed(weights.repeat(2, 1))[1]).all()
+    )
