@@ -268,7 +268,8 @@ def main() -> None:
         if name == "by size":
             lines += found or ["", "cost by size: failed"]
         else:
-            rate = f"{found:,.0f}" if found is not None else "failed"
+            lacks = "ModuleNotFoundError" in done.stderr
+            rate = f"{found:,.0f}" if found is not None else "not installed" if lacks else "failed"
             lines.append(f"| {CONTESTANTS[name][0]} | {name} | {rate} |")
     (options.out / "results_amortised.md").write_text("\n".join(lines) + "\n")
 
