@@ -203,6 +203,10 @@ class Amortised(Phi):
             state: as `start` lays it out.
         """
         units = _State(*state[-len(_State._fields) :])
+        if units.theta.dim() != 2:
+            raise ValueError(
+                "the network is of an earlier version, which read theta in other units; fit again"
+            )
         weights = state[: -len(_State._fields)]
         cut = len(weights) - len(self.guide.start(density.d_phi))
         rows = torch.cat([rows_of(part, density.structure.phi) for part in parts], 1)
