@@ -134,21 +134,6 @@ def test_without_the_pilot_it_is_wrong_and_says_so(monkeypatch: pytest.MonkeyPat
         assert not post.diagnose().ok
 
 
-def test_a_gaussian_that_was_stopped_early_says_so() -> None:
-    def model(tasks: bm.Tasks) -> None:
-        mu = pyro.sample("mu", dist.Normal(0.0, 2.0))
-        tau = pyro.sample("tau", dist.HalfNormal(1.0))
-        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
-            a = pyro.sample("a", dist.Normal(mu, tau))
-            with pyro.plate("data", tasks.num_data, dim=-1):
-                pyro.sample("y", dist.Normal(a, 1.0), obs=tasks.y)
-
-    few = bm.Adam(steps=4, compile=False)
-    two = towns(1.0)[1][:2]
-    early = bm.fit(model, two, theta=bm.Gaussian(adam=few), phi=bm.Exact(10), progress=False)
-    assert not early.diagnose().ok
-
-
 def test_a_scale_at_zero_is_named() -> None:
     """Groups that are more alike than chance would have them: the best tau is 0."""
 
