@@ -17,6 +17,8 @@ _RANDOM = np.random.default_rng(1)
 # Incomes of twelve towns, in units of 50,000.
 Y = 1 + 0.16 * _RANDOM.normal(size=(GROUPS, 1)) + 0.08 * _RANDOM.normal(size=(GROUPS, EACH))
 NAMES = ("mu", "tau", "s")
+# Small units run with the slow tests.
+UNITS = [pytest.param(1e-6, marks=pytest.mark.slow), 1e6]
 QUICK = bm.Adam(steps=500, compile=False)
 LONG = bm.Adam(compile=False)
 
@@ -84,7 +86,7 @@ def test_a_point_with_points_of_phi_is_the_same_in_all_units(phi: bm.Phi) -> Non
         assert np.allclose(other, first, rtol=1e-5)
 
 
-@pytest.mark.parametrize("unit", [1e-6, 1e6])
+@pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("phi", [bm.Exact(10), bm.Joint()])
 def test_adam_finds_the_best_theta_in_units_of_a_pilot(unit: float, phi: bm.Phi) -> None:
     adam = bm.Adam(steps=300, compile=False)
@@ -93,7 +95,7 @@ def test_adam_finds_the_best_theta_in_units_of_a_pilot(unit: float, phi: bm.Phi)
     assert np.allclose(trained, solved, rtol=0.01)
 
 
-@pytest.mark.parametrize("unit", [1e-6, 1e6])
+@pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("phi", [bm.Exact(10), bm.Joint()])
 @pytest.mark.parametrize("family", [bm.FullRank(), bm.MeanField(), bm.LowRank(2)])
 def test_a_gaussian_is_near_the_posterior_in_all_units(
@@ -105,7 +107,7 @@ def test_a_gaussian_is_near_the_posterior_in_all_units(
     assert ((found.std(1) > 0.75 * SD) & (found.std(1) < 1.15 * SD)).all()
 
 
-@pytest.mark.parametrize("unit", [1e-6, 1e6])
+@pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("phi", [bm.Exact(10), bm.Joint()])
 def test_nuts_samples_in_all_units(unit: float, phi: bm.Phi) -> None:
     nuts = bm.NUTS(chains=2, tune=300, draws=300, compile=False)
