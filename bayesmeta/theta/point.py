@@ -15,9 +15,6 @@ from bayesmeta.engine.noise import seeds
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import theta_start
 from bayesmeta.phi.base import Phi
-from bayesmeta.task_level.ascent import find_mode
-from bayesmeta.task_level.conditional_graphs import Conditional
-from bayesmeta.task_level.gauss_newton import choose
 from bayesmeta.theta.base import Fit, Theta
 from bayesmeta.theta.convergence import doubts_about_mode
 from bayesmeta.theta.levels import check_training, d_free, held_out, level_terms, repeated
@@ -80,7 +77,10 @@ class Point(Theta):
             return None
         if not torch.isfinite(best.value):
             return None
-        found = _modes(density, best.at, tasks) if phi.is_joint else None
+        found = None
+        if phi.is_joint:
+            # At a point phi is its maximum, for which no random numbers are drawn.
+            found = phi.infer(density, best.at[None], tasks, torch.Generator(), is_point=True)[None]
         return Fit(
             density,
             tasks,
@@ -167,13 +167,6 @@ def _loss(density: Density, phi: Phi, tasks: Tasks, n_state: int) -> Loss:
         return -(prior / tasks.num_tasks + values.mean())
 
     return loss
-
-
-def _modes(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
-    """phi at its best for theta, (1, 1, tasks, d_phi)."""
-    curvature = choose(None, density, tasks)
-    conditional = Conditional(density, tasks, jacobian=False, curvature=curvature)
-    return find_mode(conditional, theta[None]).phi[None]
 
 
 def _notes(
