@@ -74,6 +74,7 @@ def _finish(graph: GraphModule) -> None:
     """Make a recorded graph one that may be run, recorded again or compiled anywhere."""
     _keep_dtypes(graph)
     _count_masks(graph)
+    _write_anew(graph)
     graph.graph.eliminate_dead_code()
     recompile(graph)
 
@@ -84,6 +85,24 @@ def _expand_copies(graph: GraphModule) -> None:
         if node.target is torch.ops.aten.copy.default:
             node.target = torch.ops.aten.expand.default
             node.args = (node.args[1], list(node.meta["val"].shape))
+
+
+def _write_anew(graph: GraphModule) -> None:
+    """A write in place to what nothing else reads gives a new tensor, as of densities' supports."""
+    for node in graph.graph.nodes:
+        written = node.args[0] if node.args else None
+        if not (_mutates(node) and isinstance(written, Node) and list(written.users) == [node]):
+            continue
+        packet, _, overload = str(node.target).rpartition(".")
+        anew = getattr(torch.ops.aten, packet.removeprefix("aten.").removesuffix("_"), None)
+        if packet.endswith("_") and hasattr(anew, overload) and _is_own(written):
+            node.target = getattr(anew, overload)
+
+
+def _is_own(node: Node) -> bool:
+    """Whether it is no input, no constant and no view of another tensor."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and all(r.alias_info is None for r in schema.returns)
 
 
 def _mutates(node: Node) -> bool:

@@ -71,6 +71,26 @@ def test_over_draws_is_a_loop() -> None:
                 assert torch.allclose(got[i], expected, atol=1e-14)
 
 
+def writes(x: Tensor) -> tuple[Tensor, ...]:
+    own, read, seen = x + 1, x + 2, torch.zeros(3, dtype=x.dtype)
+    own[x < 0] = -torch.inf
+    before = read * 1
+    read.mul_(2)
+    seen[:2].copy_(x)
+    return own, read, before, seen
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_writes_in_place_are_kept_in_order(in_place: bool) -> None:
+    graph = capture(writes, [X], in_place=in_place)
+    for at in (X, -X):
+        for got, expected in zip(graph(at), writes(at.clone()), strict=True):
+            assert torch.equal(got, expected)
+    ops = {str(node.target) for node in graph.graph.nodes}
+    assert "aten.index_put_.default" not in ops
+    assert ("aten.mul_.Tensor" in ops) is in_place
+
+
 def branches(x: Tensor) -> tuple[Tensor, ...]:
     return (x * 2,) if x.sum() > 0 else (x,)
 

@@ -98,7 +98,7 @@ def test_a_model_that_pyro_reparameterises_is_fitted() -> None:
     tasks = normal_means.tasks(4, 3, ragged=False)
     config = {"phi": LocScaleReparam(0.0)}
     model = pyro.poutine.reparam(normal_means.model, config=config)
-    theta = bm.NUTS(chains=1, tune=300, draws=2000, compile=False)
+    theta = bm.NUTS(chains=1, tune=200, draws=800, compile=False)
     post = bm.fit(model, tasks, theta=theta, phi=bm.Joint(), progress=False)
     exact = normal_means.exact(tasks)
     assert abs(post.theta["mu"].mean() - exact.mean[0]) < 0.15 * exact.sd[0]

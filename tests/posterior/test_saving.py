@@ -37,7 +37,7 @@ def fitted(name: str) -> tuple[bm.Posterior, bm.Tasks]:
     """A posterior of each kind, and tasks to adapt to."""
     if name == "noncentred":
         counties = radon.tasks()[:8]
-        nuts = bm.NUTS(chains=2, tune=50, draws=20, compile=False, noncentred=("alpha", "beta"))
+        nuts = bm.NUTS(chains=2, tune=15, draws=5, compile=False, noncentred=("alpha", "beta"))
         return bm.fit(radon.model, counties, theta=nuts, progress=False), counties[:3]
     if name == "closed form":
         schools = eight_schools.tasks()

@@ -56,7 +56,7 @@ def test_full_rank_gaussian_check_catches_a_wrong_prior(tasks):
     assert mean > 0.02 and sd > 0.03
 
 
-@pytest.mark.parametrize("noncentred", [(), ("phi",)])
+@pytest.mark.parametrize("noncentred", [pytest.param((), marks=pytest.mark.slow), ("phi",)])
 def test_full_rank_gaussian_is_exact_on_minibatches_and_noncentred(tasks, noncentred):
     theta = bm.Gaussian(
         batch_size=4, noncentred=noncentred, draws=100_000, adam=bm.Adam(compile=False)

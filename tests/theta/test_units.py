@@ -97,7 +97,14 @@ def test_adam_finds_the_best_theta_in_units_of_a_pilot(unit: float, phi: bm.Phi)
 
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("phi", [bm.Exact(10), bm.Joint()])
-@pytest.mark.parametrize("family", [bm.FullRank(), bm.MeanField(), bm.LowRank(2)])
+@pytest.mark.parametrize(
+    "family",
+    [
+        bm.FullRank(),
+        pytest.param(bm.MeanField(), marks=pytest.mark.slow),
+        pytest.param(bm.LowRank(2), marks=pytest.mark.slow),
+    ],
+)
 def test_a_gaussian_is_near_the_posterior_in_all_units(
     unit: float, phi: bm.Phi, family: bm.FullRank | bm.MeanField | bm.LowRank
 ) -> None:
@@ -108,9 +115,9 @@ def test_a_gaussian_is_near_the_posterior_in_all_units(
 
 
 @pytest.mark.parametrize("unit", UNITS)
-@pytest.mark.parametrize("phi", [bm.Exact(10), bm.Joint()])
+@pytest.mark.parametrize("phi", [pytest.param(bm.Exact(10), marks=pytest.mark.slow), bm.Joint()])
 def test_nuts_samples_in_all_units(unit: float, phi: bm.Phi) -> None:
-    nuts = bm.NUTS(chains=2, tune=300, draws=300, compile=False)
+    nuts = bm.NUTS(chains=1, tune=250, draws=400, compile=False)
     found = fitted(unit, nuts, phi)[1]
     assert (np.abs(found.mean(1) - MEAN) < 0.25 * SD).all()
     assert ((found.std(1) > 0.8 * SD) & (found.std(1) < 1.25 * SD)).all()
