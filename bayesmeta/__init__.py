@@ -52,7 +52,7 @@ from bayesmeta.evaluation import (
 from bayesmeta.fine_tuning import Full, Gradual, Probe, Stage, Surgical
 from bayesmeta.fit import fit
 from bayesmeta.graph import Graph, graph
-from bayesmeta.model import Structure, StructureError, structure
+from bayesmeta.model import Censored, Structure, StructureError, structure
 from bayesmeta.phi import (
     HMC,
     Amortised,
@@ -111,6 +111,7 @@ __all__ = [
     "AttentiveNeuralProcess",
     "Calibration",
     "CaptureError",
+    "Censored",
     "CheckpointError",
     "Classes",
     "Comparison",

@@ -25,14 +25,12 @@ class CaptureError(RuntimeError):
     """The model does something that depends on values, so it is not one graph."""
 
 
-def capture(
-    function: Callable[..., Outputs], inputs: Sequence[Tensor], *, in_place: bool = True
-) -> GraphModule:
+def capture(function: Callable[..., Outputs], inputs: Sequence[Tensor]) -> GraphModule:
     """Record the tensor operations of `function(*inputs)` as a graph of the same signature.
 
     The graph holds for every value of the inputs at these shapes; whatever is not an input is a
-    constant in it. With in_place=False it writes to no tensor after its making, as a batched
-    backward pass does: vmap over draws refuses that.
+    constant in it. It writes to no tensor after its making, as batched backward passes and some
+    distributions do: vmap over draws refuses that.
 
     Raises:
         CaptureError: where the function branches on a value or calls `.item()`.
@@ -43,9 +41,9 @@ def capture(
         with unvalidated():
             graph = record(function, own)
             _finish(graph)
-            if not in_place and any(_mutates(node) for node in graph.graph.nodes):
+            if any(_mutates(node) for node in graph.graph.nodes):
                 graph = record(torch.func.functionalize(graph), own)
-                _expand_copies(graph)
+                _for_vmap(graph)
                 _finish(graph)
     except StructureError:
         raise
@@ -79,12 +77,19 @@ def _finish(graph: GraphModule) -> None:
     recompile(graph)
 
 
-def _expand_copies(graph: GraphModule) -> None:
-    """Write a copy over all of another tensor as what it is, an expansion, which vmap knows."""
+def _for_vmap(graph: GraphModule) -> None:
+    """Say what functionalisation leaves in words that vmap knows.
+
+    A copy over all of another tensor is an expansion, and an end is counted from the front.
+    """
     for node in graph.graph.nodes:
         if node.target is torch.ops.aten.copy.default:
             node.target = torch.ops.aten.expand.default
             node.args = (node.args[1], list(node.meta["val"].shape))
+        if node.target is torch.ops.aten.slice_scatter.default:
+            whole, part, dim, *ends = node.args
+            size = node.meta["val"].shape[dim]
+            node.args = (whole, part, dim, *(e + size if (e or 0) < 0 else e for e in ends))
 
 
 def _write_anew(graph: GraphModule) -> None:

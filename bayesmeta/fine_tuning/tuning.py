@@ -170,7 +170,7 @@ class Tuner:
         first = [] if whole else self._batch().tensors()
         with part.held():
             inputs = [part.of(part.base), *first]
-            graph = capture(value_and_gradient(loss, 1), inputs, in_place=False)
+            graph = capture(value_and_gradient(loss, 1), inputs)
         fold_constants(graph)
         if whole:
             return graph

@@ -4,6 +4,7 @@
 - `samplers`: draws that are of their distribution
 - `sites`: the statements of a model as they ran
 - `supports`: where densities are zero
+- `rewritten`: distributions without writes in place
 - `handlers`: a model and its tasks under Pyro's handlers
 - `checks`: what is refused: plates, shapes, supports
 - `checked_run`: a run with errors in words
@@ -14,11 +15,13 @@
 - `location_scale`: sites x = loc + scale * u
 - `density`: the factors of the model as pure functions
 - `prior`: p(theta) and p(phi | theta)
+- `censored`: outcomes known to be beyond a limit
 - `outcomes`: log densities, draws and moments of y
 """
 
+from bayesmeta.model.censored import Censored
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.reading import structure
 from bayesmeta.model.structure import Structure
 
-__all__ = ["Structure", "StructureError", "structure"]
+__all__ = ["Censored", "Structure", "StructureError", "structure"]

@@ -84,6 +84,23 @@ def check_runs(model: Model, tasks: Tasks) -> None:
         run_checked(model, tasks)
 
 
+def check_predicts(model: Model, tasks: Tasks) -> None:
+    """Refuse a model that runs on these tasks, but not without their y, and so predicts nothing.
+
+    Raises:
+        StructureError: with the remedy.
+    """
+    try:
+        run(model, tasks.without_y())
+    except Exception as error:
+        raise StructureError(
+            "the model runs with tasks.y, but not where it is None, as in predict and in bm.prior "
+            f"({type(error).__name__}: {error}). What it reads of earlier outcomes, as a lag, is a "
+            'column: x={"lag": ...}; a part of y is written y = None if tasks.y is None else '
+            "tasks.y[..., 0], and a factor of y goes under if tasks.y is not None"
+        ) from error
+
+
 @contextlib.contextmanager
 def _in_words(model: Model, tasks: Tasks) -> Iterator[None]:
     """What the model raises as errors that say what does not fit the tasks."""

@@ -138,7 +138,7 @@ class Density:
             StructureError: where a site is missing, unknown, of another shape, or out of support.
         """
         wanted = self.structure.theta
-        if set(values) != set(wanted):
+        if set(values) - set(self.structure.computed(is_phi=False)) != set(wanted):
             raise StructureError(
                 f"values were given for {', '.join(values) or 'no site'}, but the model's shared "
                 f"sites are {', '.join(wanted) or 'none'}; give one value for each of them"
@@ -167,10 +167,7 @@ class Density:
     @property
     def has_data_factors(self) -> bool:
         """Whether a `pyro.factor` is in the plate "data"."""
-        nodes = self.structure.nodes.values()
-        return any(
-            node.role is Role.FACTOR and DATA in {p.name for p in node.plates} for node in nodes
-        )
+        return bool(self.structure.data_factors)
 
     def sites(
         self, theta: Tensor, phi: Tensor, tasks: Tasks, *, jacobian: bool, priors: bool = True

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Transform
 
+from bayesmeta.model.checks import StructureError, distribution_name
 from bayesmeta.model.structure import Structure
 from bayesmeta.model.supports import bijection
 
@@ -70,7 +72,7 @@ def lay_out(structure: Structure, drawn_from: Mapping[str, Any]) -> dict[str, Se
     for name in (*structure.theta, *structure.phi):
         fn, is_phi = drawn_from[name], name in structure.phi
         whole = tuple(fn.batch_shape) + tuple(fn.event_shape)
-        shape = tuple(bijection(fn).inverse_shape(torch.Size(whole)))
+        shape = tuple(_bijection(name, fn).inverse_shape(torch.Size(whole)))
         axis = len(fn.batch_shape) - 2 if is_phi else 0
         if is_phi:
             shape = shape[:axis] + shape[axis + 1 :]
@@ -78,3 +80,14 @@ def lay_out(structure: Structure, drawn_from: Mapping[str, Any]) -> dict[str, Se
         ends[is_phi] = start + size
         segments[name] = Segment(name, is_phi, start, start + size, shape, axis)
     return segments
+
+
+def _bijection(name: str, fn: Any) -> Transform:
+    try:
+        return bijection(fn)
+    except NotImplementedError as error:
+        raise StructureError(
+            f"site '{name}' is drawn from {distribution_name(fn)} with support {fn.support}, onto "
+            f"which torch has no map of real numbers ({error}); give it another distribution, or "
+            "write it as a function of sites that have one"
+        ) from error

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.isolation import at_dtype, unvalidated
+from bayesmeta.model.rewritten import rewritten
 from bayesmeta.model.samplers import draw
 from bayesmeta.model.sites import (
     Choice,
@@ -115,6 +116,9 @@ class _Recorder(Messenger):
             plates=_plates(msg),
             log_prob=_handled(log_prob, choice, msg),
             provenance=origin,
+            plain=log_prob,
+            scale=msg["scale"],
+            mask=msg["mask"],
         )
 
 
@@ -234,7 +238,7 @@ def run(
     """
     recorder, guard = _Recorder(choose, provenance, held, bounded), _SubsampleGuard()
     store, modules = pyro.get_param_store().scope(), _modules_read_params()
-    with at_dtype(tasks.dtype), unvalidated(), store, modules, guard, recorder:
+    with at_dtype(tasks.dtype), unvalidated(), rewritten(), store, modules, guard, recorder:
         model(tasks)
     if guard.plates:
         raise SiteNameError(

@@ -9,7 +9,14 @@ from typing import Any
 import torch
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.checked_run import Runs, check_runs, check_types, run_checked, run_followed
+from bayesmeta.model.checked_run import (
+    Runs,
+    check_predicts,
+    check_runs,
+    check_types,
+    run_checked,
+    run_followed,
+)
 from bayesmeta.model.checks import (
     DATA,
     TASKS,
@@ -23,7 +30,7 @@ from bayesmeta.model.checks import (
 from bayesmeta.model.handlers import Model, run
 from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.parents import Parents, find_parents
-from bayesmeta.model.sites import Site
+from bayesmeta.model.sites import Choice, Site, seen
 from bayesmeta.model.structure import Node, Role, Structure
 from bayesmeta.model.supports import edges
 
@@ -41,12 +48,19 @@ class Reading:
         drawn_from: what each latent site was drawn from in one run on `tasks.sample()`.
         bounded: the observed sites whose support has edges that are drawn, and the sites that
             these read.
+        scored: the observed sites, and the factors in the plate "data" that are said of outcomes,
+            as of censored ones: they read y, or stand for what is masked.
+        masked: the observed sites that the model masks somewhere.
+        weighted: the observed sites that `poutine.scale` weighs.
     """
 
     model: Model
     structure: Structure
     drawn_from: Mapping[str, Any]
     bounded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    scored: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
+    weighted: tuple[str, ...] = ()
 
     def check(self, tasks: Tasks) -> None:
         """Refuse tasks on which the model does not run: does it, and is every outcome possible?
@@ -89,6 +103,7 @@ def read(model: Model, tasks: Tasks) -> Reading:
         found = run_checked(model, some)
         parents = _find_parents(model, some, found.followed)
         check_levels(found.followed, parents.sites)
+        check_predicts(model, some)
         for more in tries:
             check_runs(model, more)
         count = some.num_tasks if tasks.are_episodes else tasks.num_tasks
@@ -139,7 +154,38 @@ def _reading(model: Model, tasks: Tasks, found: Runs, parents: Parents, num_task
     }
     latent = (Role.THETA, Role.PHI, Role.LOCAL)
     drawn_from = {n: found.drawn[n].fn for n, node in nodes.items() if node.role in latent}
-    return Reading(model, Structure(nodes), drawn_from, _bounded(model, tasks, found, parents))
+    structure = Structure(nodes)
+    hidden = tuple(n for n in structure.data if seen(found.drawn[n]) is not None)
+    return Reading(
+        model,
+        structure,
+        drawn_from,
+        _bounded(model, tasks, found, parents),
+        (*structure.data, *_of_outcomes(model, tasks, structure, found, bool(hidden))),
+        hidden,
+        tuple(n for n in structure.data if _is_weighted(found.drawn[n])),
+    )
+
+
+def _of_outcomes(
+    model: Model, tasks: Tasks, structure: Structure, found: Runs, is_masked: bool
+) -> tuple[str, ...]:
+    """The factors in the plate "data" that move with y, or all of them where y is masked."""
+    factors = structure.data_factors
+    if not factors or is_masked or tasks.y is None:
+        return factors
+    other = tasks.y.flatten(0, 1).roll(1, 0).reshape(tasks.y.shape)
+    held = {name: site.value for name, site in found.drawn.items() if not site.is_observed}
+    moved = run(model, replace(tasks, y=other), lambda name, fn: _held(held, name))
+    return tuple(n for n in factors if not torch.equal(moved[n].plain, found.drawn[n].plain))
+
+
+def _held(values: Mapping[str, torch.Tensor], name: str) -> Choice | None:
+    return Choice(values[name]) if name in values else None
+
+
+def _is_weighted(site: Site) -> bool:
+    return isinstance(site.scale, torch.Tensor) or site.scale != 1
 
 
 def _bounded(
@@ -196,6 +242,19 @@ def _role(site: Site) -> Role:
     return Role.LOCAL if DATA in names else Role.PHI if TASKS in names else Role.THETA
 
 
+def _event_dim(site: Site) -> int:
+    """Of a deterministic site, which Pyro takes for all event where it is not told.
+
+    The first place at which the plates' sizes stand is where its batch ends.
+    """
+    shape, sizes = tuple(site.value.shape), {plate.name: plate.size for plate in site.plates}
+    if site.fn.event_dim < len(shape) or TASKS not in sizes:
+        return int(site.fn.event_dim)
+    plates = (sizes[TASKS], sizes.get(DATA, 1))
+    ends = [k + 2 for k in range(len(shape) - 1) if shape[k : k + 2] == plates]
+    return len(shape) - ends[0] if ends else 0
+
+
 def _node(site: Site, parents: tuple[str, ...], inputs: tuple[str, ...]) -> Node:
     role = _role(site)
     if site.is_param and role is not Role.THETA:
@@ -204,7 +263,7 @@ def _node(site: Site, parents: tuple[str, ...], inputs: tuple[str, ...]) -> Node
             f"the tasks together; make it pyro.sample, or move it outside"
         )
     if role is Role.DETERMINISTIC:
-        shape, event_dim, family = tuple(site.value.shape), 0, "-"
+        shape, event_dim, family = tuple(site.value.shape), _event_dim(site), "-"
     else:
         shape = tuple(site.fn.batch_shape) + tuple(site.fn.event_shape)
         event_dim, family = len(site.fn.event_shape), distribution_name(site.fn)

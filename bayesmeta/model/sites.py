@@ -45,6 +45,11 @@ class Site:
     """One statement of the model as it ran: what it drew from, what it got, and in which plates.
 
     A `pyro.param` appears as a draw from an improper uniform on its constraint: a flat prior.
+
+    Attributes:
+        log_prob: as handlers around it, such as `poutine.mask`, scale and mask it.
+        plain: the same before they do.
+        scale, mask: by what they do.
     """
 
     name: str
@@ -56,6 +61,34 @@ class Site:
     plates: tuple[Plate, ...]
     log_prob: Tensor
     provenance: frozenset[str]
+    plain: Tensor
+    scale: Tensor | float
+    mask: Tensor | bool | None
+
+
+def seen(site: Site) -> Tensor | None:
+    """Where a site is not masked, by a handler or by its own distribution; None is everywhere.
+
+    It broadcasts to the site's batch shape.
+    """
+    masks = [m for m in (site.mask, own_mask(site.fn)) if m is not None and m is not True]
+    if not masks:
+        return None
+    whole = torch.ones((), dtype=torch.bool, device=site.plain.device)
+    for mask in masks:
+        whole = whole & torch.as_tensor(mask, device=site.plain.device)
+    return whole
+
+
+def own_mask(fn: Any) -> Tensor | bool | None:
+    """Where a distribution has a density of its own, and not 1 by `mask`; None is everywhere."""
+    if isinstance(fn, dist.MaskedDistribution):
+        mask: Tensor | bool = fn._mask
+        return mask
+    if not isinstance(fn, torch.distributions.Independent):
+        return None
+    inner, ndims = own_mask(fn.base_dist), fn.reinterpreted_batch_ndims
+    return inner.flatten(-ndims).any(-1) if isinstance(inner, Tensor) and ndims else inner
 
 
 class SiteNameError(ValueError):

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bayesmeta.model.checks import StructureError
+from bayesmeta.model.checks import DATA, TASKS, StructureError
 from bayesmeta.model.sites import Plate
 
 
@@ -48,6 +48,18 @@ class Node:
     parents: tuple[str, ...]
     inputs: tuple[str, ...]
 
+    @property
+    def tasks_axis(self) -> int:
+        """Where in its shape the tasks are, if it is in their plate."""
+        return len(self.shape) - self.event_dim - 2
+
+    @property
+    def is_by_task(self) -> bool:
+        """Whether it has a value for each task; one inside the plate may read none of phi."""
+        sizes = [plate.size for plate in self.plates if plate.name == TASKS]
+        axis = self.tasks_axis
+        return bool(sizes) and axis >= 0 and self.shape[axis] == sizes[0]
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -68,6 +80,16 @@ class Structure:
         """Latent sites inside "tasks": one value a task."""
         return self._with_role(Role.PHI)
 
+    def computed(self, *, is_phi: bool) -> tuple[str, ...]:
+        """Deterministic sites with one value a task, or those outside the plate "tasks"."""
+        return tuple(
+            node.name
+            for node in self.nodes.values()
+            if node.role is Role.DETERMINISTIC
+            and DATA not in {plate.name for plate in node.plates}
+            and node.is_by_task is is_phi
+        )
+
     @property
     def local(self) -> tuple[str, ...]:
         """Latent sites inside "data": one value a datapoint."""
@@ -77,6 +99,28 @@ class Structure:
     def data(self) -> tuple[str, ...]:
         """Observed sites."""
         return self._with_role(Role.DATA)
+
+    @property
+    def data_factors(self) -> tuple[str, ...]:
+        """Factors in the plate "data"."""
+        factors = self._with_role(Role.FACTOR)
+        return tuple(n for n in factors if DATA in {p.name for p in self.nodes[n].plates})
+
+    def outcome(self, name: str | None) -> str:
+        """The observed site of that name, or the only one.
+
+        Raises:
+            StructureError: where there is none of that name, or several and no name.
+        """
+        if name in self.data:
+            return name
+        if name is None and len(self.data) == 1:
+            return self.data[0]
+        given = "several" if name is None else f"no '{name}' among its"
+        raise StructureError(
+            f"the model has {given} outcomes: {', '.join(self.data)}; say of which, as in "
+            f"outcome='{self.data[0]}'"
+        )
 
     def check_treatable(self, strategy: str, *, needs_phi: bool) -> None:
         """Refuse what no strategy of this library that works on real vectors can treat.

@@ -43,7 +43,13 @@ def edges(fn: Any) -> list[Tensor]:
 
 
 def bijection(fn: Any) -> Transform:
-    """The map of all real vectors onto the support: `biject_to(fn.support)` where that is right."""
+    """The map of all real vectors onto the support: `biject_to(fn.support)` where that is right.
+
+    Raises:
+        NotImplementedError: where there is none, as of counts.
+    """
+    if isinstance(fn, MixtureSameFamily) and not edges(fn):
+        return biject_to(fn.component_distribution.support)
     if isinstance(fn, Independent):
         inner = bijection(fn.base_dist)
         is_own = isinstance(inner, ComposeTransform) and _is_pushed(_unwrapped(fn))

@@ -96,7 +96,7 @@ class SteinParticles(Phi):
         if is_point:
             # Recording a graph takes longer than the steps themselves.
             return climb(theta[0], start[0], *data)[0]
-        graph = capture(climb, [theta[0], start[0], *data], in_place=False)
+        graph = capture(climb, [theta[0], start[0], *data])
         return over_draws(graph, [points, start], data)[0][:, 0]
 
     def climb(self, density: Density, theta: Tensor, tasks: Tasks, start: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ class VariationalSteps(Phi):
             # Recording a graph takes longer than the steps themselves.
             mean, sd = climb(theta[0], inner[0], *data)
         else:
-            graph = capture(climb, [theta[0], inner[0], *data], in_place=False)
+            graph = capture(climb, [theta[0], inner[0], *data])
             mean, sd = over_draws(graph, [points, inner], data)
         outer = (len(theta), tasks.num_tasks, density.d_phi)
         return mean + sd * noise.normal(outer, theta.dtype)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 import xarray as xr
 from torch import Tensor
 
@@ -14,7 +17,7 @@ from bayesmeta.model.checks import TASKS
 from bayesmeta.model.structure import Node, Role
 from bayesmeta.posterior.draws import Draws
 from bayesmeta.posterior.own_tasks import Own
-from bayesmeta.posterior.predict import log_likelihood, predict
+from bayesmeta.posterior.predict import log_likelihood, observed, outcome_values, predictions
 from bayesmeta.posterior.prior_draws import prior_draws
 from bayesmeta.task_level.importance import classic
 
@@ -58,15 +61,18 @@ def groups(posterior: Draws) -> dict[str, xr.Dataset]:
     """The posterior, its predictions and its data as ArviZ's groups of named arrays.
 
     A theta site has dims (chain, draw, ...) and a phi site (chain, draw, tasks, ...), further
-    plates under their names. What is one a datapoint has the dim "observation": the real rows in
-    the order of the tasks, without padding, with the coordinate "observation_task" saying whose
-    each is. Columns that are constant within a task have the dim "tasks". The prior's groups are
+    plates under their names; deterministic sites of either kind likewise. What is one a datapoint
+    has the dim "observation": the real rows in the order of the tasks, without padding, with the
+    coordinate "observation_task" saying whose each is. An outcome that the model masks in some rows
+    has a dim of its own, "y_observation", without them. The log likelihood of an only outcome has
+    the model's factors in the plate "data" in it; beside several outcomes they stand under their
+    own names. Columns that are constant within a task have the dim "tasks". The prior's groups are
     left out where the model has a parameter, whose prior is flat. Of tasks without data, as a
     posterior holds them that was loaded, there are draws alone.
     """
-    tasks, y, nodes = posterior.tasks, posterior.structure.data[0], posterior.structure.nodes
+    tasks, nodes = posterior.tasks, posterior.structure.nodes
     found = {
-        "posterior": values(posterior),
+        "posterior": with_computed(posterior),
         "sample_stats": _dataset(
             {
                 n: (_dims(n, s.dim(), _SAMPLE), s.cpu().numpy())
@@ -77,14 +83,18 @@ def groups(posterior: Draws) -> dict[str, xr.Dataset]:
     }
     if not bool(tasks.mask.any()):
         return {name: dataset for name, dataset in found.items() if dataset.data_vars}
-    found["log_likelihood"] = _observed(y, log_likelihood(posterior, Own.TASKS), tasks, _SAMPLE)
-    found["posterior_predictive"] = _observed(y, _predicted(posterior), tasks, _SAMPLE)
+    rows = _Rows.of(posterior)
+    found["log_likelihood"] = rows.dataset(
+        {n: log_likelihood(posterior, outcome=o) for n, o in rows.scored.items()}, _SAMPLE
+    )
+    found["posterior_predictive"] = rows.dataset(_predicted(posterior), _SAMPLE)
     if all(node.distribution != "flat" for node in nodes.values()):
         drawn = prior_draws(posterior.centred, tasks, _PRIOR_DRAWS, posterior.seed)
-        found["prior"] = values(drawn)
-        found["prior_predictive"] = _observed(y, _predicted(drawn), tasks, _SAMPLE)
-    if tasks.y is not None:
-        found["observed_data"] = _observed(y, tasks.y, tasks)
+        found["prior"] = with_computed(drawn)
+        found["prior_predictive"] = rows.dataset(_predicted(drawn), _SAMPLE)
+    found["observed_data"] = rows.dataset(
+        {name: outcome_values(posterior, outcome=name) for name in posterior.structure.data}
+    )
     found["constant_data"] = _constant(tasks)
     return {name: dataset for name, dataset in found.items() if dataset.data_vars}
 
@@ -96,8 +106,57 @@ def values(posterior: Draws) -> xr.Dataset:
     return _dataset(named, posterior.tasks)
 
 
-def _predicted(posterior: Draws) -> Tensor:
-    return predict(posterior, Own.TASKS, repeats=1, seed=None).draws
+def with_computed(posterior: Draws) -> xr.Dataset:
+    """`values`, and those of deterministic sites."""
+    found = {}
+    for lead, computed in (
+        (_SAMPLE, posterior.computed_theta),
+        ((*_SAMPLE, TASKS), posterior.computed_phi),
+    ):
+        for name, value in computed.items():
+            found[name] = _dims(name, value.dim(), lead), value.cpu().numpy()
+    return values(posterior).merge(_dataset(found, posterior.tasks))
+
+
+def _predicted(posterior: Draws) -> dict[str, Tensor]:
+    found = predictions(posterior, Own.TASKS, posterior.structure.data)
+    return {name: prediction.draws for name, prediction in found.items()}
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Which datapoints have which outcome.
+
+    Attributes:
+        tasks: whose they are.
+        scored: what stands under each name in the log likelihood: an outcome, or None for all.
+        seen: bool (tasks, data) by name.
+    """
+
+    tasks: Tasks
+    scored: dict[str, str | None]
+    seen: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, posterior: Draws) -> _Rows:
+        """Those of the posterior's own tasks."""
+        outcomes = posterior.structure.data
+        is_only = len(outcomes) == 1
+        names = outcomes if is_only else posterior.density.reading.scored
+        scored = {name: None if is_only else name for name in names}
+        seen = {name: observed(posterior, outcome=given) for name, given in scored.items()}
+        return cls(posterior.tasks, scored, seen)
+
+    def dataset(self, values: dict[str, Tensor], lead: tuple[str, ...] = ()) -> xr.Dataset:
+        """Values (..., tasks, data, *rest) with observed cells alone, (..., observation, *rest)."""
+        variables: dict[str, Variable] = {}
+        for name, value in values.items():
+            seen, dim = self.seen[name], _OBSERVATION
+            if not torch.equal(seen, self.tasks.mask):
+                dim = f"{name}_{_OBSERVATION}"
+            variables[name] = _packed(value, name, seen, dim, lead)
+        owners = {variables[n][0][len(lead)]: self.seen[n] for n in variables}
+        return _dataset(variables, self.tasks, owners)
 
 
 def flattened(dataset: xr.Dataset) -> tuple[list[str], np.ndarray]:
@@ -111,15 +170,23 @@ def flattened(dataset: xr.Dataset) -> tuple[list[str], np.ndarray]:
     return labels, np.concatenate(blocks, axis=-1)
 
 
-def _dataset(variables: dict[str, Variable], tasks: Tasks) -> xr.Dataset:
-    """Variables with coordinates for their dims: task names, and 0, 1, ... for all others."""
+def _dataset(
+    variables: dict[str, Variable], tasks: Tasks, rows: Mapping[str, Tensor] | None = None
+) -> xr.Dataset:
+    """Variables with coordinates for their dims: task names, and 0, 1, ... for all others.
+
+    Args:
+        variables: by name.
+        tasks: whose they are.
+        rows: which cells (tasks, data) a dim of datapoints is made of.
+    """
     sizes = {d: n for dims, v in variables.values() for d, n in zip(dims, v.shape, strict=True)}
     coords: dict[str, Any] = {dim: np.arange(size) for dim, size in sizes.items()}
     if TASKS in sizes:
         coords[TASKS] = np.array(tasks.names)
-    if _OBSERVATION in sizes:
-        owner = np.repeat(np.array(tasks.names), tasks.mask.sum(-1).cpu().numpy())
-        coords[f"{_OBSERVATION}_task"] = (_OBSERVATION, owner)
+    for dim, seen in (rows or {}).items():
+        owner = np.repeat(np.array(tasks.names), seen.sum(-1).cpu().numpy())
+        coords[f"{dim}_task"] = (dim, owner)
     return xr.Dataset(variables, coords, {"inference_library": "bayesmeta"})
 
 
@@ -147,23 +214,20 @@ def _named(node: Node, value: np.ndarray) -> Variable:
 
 
 def _packed(
-    value: Tensor, name: str, tasks: Tasks, lead: tuple[str, ...] = ()
-) -> dict[str, Variable]:
-    """A value (..., tasks, data, *rest) with its real cells only: (..., observation, *rest)."""
+    value: Tensor, name: str, seen: Tensor, dim: str = _OBSERVATION, lead: tuple[str, ...] = ()
+) -> Variable:
+    """A value (..., tasks, data, *rest) with the cells that were seen: (..., dim, *rest)."""
     cells = value.flatten(len(lead), len(lead) + 1)
-    real = cells.index_select(len(lead), tasks.mask.flatten().nonzero()[:, 0])
-    return {name: (_dims(name, real.dim(), (*lead, _OBSERVATION)), real.cpu().numpy())}
-
-
-def _observed(name: str, value: Tensor, tasks: Tasks, lead: tuple[str, ...] = ()) -> xr.Dataset:
-    return _dataset(_packed(value, name, tasks, lead), tasks)
+    real = cells.index_select(len(lead), seen.flatten().nonzero()[:, 0])
+    return _dims(name, real.dim(), (*lead, dim)), real.cpu().numpy()
 
 
 def _constant(tasks: Tasks) -> xr.Dataset:
     variables: dict[str, Variable] = {}
     for name, column in tasks.x.items():
         if column.shape[1] == tasks.num_data:
-            variables |= _packed(column, name, tasks)
+            variables[name] = _packed(column, name, tasks.mask)
         else:
             variables[name] = (_dims(name, column.dim() - 1, (TASKS,)), column[:, 0].cpu().numpy())
-    return _dataset(variables, tasks)
+    is_there = any(_OBSERVATION in dims for dims, _ in variables.values())
+    return _dataset(variables, tasks, {_OBSERVATION: tasks.mask} if is_there else None)

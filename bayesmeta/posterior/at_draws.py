@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -56,7 +57,10 @@ def random_at_draws(
     flat = theta.flatten(0, 1), phi.flatten(0, 1)
     batched = torch.func.vmap(lambda t, p: function(t, p, tasks), randomness="different")
     at_once = _at_once(phi)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # Of samplers that torch.vmap knows by a slower route alone.
+        for told in ("There is a performance drop", "An output with one or more elements was"):
+            warnings.filterwarnings("ignore", told, UserWarning)
         try:
             parts = [
                 batched(*(f[i : i + at_once] for f in flat))

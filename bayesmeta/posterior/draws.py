@@ -17,6 +17,7 @@ from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.laplace import Laplace
 from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined
+from bayesmeta.posterior.computed import computed
 from bayesmeta.theta.base import Fit
 from bayesmeta.theta.levels import infer_phi
 from bayesmeta.theta.log_posterior import LogPosterior
@@ -128,6 +129,16 @@ class Draws:
             name: joined(chunks) if segment.is_phi else chunks[0]
             for (name, segment), chunks in zip(segments.items(), outputs, strict=True)
         }
+
+    @made_when_asked
+    def computed_theta(self) -> dict[str, Tensor]:
+        """Draws of deterministic sites outside the plate "tasks", (chain, draw, ...)."""
+        return computed(self.density, self.fit.theta, self.free_phi, self.tasks, is_phi=False)
+
+    @made_when_asked
+    def computed_phi(self) -> dict[str, Tensor]:
+        """Draws of deterministic sites with a value a task, (chain, draw, tasks, ...)."""
+        return computed(self.density, self.fit.theta, self.free_phi, self.tasks, is_phi=True)
 
     @made_when_asked
     def log_weights(self) -> Tensor | None:

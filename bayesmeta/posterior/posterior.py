@@ -44,16 +44,21 @@ class Posterior:
 
     @property
     def theta(self) -> dict[str, Tensor]:
-        """Draws of the shared sites, (chain, draw, ...)."""
-        return {name: self.draws.values[name] for name in self.structure.theta}
+        """Draws of the shared sites, (chain, draw, ...); after them those of what they compute.
+
+        The latter are `pyro.deterministic` sites outside the plate "tasks".
+        """
+        latent = {name: self.draws.values[name] for name in self.structure.theta}
+        return latent | self.draws.computed_theta
 
     @property
     def phi(self) -> dict[str, Tensor]:
-        """Draws of the sites of each task, (chain, draw, tasks, ...).
+        """Draws of the sites of each task, (chain, draw, tasks, ...), deterministic ones last.
 
         Where the theta strategy did not infer phi itself, this waits until it is first asked for.
         """
-        return {name: self.draws.values[name] for name in self.structure.phi}
+        latent = {name: self.draws.values[name] for name in self.structure.phi}
+        return latent | self.draws.computed_phi
 
     @property
     def tasks(self) -> Tasks:
@@ -167,36 +172,58 @@ class Posterior:
         return Posterior(adapt(self.draws, tasks, phi=phi, refine=refine, seed=seed))
 
     def predict(
-        self, tasks: Tasks | Own = Own.TASKS, *, repeats: int = 1, seed: int | None = None
+        self,
+        tasks: Tasks | Own = Own.TASKS,
+        *,
+        outcome: str | None = None,
+        repeats: int = 1,
+        seed: int | None = None,
     ) -> Prediction:
         """Outcomes of these tasks at the inputs given, (chain, draw, tasks, data); y is not read.
 
+        Several outcomes are predicted one by one; with the same seed their draws belong together.
+
         Args:
             tasks: inputs of the posterior's tasks, or of some of them; by default its own.
+            outcome: which observed site; None is for a model that has one.
             repeats: outcomes for each draw of theta and phi, side by side along draw; more than 1
                 is for point estimates.
             seed: the source of randomness; None derives it from the fit's.
 
         Raises:
             TasksError: where the tasks are others than the posterior's: adapt to them first.
+            StructureError: where the model has several outcomes, or none of that name.
         """
-        return predict(self.draws, tasks, repeats=repeats, seed=seed)
+        return predict(self.draws, tasks, outcome=outcome, repeats=repeats, seed=seed)
 
-    def log_likelihood(self, tasks: Tasks | Own = Own.TASKS) -> Tensor:
-        """log p(y_ij | x_ij, phi_i, theta) at each draw, (chain, draw, tasks, data); 0 on padding.
+    def log_likelihood(
+        self, tasks: Tasks | Own = Own.TASKS, *, outcome: str | None = None
+    ) -> Tensor:
+        """log p(y_ij | x_ij, phi_i, theta) at each draw, (chain, draw, tasks, data).
+
+        It is 0 on padding, and where the model masks the outcome. Weights (`poutine.scale`) are
+        left out: they say how much a datapoint counts in the fit, not how likely it is.
+
+        Args:
+            tasks: outcomes of the posterior's tasks, or of some of them; by default its own.
+            outcome: one observed site; None takes all of a datapoint together, with the model's
+                factors in the plate "data", as of censored outcomes.
 
         Raises:
             TasksError: where the tasks are others than the posterior's, or have no y.
             StructureError: where the model does not know such outcomes.
         """
-        return log_likelihood(self.draws, tasks)
+        return log_likelihood(self.draws, tasks, outcome=outcome)
 
-    def log_score(self, tasks: Tasks | Own = Own.TASKS) -> Tensor:
+    def log_score(self, tasks: Tasks | Own = Own.TASKS, *, outcome: str | None = None) -> Tensor:
         """log of the mean over draws of p(y_ij | x_ij, phi_i, theta), (tasks, data).
 
-        Padded cells hold NaN, as those of `predict` do: sum or average over tasks.mask.
+        Cells hold NaN where nothing was observed, padding or masked in the model: take nanmean.
+
+        Args:
+            tasks, outcome: as of `log_likelihood`.
         """
-        return log_score(self.draws, tasks)
+        return log_score(self.draws, tasks, outcome=outcome)
 
     def summary(self, kind: str = "all") -> pd.DataFrame:
         """ArviZ's table of theta and phi; for a point estimate, a table of its values.

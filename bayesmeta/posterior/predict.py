@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,9 @@ from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined, random_at_
 from bayesmeta.posterior.draws import Draws, where_the_tasks_are
 from bayesmeta.posterior.own_tasks import Own, places_among
 
+# Of a distribution that does not know its moments: in all, and at each draw of theta and phi.
+_SAMPLES, _FEWEST_SAMPLES = 4000, 8
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
@@ -25,8 +29,9 @@ class Prediction:
         draws: (chain, draw, tasks, data, ...); padded cells hold NaN.
         means: E[y | x, theta, phi] at each draw, of the same shape. For a categorical outcome they
             are the probabilities of its classes, (chain, draw, tasks, data, classes).
-        variances: var(y | x, theta, phi) at each draw, of the shape of means; NaN where the
-            distribution does not know it.
+        variances: var(y | x, theta, phi) at each draw, of the shape of means. Where a distribution
+            does not know them, as a transformed one, both are estimated by samples of it; they are
+            NaN or inf where there are none, as of a Cauchy.
     """
 
     draws: Tensor
@@ -68,30 +73,56 @@ class Prediction:
 
 
 @where_the_tasks_are
-def predict(draws: Draws, tasks: Tasks | Own, *, repeats: int, seed: int | None) -> Prediction:
+def predict(
+    draws: Draws,
+    tasks: Tasks | Own = Own.TASKS,
+    *,
+    outcome: str | None = None,
+    repeats: int = 1,
+    seed: int | None = None,
+) -> Prediction:
     """Outcomes of the draws' tasks at the inputs given; see `Posterior.predict`."""
-    tasks, phi = _own(draws, tasks)
-    density, name = draws.centred, draws.structure.data[0]
-
-    def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor, ...]:
-        return tuple(found[name] for found in outcomes.predict(density, theta, free, given))
-
-    theta, phi = (x.repeat_interleave(repeats, dim=1) for x in (draws.fit.theta, phi))
-    with isolated(draws.seeds[1] if seed is None else seed):
-        outputs = in_chunks(random_at_draws, at, theta, phi, tasks)
-    return Prediction(*(_hide_padding(joined(o), tasks) for o in zip(*outputs, strict=True)))
+    name = draws.structure.outcome(outcome)
+    return predictions(draws, tasks, [name], repeats=repeats, seed=seed)[name]
 
 
 @where_the_tasks_are
-def log_likelihood(draws: Draws, tasks: Tasks | Own) -> Tensor:
+def predictions(
+    draws: Draws,
+    tasks: Tasks | Own,
+    names: Sequence[str],
+    *,
+    repeats: int = 1,
+    seed: int | None = None,
+) -> dict[str, Prediction]:
+    """Of each of these outcomes, drawn together."""
+    tasks, phi = _own(draws, tasks)
+    density = draws.centred
+    theta, phi = (x.repeat_interleave(repeats, dim=1) for x in (draws.fit.theta, phi))
+    samples = max(_FEWEST_SAMPLES, _SAMPLES // theta.shape[:2].numel())
+
+    def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor, ...]:
+        return outcomes.predict(density, theta, free, given, names, samples)
+
+    with isolated(draws.seeds[1] if seed is None else seed):
+        outputs = in_chunks(random_at_draws, at, theta, phi, tasks)
+    each = [_hide_padding(joined(o), tasks) for o in zip(*outputs, strict=True)]
+    return {name: Prediction(*each[3 * k : 3 * k + 3]) for k, name in enumerate(names)}
+
+
+@where_the_tasks_are
+def log_likelihood(
+    draws: Draws, tasks: Tasks | Own = Own.TASKS, *, outcome: str | None = None
+) -> Tensor:
     """log p(y_ij | x_ij, phi_i, theta) at each draw; see `Posterior.log_likelihood`."""
     tasks, phi = _own(draws, tasks)
     if tasks.y is None:
         raise TasksError("the tasks have no y to score; predict gives draws of it")
-    density = draws.centred
+    density, names = draws.centred, _scored(draws, outcome)
 
     def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor]:
-        return (outcomes.pointwise(density, theta, free, given),)
+        found = outcomes.pointwise(density, theta, free, given)
+        return (torch.stack([found[name] for name in names]).sum(0),)
 
     try:
         outputs = in_chunks(at_draws, at, draws.fit.theta, phi, tasks)
@@ -102,12 +133,52 @@ def log_likelihood(draws: Draws, tasks: Tasks | Own) -> Tensor:
     return joined([values for (values,) in outputs])
 
 
-def log_score(draws: Draws, tasks: Tasks | Own) -> Tensor:
+@where_the_tasks_are
+def log_score(
+    draws: Draws, tasks: Tasks | Own = Own.TASKS, *, outcome: str | None = None
+) -> Tensor:
     """log of the mean over draws of p(y_ij | x_ij, phi_i, theta); see `Posterior.log_score`."""
-    values = log_likelihood(draws, tasks).flatten(0, 1)
+    values = log_likelihood(draws, tasks, outcome=outcome).flatten(0, 1)
     score = torch.logsumexp(values, 0) - math.log(len(values))
-    hidden = ~(draws.tasks if isinstance(tasks, Own) else tasks).mask
-    return score.masked_fill(hidden, torch.nan)
+    return score.masked_fill(~observed(draws, tasks, outcome=outcome), torch.nan)
+
+
+@where_the_tasks_are
+def observed(draws: Draws, tasks: Tasks | Own = Own.TASKS, *, outcome: str | None = None) -> Tensor:
+    """Which cells (tasks, data) hold an outcome: no padding, and not masked in the model."""
+    tasks, phi = _own(draws, tasks)
+    names = _scored(draws, outcome)
+    reading = draws.density.reading
+    if not set(names) & {*reading.masked, *draws.structure.data_factors}:
+        return tasks.mask
+    theta, density = draws.fit.theta, draws.centred
+
+    def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor]:
+        found = outcomes.observed(density, theta, free, given)
+        return (torch.stack([found[name] for name in names]).any(0),)
+
+    outputs = in_chunks(at_draws, at, theta[:1, :1], phi[:1, :1], tasks)
+    return joined([values for (values,) in outputs])[0, 0]
+
+
+@where_the_tasks_are
+def outcome_values(
+    draws: Draws, tasks: Tasks | Own = Own.TASKS, *, outcome: str | None = None
+) -> Tensor:
+    """What was observed, (tasks, data, ...): y, or what of it the model gives to that site."""
+    tasks, phi = _own(draws, tasks)
+    theta, density, name = draws.fit.theta, draws.centred, draws.structure.outcome(outcome)
+
+    def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor]:
+        return (outcomes.values(density, theta, free, given)[name],)
+
+    outputs = in_chunks(at_draws, at, theta[:1, :1], phi[:1, :1], tasks)
+    return joined([values for (values,) in outputs])[0, 0]
+
+
+def _scored(draws: Draws, outcome: str | None) -> tuple[str, ...]:
+    """What makes the density of a datapoint: an outcome, or all of them with their factors."""
+    return draws.density.reading.scored if outcome is None else (draws.structure.outcome(outcome),)
 
 
 def _own(draws: Draws, tasks: Tasks | Own) -> tuple[Tasks, Tensor]:

@@ -146,7 +146,7 @@ def _train(
         )
         return loss(moved)[1:]
 
-    graph = capture(slope, target.example(offset), in_place=False)
+    graph = capture(slope, target.example(offset))
     optimiser = torch.optim.Adam([offset], how.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, how.steps)
     for _ in range(how.steps):

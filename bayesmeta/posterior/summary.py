@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesmeta.posterior.arviz import flattened, to_datatree, values
+from bayesmeta.posterior.arviz import flattened, to_datatree, with_computed
 from bayesmeta.posterior.draws import Draws
 from bayesmeta.posterior.mixing import ess_bulk, ess_tail, mcse_mean, mcse_sd, rhat
 from bayesmeta.task_level.importance import classic
@@ -35,7 +35,7 @@ def summary(posterior: Draws, kind: str = "all") -> pd.DataFrame:
     """
     if kind not in _KINDS:
         raise ValueError(f"summary got kind={kind!r}; give one of {', '.join(_KINDS)}")
-    dataset = values(posterior)
+    dataset = with_computed(posterior)
     # A theta that is the same in all draws has no variance to be divided by.
     with np.errstate(invalid="ignore"):
         if dataset.sizes["chain"] * dataset.sizes["draw"] == 1:

@@ -48,7 +48,7 @@ class Conditional:
         self._phi = torch.zeros(tasks.num_tasks, density.d_phi, dtype=tasks.dtype)
         self.start = capture(self._start, [self._theta, *self.data])
         inputs = [self._theta, self._phi, *self.data]
-        self.curve = capture(self._curve, inputs, in_place=curvature.is_exact)
+        self.curve = capture(self._curve, inputs)
 
     @cached_property
     def slope(self) -> GraphModule:

@@ -41,7 +41,7 @@ class LogPosterior:
         self._at_once = max(1, _CELLS_AT_ONCE // max(1, cells))
         example = torch.zeros(density.d_theta, dtype=torch.float64)
         inputs = [example, *self.data]
-        self._graph = capture(value_and_gradient(self._minus, 1), inputs, in_place=False)
+        self._graph = capture(value_and_gradient(self._minus, 1), inputs)
 
     def maximum(self, steps: int = 200) -> Minimum:
         """By so many steps of Newton from the middle of the prior; of minus this function."""

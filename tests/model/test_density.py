@@ -133,7 +133,7 @@ def test_padding_to_twice_the_width_changes_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_pointwise_sums_to_data(name: str) -> None:
     density, tasks, theta, phi = build(name)
-    points = pointwise(density, theta, phi, tasks)
+    points = torch.stack(list(pointwise(density, theta, phi, tasks).values())).sum(0)
     assert points.shape == tasks.mask.shape
     assert not points[~tasks.mask].any()
     data = density.terms(theta, phi, tasks).data
@@ -180,15 +180,14 @@ def test_gradients_by_finite_differences(name: str) -> None:
         assert torch.allclose(got, expected, atol=1e-10)
 
 
-@pytest.mark.parametrize("in_place", [True, False])
 @pytest.mark.parametrize("name", ["normal_means_ragged", "linear_ragged", "rich"])
-def test_captured_graph_takes_other_data_and_vmaps(name: str, in_place: bool) -> None:
+def test_captured_graph_takes_other_data_and_vmaps(name: str) -> None:
     density, tasks, theta, phi = build(name)
 
     def terms(theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor, ...]:
         return tuple(density.terms(theta, phi, tasks.with_tensors(data)))
 
-    graph = capture(terms, [theta, phi, *tasks.tensors()], in_place=in_place)
+    graph = capture(terms, [theta, phi, *tasks.tensors()])
     other = tasks[[*range(1, tasks.num_tasks), 0]]
     assert other.ragged
     points = [point(density, other, seed) for seed in range(5)]

@@ -253,3 +253,42 @@ def test_counts_have_the_density_of_scipy_and_vmap() -> None:
     post = bm.fit(counted(3), tasks, theta=bm.Fixed({}), phi=bm.HMC(2000), progress=False)
     exact = (1 + COUNTS.sum(1)) / 9
     assert (post.phi["share"][0].mean(0) - exact).abs().max() < 0.02
+
+
+def mixture_of(components: object) -> Model:
+    def model(tasks: bm.Tasks) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            chances = dist.Categorical(torch.tensor([0.3, 0.7]))
+            a = pyro.sample("a", dist.MixtureSameFamily(chances, components))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(a, 1.0), obs=tasks.y)
+
+    return model
+
+
+@pytest.mark.parametrize(
+    "components",
+    [
+        dist.Normal(torch.tensor([-0.5, 1.0]), 0.5),
+        dist.LogNormal(torch.tensor([-1.0, 1.0]), 0.4),
+    ],
+    ids=["Normal", "LogNormal"],
+)
+def test_a_mixture_as_prior_is_sampled(components: object) -> None:
+    tasks = bm.Tasks.from_arrays([[0.4, -0.2], [1.2, 1.0]]).to(dtype=torch.float64)
+    nuts = bm.NUTS(chains=1, tune=200, draws=1000, compile=False, noncentred=())
+    post = bm.fit(mixture_of(components), tasks, theta=nuts, progress=False)
+    a = torch.linspace(-6, 12, 20_001, dtype=torch.float64)
+    a = a[a > 0] if isinstance(components, dist.LogNormal) else a
+    prior = (components.log_prob(a[:, None]).exp() * torch.tensor([0.3, 0.7])).sum(1)
+    for task in (0, 1):
+        weight = prior * dist.Normal(a[:, None], 1.0).log_prob(tasks.y[task]).sum(1).exp()
+        mean = (weight * a).sum() / weight.sum()
+        assert abs(post.phi["a"][..., task].mean() - mean) < 0.12
+
+
+def test_a_mixture_with_edges_of_its_own_is_refused_by_name() -> None:
+    components = dist.Uniform(torch.tensor([0.0, 1.0]), torch.tensor([2.0, 4.0]))
+    tasks = bm.Tasks.from_arrays([[0.4, 1.2]])
+    with pytest.raises(bm.StructureError, match="site 'a' is drawn from MixtureSameFamily"):
+        bm.fit(mixture_of(components), tasks, progress=False)

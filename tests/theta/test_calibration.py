@@ -6,7 +6,6 @@ Talts et al. (2018); the log likelihood is a quantity too (Modrak et al. 2023). 
 from __future__ import annotations
 
 import math
-from functools import cache
 
 import numpy as np
 import pyro
@@ -18,7 +17,7 @@ from torch import Tensor
 import bayesmeta as bm
 from tests.calibration import p_value, ranks
 
-SIMULATIONS, DRAWS, THIN = 100, 99, 3
+SIMULATIONS, DRAWS, THIN = 64, 99, 3
 GROUPS, EACH = 20, 4
 MU_SD, TAU, TAU_LOG_SD, S = 3000.0, 500.0, 0.5, 500.0
 MCMC = bm.NUTS(chains=1, tune=200, draws=THIN * DRAWS, compile=False)
@@ -63,7 +62,6 @@ def quantities(post: bm.Posterior, y: Tensor) -> Tensor:
     return each[: THIN * DRAWS : THIN]
 
 
-@cache
 def simulated(pair: str) -> tuple[Tensor, Tensor]:
     """Draws (draws, simulations, 4) and truths (simulations, 4)."""
     theta, phi = PAIRS[pair]
@@ -84,14 +82,9 @@ def p_values(draws: Tensor, truths: Tensor) -> list[float]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS)
-def test_ranks_are_uniform(pair: str) -> None:
-    assert min(p_values(*simulated(pair))) > 0.01
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("pair", PAIRS)
-def test_ranks_of_draws_too_sure_or_moved_are_not(pair: str) -> None:
+def test_ranks_are_uniform_and_those_of_worse_draws_are_not(pair: str) -> None:
     draws, truths = simulated(pair)
+    assert min(p_values(draws, truths)) > 0.01
     mean, sd = draws.mean(0), draws.std(0)
-    assert max(p_values(mean + 0.6 * (draws - mean), truths)) < 0.01
-    assert max(p_values(draws + 0.7 * sd, truths)) < 0.01
+    assert max(p_values(mean + 0.5 * (draws - mean), truths)) < 0.01
+    assert max(p_values(draws + 0.8 * sd, truths)) < 0.01
