@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
+from bayesmeta.data.row_index import RowIndex
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import TASKS
 from bayesmeta.model.structure import Node, Role
@@ -60,7 +61,8 @@ def groups(posterior: Draws) -> dict[str, xr.Dataset]:
     A theta site has dims (chain, draw, ...) and a phi site (chain, draw, tasks, ...), further
     plates under their names. What is one a datapoint has the dim "observation": the real rows in
     the order of the tasks, without padding, with the coordinate "observation_task" saying whose
-    each is. Columns that are constant within a task have the dim "tasks". The prior's groups are
+    each is, and, where they came from a data frame, "observation_index" with its label there.
+    Columns that are constant within a task have the dim "tasks". The prior's groups are
     left out where the model has a parameter, whose prior is flat. Of tasks without data, as a
     posterior holds them that was loaded, there are draws alone.
     """
@@ -120,7 +122,15 @@ def _dataset(variables: dict[str, Variable], tasks: Tasks) -> xr.Dataset:
     if _OBSERVATION in sizes:
         owner = np.repeat(np.array(tasks.names), tasks.mask.sum(-1).cpu().numpy())
         coords[f"{_OBSERVATION}_task"] = (_OBSERVATION, owner)
+        if tasks.index is not None:
+            coords[f"{_OBSERVATION}_index"] = (_OBSERVATION, _labels(tasks.index, tasks.mask))
     return xr.Dataset(variables, coords, {"inference_library": "bayesmeta"})
+
+
+def _labels(index: RowIndex, mask: Tensor) -> np.ndarray:
+    """The labels of a frame's rows, as text where NetCDF has no type for them."""
+    labels = index.of(mask)[0].to_numpy()
+    return labels if labels.dtype != object else np.array([str(label) for label in labels])
 
 
 def _dims(name: str, count: int, known: tuple[str, ...]) -> tuple[str, ...]:
