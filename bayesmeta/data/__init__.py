@@ -10,6 +10,7 @@
 - `indexed_columns`: columns kept as positions in a table of examples
 - `selection`: which tasks and which datapoints, as positions
 - `tasks`: the datasets together, padded and masked: `Tasks`
+- `query_checks`: whether a query scores anything that is not known
 - `by_row`: what is one a datapoint, by the rows of the data frame
 - `episodes`: N-way k-shot tasks out of labelled classes
 - `size_groups`: ragged tasks in groups of like size

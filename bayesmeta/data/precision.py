@@ -92,14 +92,18 @@ def check_dtype(dtype: torch.dtype) -> None:
 def check_kept(name: str, column: Tensor, dtype: torch.dtype, names: Sequence[str]) -> None:
     """Refuse a column that another dtype would change by more than rounding that is noise.
 
-    That is, by a thousandth of its standard deviation, within tasks or in all; whole numbers; what
-    becomes infinite, or zero.
+    That is, by a thousandth of its standard deviation, within tasks or in all; whole numbers, which
+    stay integers, but not where a model multiplies them; what becomes infinite, or zero.
 
     Raises:
         TasksError: naming the column, and the task and row that change most.
     """
-    if not column.is_floating_point() or column.itemsize <= dtype.itemsize:
+    if dtype == torch.float64 or column.dtype == dtype:
         return
+    if not column.is_floating_point():
+        if _have_bits(column, 24):
+            return
+        column = column.double()
     rounded = column.to(dtype).to(column.dtype)
     error = (column - rounded).abs()
     largest = column.abs().amax((0, 1))

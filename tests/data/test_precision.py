@@ -185,6 +185,13 @@ def test_each_number_of_a_datapoint_is_judged_by_its_own_spread() -> None:
         kept(np.stack([1e7 + small, large], -1))
 
 
+def test_whole_numbers_that_a_model_would_multiply_in_fewer_digits_are_refused() -> None:
+    tasks = frame([0.5, 1.5, 2.5], x=[16777217, 1, 2])
+    with pytest.raises(bm.TasksError, match=r"'x' would change .* 16777217.0 to 16777216.0"):
+        tasks.to(dtype=SMALL)
+    assert frame([0.5, 1.5, 2.5], x=[2**40, 1, 2]).to(dtype=SMALL).x["x"][0, 0] == 2**40
+
+
 def test_a_model_runs_in_32_or_64_bits() -> None:
     tasks = bm.Tasks.from_arrays(NOISE)
     for dtype in (torch.float16, torch.bfloat16, torch.int64, torch.bool):
