@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,11 +26,11 @@ class RowIndex:
 
     def select(self, tasks: Tensor) -> RowIndex:
         """That of some tasks."""
-        return replace(self, rows=self.rows[tasks.cpu()])
+        return RowIndex(self.labels, self.rows.index_select(0, tasks.cpu()))
 
     def take_rows(self, index: Tensor) -> RowIndex:
         """That of the datapoints at positions index (tasks, width) of each task."""
-        return replace(self, rows=self.rows.gather(1, index.cpu()))
+        return RowIndex(self.labels, self.rows.gather(1, index.cpu()))
 
     def of(self, mask: Tensor) -> tuple[pd.Index, Tensor]:
         """The labels of real cells, task by task, and the order that is the frame's own.

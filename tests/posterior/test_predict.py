@@ -90,6 +90,22 @@ def test_a_point_estimate_says_how_it_gets_quantiles(tasks: bm.Tasks) -> None:
     assert list(single.predict().to_frame(quantiles=())) == ["mean", "sd"]
 
 
+def test_the_way_back_is_kept_by_a_fit_to_batches_and_by_adapt(tasks: bm.Tasks) -> None:
+    def model(tasks: bm.Tasks) -> None:
+        mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(mu, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi + tasks.x["x"], 1.0), obs=tasks.y)
+
+    theta = bm.Point(batch_size=2, adam=bm.Adam(steps=2, compile=False))
+    post = bm.fit(model, tasks, theta=theta, phi=bm.Exact(), progress=False)
+    assert post.predict(repeats=2).to_frame().index.equals(FRAME.index)
+    new = FRAME.iloc[::-1].set_index(pd.Index(list("uvwxyz")))
+    adapted = post.adapt(bm.Tasks.from_frame(new, task="school", y="y", x=["x"]))
+    assert adapted.predict(repeats=2).to_frame().index.equals(new.index)
+
+
 @pytest.mark.parametrize(
     ("index", "shown"),
     [
