@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -119,6 +119,8 @@ def _check_arguments(
     for argument, given in (("x", x), ("task_x", task_x)):
         if isinstance(given, str):
             raise TasksError(f"{argument}='{given}' is a string; give {argument}=['{given}']")
+        if not isinstance(given, Iterable):
+            raise TasksError(f"{argument}={given!r} is no list of columns' names; leave it out")
     both = [name for name in x if name in task_x]
     if both:
         raise TasksError(
@@ -129,6 +131,8 @@ def _check_arguments(
 
 def _check_column(frame: pd.DataFrame, name: str) -> None:
     """Refuse a name that is no column of the frame, or several."""
+    if isinstance(name, list):
+        raise TasksError(f"{name} is a list where the name of one column is expected")
     if name not in frame.columns:
         inside = name in frame.index.names
         raise TasksError(
