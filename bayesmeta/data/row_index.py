@@ -26,7 +26,7 @@ class RowIndex:
 
     def select(self, tasks: Tensor) -> RowIndex:
         """That of some tasks."""
-        return RowIndex(self.labels, self.rows.index_select(0, tasks.cpu()))
+        return RowIndex(self.labels, self.rows[tasks.cpu()])
 
     def take_rows(self, index: Tensor) -> RowIndex:
         """That of the datapoints at positions index (tasks, width) of each task."""

@@ -65,7 +65,7 @@ def support_sizes(shots: float, sizes: Tensor, names: Sequence[str]) -> Tensor:
             f"shots={shots!r} is neither a whole number of datapoints nor a fraction between 0 and "
             "1; give shots=2 for two of each task, or shots=0.5 for half of each"
         )
-    # Less a little, as 0.29 * 50 is 14.499999999999998.
+    # And a little more, as 0.29 * 50 is 14.499999999999998.
     nearest = (float(shots) * sizes.double() + 0.5 + 1e-9).floor().long()
     return torch.minimum(nearest.clamp(min=1), (sizes - 1).clamp(min=1)).minimum(sizes)
 

@@ -78,9 +78,10 @@ class Prediction:
         """One row a datapoint with "mean", "sd" and quantiles, as "5%".
 
         Rows are those of the data frame that the tasks were made from, by its index and in its
-        order, so that `frame.join(prediction.to_frame())` stands them side by side; without one,
-        those of a task under the other's, by (task, row). Outcomes of several numbers have a column
-        for each, as "mean[0]", and a categorical one has a mean and an sd for each class.
+        order, so that `frame.join(prediction.to_frame())` stands them side by side where no label
+        of the index is there twice. Without a frame they are those of a task under the other's, by
+        (task, row). Outcomes of several numbers have a column for each, as "mean[0]", and a
+        categorical one has a mean and an sd for each class.
 
         Raises:
             ValueError: as `quantile`; after a point estimate, quantiles=() asks for none.
