@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from bayesmeta.data.query_checks import check_query
 from bayesmeta.data.tasks import Tasks, check_tasks
 from bayesmeta.engine.noise import on_device, seeds
 from bayesmeta.model.density import Density
@@ -81,6 +82,7 @@ def fit(
             or cannot be written before the first step.
         CaptureError: where the model branches on a value, or calls `.item()`.
         NotADirectoryError: where the checkpoint is a file, and no folder.
+        TasksError: where a query is empty, or is the support itself.
         ValueError: where a query, validation tasks or a checkpoint are given to strategies that
             have no use for them, or a device that is not here.
     """
@@ -90,6 +92,9 @@ def fit(
     for name, others in (("query", query), ("validation", validation)):
         if others is not None:
             check_tasks(name, others)
+    check_query(tasks, tasks.query if query is None else query)
+    if validation is not None:
+        check_query(validation, validation.query)
     where = torch.device(device if device is not None else tasks.device)
     check_device(theta, where)
     phi = phi if progress else phi.silent()

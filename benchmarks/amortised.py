@@ -205,10 +205,10 @@ def by_size() -> list[str]:
         above = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         lines.append(f"| {count:,} | {step:.2f} | {above:.0f} |")
     del lines[3]
-    waves, _ = sinusoid.tasks(10_000, 20).split(10)
+    waves, query = sinusoid.tasks(10_000, 20).split(10)
     adam = bm.Adam(steps=1, compile=False)
     pair = bm.ConditionalNeuralProcess(adam=adam)
-    post = bm.fit(neural_process.model, waves[:50], query=waves[:50], **pair, progress=False)
+    post = bm.fit(neural_process.model, waves[:50], query=query[:50], **pair, progress=False)
     post.adapt(waves)
     began = time.perf_counter()
     post.adapt(waves)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.indexed_columns import IndexedColumn
+from bayesmeta.data.precision import dtype_of_table
 from bayesmeta.data.selection import positions
 from bayesmeta.data.tasks import Tasks
 
@@ -141,17 +142,19 @@ class Classes:
             raise TasksError(f"size={size} was asked for, and there are {len(labels)} examples")
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
         index = order[: len(order) // size * size].view(-1, size)
-        return self._numbered(index, labels[index].float(), object())
+        return self._numbered(index, labels[index], object())
 
     def _tasks(self, index: Tensor, origin: object) -> Tasks:
         num_tasks, ways, count = index.shape
-        labels = torch.arange(ways, dtype=torch.float32).repeat_interleave(count)
+        labels = torch.arange(ways).repeat_interleave(count)
         return self._numbered(index.flatten(1), labels.repeat(num_tasks, 1), origin)
 
     def _numbered(self, index: Tensor, labels: Tensor, origin: object) -> Tasks:
+        dtype = dtype_of_table(self.examples)
         return Tasks(
-            x=IndexedColumn(self.column, self.examples, index),
-            y=labels,
+            x=IndexedColumn(self.column, self.examples, index, dtype),
+            y=labels.to(dtype),
+            dtype=dtype,
             mask=torch.ones(index.shape, dtype=torch.bool),
             names=tuple(map(str, range(len(index)))),
             origin=origin,

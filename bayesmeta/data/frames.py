@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from bayesmeta.data.columns import TasksError, as_column, pad_column
+from bayesmeta.data.arrays import Given
+from bayesmeta.data.columns import TasksError
+from bayesmeta.data.row_index import RowIndex
+from bayesmeta.data.values import Values, read_values
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 class FrameColumns(NamedTuple):
-    """What `Tasks.from_arrays` takes: padded arrays of shape (tasks, data) or (tasks, 1)."""
+    """A frame as columns, with the ids of its tasks and the way back to its rows."""
 
-    y: Tensor | None
-    x: dict[str, Tensor]
-    mask: Tensor
+    given: Given
     names: list[Any]
+    rows: RowIndex
 
 
 def read_frame(
-    frame: pd.DataFrame, task: str, y: str | None, x: Sequence[str], task_x: Sequence[str]
+    frame: pd.DataFrame,
+    task: str | list[str],
+    y: str | None,
+    x: Sequence[str],
+    task_x: Sequence[str],
 ) -> FrameColumns:
     """The columns of a frame, task by task in order of first appearance.
 
     Args:
         frame: one row a datapoint, in any order.
-        task: the column that says which task a row belongs to.
+        task: the column that says which task a row belongs to, or several that do so together.
         y: the outcome column; None for prediction.
         x: columns of the datapoints.
         task_x: columns that are constant within a task.
@@ -39,50 +46,102 @@ def read_frame(
         TasksError: for what is no frame, a missing column, a row without task, no rows, and a
             task_x column that varies within a task.
     """
-    _check_arguments(frame, x, task_x)
-    for name in (task, *([] if y is None else [y]), *x, *task_x):
-        if name not in frame.columns:
-            raise TasksError(
-                f"the frame has no column '{name}'; its columns are {list(frame.columns)}"
-            )
-    if frame[task].isna().any():
-        row = frame.index[frame[task].isna()][0]
-        raise TasksError(f"the task column '{task}' is missing in row {row}; drop such rows")
-    groups = list(frame.groupby(task, sort=False, observed=True))
-    if not groups:
+    keys = task if isinstance(task, list) else [task]
+    _check_arguments(frame, keys, x, task_x)
+    for name in (*keys, *([] if y is None else [y]), *x, *task_x):
+        _check_column(frame, name)
+    codes, names = _tasks_of(frame, keys)
+    rows, mask = _layout(codes)
+
+    def laid_out(name: str, rows: Tensor) -> Values:
+        values = read_values(name, frame[name].to_numpy())
+        return values._replace(tensor=values.tensor[rows])
+
+    for name in task_x:
+        _check_constant(name, frame[name].groupby(codes).nunique(dropna=False), names)
+    columns = {name: laid_out(name, rows) for name in x}
+    columns |= {name: laid_out(name, rows[:, :1]) for name in task_x}
+    outcome = None if y is None else laid_out(y, rows)
+    return FrameColumns(Given(outcome, columns, mask), names, RowIndex(frame.index, rows))
+
+
+def _tasks_of(frame: pd.DataFrame, keys: list[str]) -> tuple[np.ndarray, list[Any]]:
+    """The number of each row's task, and the tasks' ids in order of first appearance."""
+    codes, ids = np.zeros(len(frame), dtype=np.int64), list[tuple[Any, ...]]([()])
+    for key in keys:
+        missing = frame[key].isna()
+        if missing.any():
+            row = frame.index[missing][0]
+            raise TasksError(f"the task column '{key}' is missing in row {row}; drop such rows")
+        own, found = frame[key].factorize()
+        both = codes * len(found) + own
+        _, first, codes = np.unique(both, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        ids = [(*ids[both[at] // len(found)], found[own[at]]) for at in first[order]]
+        codes = np.argsort(order)[codes]
+    if not len(frame):
         raise TasksError("the frame has no rows; at least one task is needed")
-    sizes = [len(group) for _, group in groups]
-
-    def padded(name: str) -> Tensor:
-        return pad_column(name, [group[name].to_numpy() for _, group in groups], sizes, max(sizes))
-
-    columns = {name: padded(name) for name in x}
-    columns |= {name: _of_tasks(name, groups) for name in task_x}
-    return FrameColumns(
-        None if y is None else padded(y),
-        columns,
-        torch.arange(max(sizes)) < torch.tensor(sizes)[:, None],
-        [label for label, _ in groups],
-    )
+    return codes, [one[0] if len(keys) == 1 else ", ".join(map(str, one)) for one in ids]
 
 
-def _of_tasks(name: str, groups: list[tuple[Any, pd.DataFrame]]) -> Tensor:
-    """A column that is constant within a task, (tasks, 1)."""
-    for label, group in groups:
-        if (count := group[name].nunique(dropna=False)) != 1:
+def _layout(codes: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Rows of the frame as (tasks, data), in its order, and which cells are no padding.
+
+    Padding is the task's first row.
+    """
+    sizes = torch.from_numpy(np.bincount(codes))
+    order = torch.from_numpy(np.argsort(codes, kind="stable"))
+    cell = torch.arange(int(sizes.max()))
+    mask = cell < sizes[:, None]
+    start = (sizes.cumsum(0) - sizes)[:, None]
+    return order[start + torch.where(mask, cell, 0)], mask
+
+
+def _check_constant(name: str, counts: pd.Series, names: list[Any]) -> None:
+    for label, count in zip(names, counts, strict=True):
+        if count != 1:
             raise TasksError(
                 f"column '{name}' takes {count} values in task '{label}', but task_x columns "
                 "are constant within a task; give it in x instead"
             )
-    return as_column(name, [group[name].iloc[0] for _, group in groups])[:, None]
 
 
-def _check_arguments(frame: object, x: object, task_x: object) -> None:
+def _check_arguments(
+    frame: object, keys: list[str], x: Sequence[str], task_x: Sequence[str]
+) -> None:
     if not hasattr(frame, "groupby"):
         raise TasksError(
             f"a {type(frame).__name__} was given as frame, but from_frame takes a pandas "
             "DataFrame; use from_arrays or from_list"
         )
+    if not keys:
+        raise TasksError("task=[] names no column; give the one that says whose each row is")
     for argument, given in (("x", x), ("task_x", task_x)):
         if isinstance(given, str):
             raise TasksError(f"{argument}='{given}' is a string; give {argument}=['{given}']")
+        if not isinstance(given, Iterable):
+            raise TasksError(f"{argument}={given!r} is no list of columns' names; leave it out")
+    both = [name for name in x if name in task_x]
+    if both:
+        raise TasksError(
+            f"column '{both[0]}' is in x and in task_x; give it in task_x where it is constant "
+            "within a task, and else in x"
+        )
+
+
+def _check_column(frame: pd.DataFrame, name: str) -> None:
+    """Refuse a name that is no column of the frame, or several."""
+    if isinstance(name, list):
+        raise TasksError(f"{name} is a list where the name of one column is expected")
+    if name not in frame.columns:
+        inside = name in frame.index.names
+        raise TasksError(
+            f"the frame has no column '{name}'; its columns are {list(frame.columns)}"
+            + ("; its index has that name: give frame.reset_index()" if inside else "")
+        )
+    if (found := frame[name]).ndim > 1:
+        raise TasksError(
+            f"the name '{name}' stands for a table of {found.shape[1]} columns of the frame, and "
+            "which is meant is not known; rename them, or keep the first of each by frame.loc[:, "
+            "~frame.columns.duplicated()]"
+        )

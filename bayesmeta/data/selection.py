@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -44,32 +44,58 @@ def _position(key: Any, names: Sequence[str]) -> int:
     return int(key) % len(names)
 
 
-def check_shots(shots: int, sizes: Tensor, names: Sequence[str]) -> None:
-    """Refuse more datapoints a task than there are.
+def support_sizes(shots: float, sizes: Tensor, names: Sequence[str]) -> Tensor:
+    """How many datapoints of each task a support gets, (tasks,).
+
+    Args:
+        shots: a number of datapoints, or a fraction of each task's: then to the nearest whole
+            number, halves up, but at least one is in and one out where a task has two; a single one
+            is in.
+        sizes: datapoints of each task, (tasks,).
+        names: of the tasks.
 
     Raises:
-        TasksError: naming a task that has fewer.
+        TasksError: for what is neither, and where a task has fewer than `shots` datapoints.
     """
+    if isinstance(shots, Integral) and not isinstance(shots, bool):
+        _check_shots(int(shots), sizes, names)
+        return torch.full_like(sizes, int(shots))
+    if not (isinstance(shots, Real) and 0 < shots < 1):
+        raise TasksError(
+            f"shots={shots!r} is neither a whole number of datapoints nor a fraction between 0 and "
+            "1; give shots=2 for two of each task, or shots=0.5 for half of each"
+        )
+    # And a little more, as 0.29 * 50 is 14.499999999999998.
+    nearest = (float(shots) * sizes.double() + 0.5 + 1e-9).floor().long()
+    return torch.minimum(nearest.clamp(min=1), (sizes - 1).clamp(min=1)).minimum(sizes)
+
+
+def _check_shots(shots: int, sizes: Tensor, names: Sequence[str]) -> None:
     if shots < 0 or (sizes < shots).any():
         small = int((sizes < shots).nonzero()[0]) if shots >= 0 else 0
         raise TasksError(
             f"shots={shots} were asked for, but task '{names[small]}' has "
             f"{int(sizes[small])} datapoints; keep the larger tasks with "
-            "tasks[tasks.sizes >= shots], or take fewer shots"
+            "tasks[tasks.sizes >= shots], or take fewer shots, or a fraction of each task, as "
+            "shots=0.5"
         )
 
 
-def first_rows(order: Tensor, start: int, sizes: Tensor, width: int) -> tuple[Tensor, Tensor]:
+def first_rows(
+    order: Tensor, start: int | Tensor, sizes: Tensor, width: int
+) -> tuple[Tensor, Tensor]:
     """`width` rows of each task from `start` on in its order, and which of them count.
 
     Args:
         order: each task's rows, (tasks, data).
-        start: how many rows of the order to leave out.
+        start: how many rows of the order to leave out, of all tasks or of each (tasks,).
         sizes: how many of the rows that follow count, (tasks,).
         width: cells a task.
     """
     cell = torch.arange(width, device=order.device)
-    return order[:, (start + cell).clamp(max=order.shape[1] - 1)], cell < sizes[:, None]
+    first = torch.as_tensor(start, device=order.device).reshape(-1, 1)
+    at = (first + cell).clamp(max=order.shape[1] - 1).expand(len(order), -1)
+    return order.gather(1, at), cell < sizes[:, None]
 
 
 def shuffled_rows(mask: Tensor, seed: int) -> Tensor:

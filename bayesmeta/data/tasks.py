@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from bayesmeta.data.arrays import checked_arrays, padded_lists
-from bayesmeta.data.columns import (
-    TasksError,
-    check_same_tasks,
-    fill_padding,
-)
+from bayesmeta.data.arrays import checked, given_arrays, given_lists
+from bayesmeta.data.columns import TasksError, check_same_tasks
 from bayesmeta.data.frames import read_frame
 from bayesmeta.data.indexed_columns import IndexedColumn, move, move_columns, select_columns
-from bayesmeta.data.selection import check_shots, epochs, first_rows, positions, shuffled_rows
+from bayesmeta.data.padding import fill_padding
+from bayesmeta.data.precision import check_dtype, check_kept
+from bayesmeta.data.row_index import RowIndex
+from bayesmeta.data.selection import epochs, first_rows, positions, shuffled_rows, support_sizes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +46,7 @@ class Tasks:
         dtype: the floating dtype of the data, in which a model runs.
         origin: where names are mere positions, what tells these tasks from others that were made
             apart; None where names were given.
+        index: which row of a data frame each datapoint was; None where they were made of arrays.
     """
 
     x: Mapping[str, Tensor]
@@ -57,6 +57,7 @@ class Tasks:
     ragged: bool = field(default=False)
     dtype: torch.dtype = field(default=torch.float32)
     origin: object | None = field(default=None)
+    index: RowIndex | None = field(default=None)
 
     @classmethod
     def from_arrays(
@@ -69,16 +70,20 @@ class Tasks:
         """Tasks out of y of shape (tasks, data, ...) and columns of shape (tasks, data | 1, ...).
 
         Cells where mask is False are padding, whatever they hold, but in a (tasks, 1, ...) column,
-        which belongs to its task. y=None is for prediction.
+        which belongs to its task. So are those of y that a masked array hides. y=None is for
+        prediction.
+
+        The dtype is that of the floats given, or torch's default where they are Python's, and
+        float64 where that would change a value. Integer columns of x stay integers.
 
         Raises:
             TasksError: for columns without names, a shape that does not fit, NaN or inf in a real
-                cell, a dtype that is no number, zero tasks, or names that clash.
+                cell, an x that is masked beside an outcome, a mask of other values than True,
+                False, 1 and 0, a dtype that is no number, whole numbers that no float64 is, zero
+                tasks, or names that clash.
         """
-        return cls(
-            **checked_arrays(y, x, mask, names)._asdict(),
-            origin=object() if names is None else None,
-        )
+        arrays = checked(given_arrays(y, x, mask), names)
+        return cls(**arrays._asdict(), origin=object() if names is None else None)
 
     @classmethod
     def from_list(
@@ -95,13 +100,14 @@ class Tasks:
         Raises:
             TasksError: as `from_arrays`, and where a column and y disagree on a task's size.
         """
-        return cls.from_arrays(*padded_lists(y, x), names)
+        arrays = checked(given_lists(y, x), names)
+        return cls(**arrays._asdict(), origin=object() if names is None else None)
 
     @classmethod
     def from_frame(
         cls,
         frame: pd.DataFrame,
-        task: str,
+        task: str | list[str],
         y: str | None,
         x: Sequence[str] = (),
         task_x: Sequence[str] = (),
@@ -109,8 +115,10 @@ class Tasks:
         """Tasks out of a data frame with one row a datapoint; task names are the task column's.
 
         Args:
-            frame: rows in any order; tasks keep the order in which they first appear.
-            task: the column that says which task a row belongs to.
+            frame: rows in any order; tasks keep the order in which they first appear. Its index is
+                kept, as `index`.
+            task: the column that says which task a row belongs to; of a list, such as
+                ["school", "class"], each combination is a task, with a name such as "A, 1".
             y: the outcome column; None for prediction.
             x: columns of the datapoints, shape (tasks, data).
             task_x: columns that are constant within a task, shape (tasks, 1).
@@ -119,7 +127,8 @@ class Tasks:
             TasksError: for a missing column, a task_x column that varies within a task, and as
                 `from_arrays`.
         """
-        return cls.from_arrays(*read_frame(frame, task, y, x, task_x))
+        given, names, index = read_frame(frame, task, y, x, task_x)
+        return cls(**checked(given, names)._asdict(), index=index)
 
     @property
     def num_tasks(self) -> int:
@@ -168,6 +177,7 @@ class Tasks:
             mask=self.mask[chosen],
             names=tuple(self.names[i] for i in index.tolist()),
             query=None if self.query is None else self.query.select(index),
+            index=None if self.index is None else self.index.select(index),
         )
 
     @property
@@ -198,6 +208,7 @@ class Tasks:
             mask=mask,
             query=None,
             ragged=not bool(mask.all()),
+            index=None if self.index is None else self.index.take_rows(index),
         )
 
     def widen(self, num_data: int) -> Tasks:
@@ -208,18 +219,23 @@ class Tasks:
         rows = self.take_rows(*first_rows(order, 0, self.sizes, num_data))
         return replace(rows, query=self.query)
 
-    def split(self, shots: int, seed: int = 0) -> tuple[Tasks, Tasks]:
+    def split(self, shots: float, seed: int = 0) -> tuple[Tasks, Tasks]:
         """Disjoint support (shots random datapoints a task) and query (the rest of each task).
 
+        Args:
+            shots: how many, or a fraction between 0 and 1 of each task's: the nearest whole number,
+                halves up, but at least one on each side where a task has two. A single one is
+                support.
+            seed: chooses the datapoints.
+
         Raises:
-            TasksError: where a task has fewer than `shots` datapoints.
+            TasksError: where a task has fewer than `shots` datapoints, or shots is neither.
         """
-        check_shots(shots, self.sizes, self.names)
-        order, left = shuffled_rows(self.mask, seed), self.sizes - shots
-        chosen = torch.full_like(self.sizes, shots)
+        chosen = support_sizes(shots, self.sizes, self.names)
+        order, left = shuffled_rows(self.mask, seed), self.sizes - chosen
         return (
-            self.take_rows(*first_rows(order, 0, chosen, max(1, shots))),
-            self.take_rows(*first_rows(order, shots, left, max(1, int(left.max())))),
+            self.take_rows(*first_rows(order, 0, chosen, max(1, int(chosen.max())))),
+            self.take_rows(*first_rows(order, chosen, left, max(1, int(left.max())))),
         )
 
     def chunks(self, numbers: int) -> tuple[Tensor, ...]:
@@ -255,7 +271,16 @@ class Tasks:
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Tasks:
-        """The same tasks on another device, or in another floating dtype."""
+        """The same tasks on another device, or in another floating dtype; integers stay integers.
+
+        Raises:
+            TasksError: for a dtype in which no model runs, or that would change a value by more
+                than rounding that is noise.
+        """
+        if dtype is not None:
+            check_dtype(dtype)
+            for name, column in self._held().items():
+                check_kept(name, column, dtype, self.names)
         return replace(
             self,
             x=move_columns(self.x, device, dtype),
@@ -264,6 +289,11 @@ class Tasks:
             query=None if self.query is None else self.query.to(device, dtype),
             dtype=dtype if dtype is not None else self.dtype,
         )
+
+    def _held(self) -> dict[str, Tensor]:
+        """The columns in memory, y among them; not those that are looked up."""
+        held = {} if self.are_episodes else dict(self.x)
+        return held if self.y is None else {**held, "y": self.y}
 
     def tensors(self) -> list[Tensor]:
         """The data as a flat list (mask, x, y, then query's): inputs of a captured graph."""
@@ -279,6 +309,7 @@ class Tasks:
             x=dict(zip(self.x, tensors[1:], strict=False)),
             y=None if self.y is None else tensors[count - 1],
             query=None if self.query is None else self.query.with_tensors(tensors[count:]),
+            index=None,
         )
 
 

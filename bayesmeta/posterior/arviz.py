@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from bayesmeta.data.row_index import RowIndex
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import TASKS
 from bayesmeta.model.structure import Node, Role
@@ -63,10 +64,11 @@ def groups(posterior: Draws) -> dict[str, xr.Dataset]:
     A theta site has dims (chain, draw, ...) and a phi site (chain, draw, tasks, ...), further
     plates under their names; deterministic sites of either kind likewise. What is one a datapoint
     has the dim "observation": the real rows in the order of the tasks, without padding, with the
-    coordinate "observation_task" saying whose each is. An outcome that the model masks in some rows
-    has a dim of its own, "y_observation", without them. The log likelihood of an only outcome has
-    the model's factors in the plate "data" in it; beside several outcomes they stand under their
-    own names. Columns that are constant within a task have the dim "tasks". The prior's groups are
+    coordinate "observation_task" saying whose each is, and, where they came from a data frame,
+    "observation_index" with its label there. An outcome that the model masks in some rows has a dim
+    of its own, "y_observation", without them. The log likelihood of an only outcome has the model's
+    factors in the plate "data" in it; beside several outcomes they stand under their own names.
+    Columns that are constant within a task have the dim "tasks". The prior's groups are
     left out where the model has a parameter, whose prior is flat. Of tasks without data, as a
     posterior holds them that was loaded, there are draws alone.
     """
@@ -187,7 +189,15 @@ def _dataset(
     for dim, seen in (rows or {}).items():
         owner = np.repeat(np.array(tasks.names), seen.sum(-1).cpu().numpy())
         coords[f"{dim}_task"] = (dim, owner)
+        if tasks.index is not None:
+            coords[f"{dim}_index"] = (dim, _labels(tasks.index, seen))
     return xr.Dataset(variables, coords, {"inference_library": "bayesmeta"})
+
+
+def _labels(index: RowIndex, mask: Tensor) -> np.ndarray:
+    """The labels of a frame's rows, as text where NetCDF has no type for them."""
+    labels = index.of(mask)[0].to_numpy()
+    return labels if labels.dtype != object else np.array([str(label) for label in labels])
 
 
 def _dims(name: str, count: int, known: tuple[str, ...]) -> tuple[str, ...]:

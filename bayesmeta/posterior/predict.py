@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from bayesmeta.data.by_row import by_row
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model import outcomes
@@ -16,6 +18,9 @@ from bayesmeta.model.isolation import isolated
 from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined, random_at_draws
 from bayesmeta.posterior.draws import Draws, where_the_tasks_are
 from bayesmeta.posterior.own_tasks import Own, places_among
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Of a distribution that does not know its moments: in all, and at each draw of theta and phi.
 _SAMPLES, _FEWEST_SAMPLES = 4000, 8
@@ -32,11 +37,13 @@ class Prediction:
         variances: var(y | x, theta, phi) at each draw, of the shape of means. Where a distribution
             does not know them, as a transformed one, both are estimated by samples of it; they are
             NaN or inf where there are none, as of a Cauchy.
+        tasks: whose inputs were given.
     """
 
     draws: Tensor
     means: Tensor
     variances: Tensor
+    tasks: Tasks
 
     @property
     def mean(self) -> Tensor:
@@ -70,6 +77,22 @@ class Prediction:
                 "from it: predict(repeats=1000)"
             )
         return torch.quantile(self.draws.flatten(0, 1), q, dim=0)
+
+    def to_frame(self, quantiles: Sequence[float] = (0.05, 0.5, 0.95)) -> pd.DataFrame:
+        """One row a datapoint with "mean", "sd" and quantiles, as "5%".
+
+        Rows are those of the data frame that the tasks were made from, by its index and in its
+        order, so that `frame.join(prediction.to_frame())` stands them side by side where no label
+        of the index is there twice. Without a frame they are those of a task under the other's, by
+        (task, row). Outcomes of several numbers have a column for each, as "mean[0]", and a
+        categorical one has a mean and an sd for each class.
+
+        Raises:
+            ValueError: as `quantile`; after a point estimate, quantiles=() asks for none.
+        """
+        values = {"mean": self.mean, "sd": self.sd}
+        values |= {f"{100 * q:g}%": self.quantile(q) for q in quantiles}
+        return by_row(values, self.tasks)
 
 
 @where_the_tasks_are
@@ -107,7 +130,7 @@ def predictions(
     with isolated(draws.seeds[1] if seed is None else seed):
         outputs = in_chunks(random_at_draws, at, theta, phi, tasks)
     each = [_hide_padding(joined(o), tasks) for o in zip(*outputs, strict=True)]
-    return {name: Prediction(*each[3 * k : 3 * k + 3]) for k, name in enumerate(names)}
+    return {name: Prediction(*each[3 * k : 3 * k + 3], tasks) for k, name in enumerate(names)}
 
 
 @where_the_tasks_are

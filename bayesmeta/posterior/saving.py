@@ -14,8 +14,10 @@ from bayesmeta.amortisation.encoders import Encoder
 from bayesmeta.amortisation.guides import Guide
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.fine_tuning.stages import Stage
+from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
 from bayesmeta.model.handlers import Model
+from bayesmeta.model.reading import Reading
 from bayesmeta.model.reading import read as read_model
 from bayesmeta.model.structure import Role, Structure
 from bayesmeta.phi.base import Phi
@@ -52,7 +54,8 @@ def save(posterior: Draws, folder: Path) -> None:
         "seed": posterior.seed,
         "notes": list(posterior.fit.notes),
         "doubts": posterior.fit.doubts,
-        "model": _described(posterior.structure),
+        "model": _described(posterior.structure, tasks),
+        "inputs": {n.name: list(n.inputs) for n in posterior.structure.nodes.values()},
         "tasks": list(tasks.names),
         "are_named": tasks.origin is None,
         "columns": {n: [str(c.dtype), list(c.shape[1:])] for n, c in tasks.x.items()},
@@ -76,12 +79,7 @@ def restored(folder: str | Path, model: Model) -> Draws:
             f"no posterior was saved in '{folder}'; give the folder that post.save was given"
         )
     tensors, about = found
-    tasks = _without_data(about)
-    reading = read_model(model, tasks)
-    described = _described(reading.structure)
-    if described != about["model"]:
-        how = difference("model", about["model"], described)
-        raise CheckpointError(f"'{folder}' holds a posterior of another model: {how}")
+    reading, tasks = _read_without_data(model, about, folder)
     fit = Fit(
         density=Density(reading),
         tasks=tasks,
@@ -102,23 +100,74 @@ def _by_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensors[name] for name in names}
 
 
-def _described(found: Structure) -> list[dict[str, str]]:
-    """The sites, with shapes of theta and phi alone: others depend on how much data there are."""
-    rows = found.rows()
+def _described(found: Structure, tasks: Tasks) -> list[dict[str, str]]:
+    """The sites, with shapes of theta and phi alone: others depend on how much data there are.
+
+    Integer columns are left out of their parents: that they are read shows where their values
+    differ, and those that stand in for them do not.
+    """
+    whole = {name for name, column in tasks.x.items() if not column.is_floating_point()}
+    nodes = {
+        name: replace(node, inputs=tuple(c for c in node.inputs if c not in whole))
+        for name, node in found.nodes.items()
+    }
+    rows = Structure(nodes).rows()
     for row in rows:
         if found.nodes[row["site"]].role not in (Role.THETA, Role.PHI):
             del row["shape"]
     return rows
 
 
-def _without_data(about: dict[str, Any]) -> Tasks:
-    """Tasks of these names and columns without a datapoint; cells hold ones, or whole zeros."""
+def _read_without_data(
+    model: Model, about: dict[str, Any], folder: str | Path
+) -> tuple[Reading, Tasks]:
+    """The model as it was read before, on tasks without data.
+
+    Integer columns hold ones, by which nothing vanishes, or zeros, where a model looks up a single
+    thing by them.
+
+    Raises:
+        CheckpointError: where it is another model, or runs with neither.
+    """
+    problem = ""
+    for whole in (1, 0):
+        tasks = _without_data(about, whole)
+        try:
+            reading = read_model(model, tasks)
+        except StructureError as error:
+            if all(column.is_floating_point() for column in tasks.x.values()):
+                raise
+            problem = problem or (
+                f"the model does not run on what stands in for the data of '{folder}', where "
+                "integer columns hold ones or zeros; where it looks things up by them, number them "
+                f"0, 1, ... before the fit, and else give the model of the fit ({error})"
+            )
+            continue
+        described = _described(reading.structure, tasks)
+        if described == about["model"]:
+            return _with_inputs(reading, about.get("inputs", {})), tasks
+        how = difference("model", about["model"], described)
+        problem = f"'{folder}' holds a posterior of another model: {how}"
+    raise CheckpointError(problem)
+
+
+def _with_inputs(reading: Reading, inputs: dict[str, list[str]]) -> Reading:
+    """With the columns that each site read in the fit."""
+    nodes = {
+        name: replace(node, inputs=tuple(inputs.get(name, node.inputs)))
+        for name, node in reading.structure.nodes.items()
+    }
+    return replace(reading, structure=Structure(nodes))
+
+
+def _without_data(about: dict[str, Any], whole: int) -> Tasks:
+    """Tasks of these names and columns without a datapoint; cells hold ones, integers `whole`."""
     names = about["tasks"]
 
     def blank(kind: str, shape: list[int]) -> Tensor:
         dtype = _dtype(kind)
-        make = torch.ones if dtype.is_floating_point else torch.zeros
-        return make(len(names), 1, *shape[1:], dtype=dtype)
+        value = 1 if dtype.is_floating_point else whole
+        return torch.full((len(names), 1, *shape[1:]), value, dtype=dtype)
 
     y = blank(*(about["y"] or [about["dtype"], [1]]))
     columns = {name: blank(*given) for name, given in about["columns"].items()}

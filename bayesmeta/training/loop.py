@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from dataclasses import replace
 from itertools import islice
 
 import torch
@@ -56,7 +57,9 @@ class _Training:
         adam: Adam,
         options: FitOptions,
     ) -> None:
-        self.objective, self.tasks, self.adam, self.options = objective, tasks, adam, options
+        self.objective, self.adam, self.options = objective, adam, options
+        # Batches need no way back to a data frame, and take a while to keep it.
+        self.tasks = replace(tasks, index=None)
         self.size = min(batch_size or tasks.num_tasks, tasks.num_tasks)
         self.whole = self.size == tasks.num_tasks
         self.optimiser = Optimiser(objective.start, adam, sparse=not self.whole)

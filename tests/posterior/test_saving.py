@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 import bayesmeta as bm
 from bayesmeta.models import (
@@ -185,3 +190,86 @@ def test_a_class_that_is_not_known_is_not_imported(tmp_path: Path) -> None:
     checkpoint.write(tmp_path, tensors, about, FILE)
     with pytest.raises(bm.CheckpointError, match=r"saved with a os.system, which is not known"):
         bm.load(tmp_path, eight_schools.model)
+
+
+ITEM = torch.tensor([[0, 2, 1], [1, 1, 3], [2, 0, 0]])
+
+
+def looks_up(tasks: bm.Tasks) -> None:
+    d = pyro.sample("d", dist.Normal(0.0, 1.0).expand([4]).to_event(1))
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        phi = pyro.sample("phi", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.Normal(phi + d[tasks.x["item"]], 1.0), obs=tasks.y)
+
+
+def looks_up_from(first: int) -> Callable[[bm.Tasks], None]:
+    def model(tasks: bm.Tasks) -> None:
+        looks_up(replace(tasks, x={"item": tasks.x["item"] - first}))
+
+    return model
+
+
+def counts(tasks: bm.Tasks) -> None:
+    """A slope that nothing but a change of its value shows, and only where the count is not 0."""
+    d = pyro.sample("d", dist.Normal(0.0, 1.0))
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        phi = pyro.sample("phi", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            item = tasks.x["item"] + 0 * phi
+            mean = phi + torch.vmap(lambda x: d * x)(item)
+            pyro.sample("y", dist.Normal(mean, 1.0), obs=tasks.y)
+
+
+def looks_up_one(tasks: bm.Tasks) -> None:
+    d = pyro.sample("d", dist.Normal(0.0, 1.0).expand([1]).to_event(1))
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        phi = pyro.sample("phi", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.Normal(phi + d[0 * tasks.x["item"]], 1.0), obs=tasks.y)
+
+
+def with_items(item: Tensor, names: str = "abc") -> bm.Tasks:
+    return bm.Tasks.from_arrays(torch.randn(len(item), item.shape[1]), {"item": item}, names=names)
+
+
+def saved(model: Callable[[bm.Tasks], None], tasks: bm.Tasks, folder: Path, d: Any) -> bm.Posterior:
+    known = bm.Fixed({"d": torch.as_tensor(d)})
+    post = bm.fit(model, tasks, theta=known, phi=bm.Exact(draws=5), progress=False)
+    post.save(folder)
+    return post
+
+
+@pytest.mark.parametrize(
+    ("model", "item", "d"),
+    [
+        (looks_up, ITEM, [0.0, 1.0, 2.0, 3.0]),
+        (looks_up, ITEM[:, :1], [0.0, 1.0, 2.0, 3.0]),
+        (looks_up, 0 * ITEM, [0.0, 1.0, 2.0, 3.0]),
+        (looks_up_one, 0 * ITEM, [2.0]),
+        (counts, ITEM, 0.5),
+    ],
+)
+def test_integer_columns_are_integers_again(
+    model: Callable[[bm.Tasks], None], item: Tensor, d: Any, tmp_path: Path
+) -> None:
+    post = saved(model, with_items(item), tmp_path, d)
+    found = bm.load(tmp_path, model)
+    new = with_items(item[:2], "de")
+    assert torch.equal(found.adapt(new).phi["phi"], post.adapt(new).phi["phi"])
+    assert found.structure.nodes["y"].inputs == post.structure.nodes["y"].inputs
+    assert found.tasks.x["item"].dtype == torch.int64
+
+
+def test_with_integer_columns_another_model_is_still_told(tmp_path: Path) -> None:
+    saved(looks_up, with_items(ITEM), tmp_path, [0.0, 1.0, 2.0, 3.0])
+    with pytest.raises(bm.CheckpointError, match="posterior of another model: its d has shape"):
+        bm.load(tmp_path, counts)
+    with pytest.raises(bm.CheckpointError, match="posterior of another model"):
+        bm.load(tmp_path, looks_up_one)
+
+
+def test_numbers_that_do_not_begin_at_zero_are_told(tmp_path: Path) -> None:
+    saved(looks_up_from(2000), with_items(ITEM + 2000), tmp_path, [0.0, 1.0, 2.0, 3.0])
+    with pytest.raises(bm.CheckpointError, match=r"number them 0, 1, \.\.\. before the fit"):
+        bm.load(tmp_path, looks_up_from(2000))
