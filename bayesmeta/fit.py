@@ -129,6 +129,8 @@ def _density(
     for others in (query, validation):
         if others is not None:
             reading.check(others)
+    if tasks.query is not None:
+        reading.check_padding(tasks.query)
     return Density(reading)
 
 

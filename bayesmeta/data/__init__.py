@@ -4,6 +4,7 @@
 - `arrays`: what tasks are made of, out of arrays and lists
 - `frames`: tasks out of a data frame with one row a datapoint
 - `indexed_columns`: columns kept as positions in a table of examples
+- `padding`: what padded cells hold, and statistics without them
 - `selection`: which tasks and which datapoints, as positions
 - `tasks`: the datasets together, padded and masked: `Tasks`
 - `episodes`: N-way k-shot tasks out of labelled classes

@@ -17,6 +17,7 @@ from bayesmeta.data.columns import (
 )
 from bayesmeta.data.frames import read_frame
 from bayesmeta.data.indexed_columns import IndexedColumn, move, move_columns, select_columns
+from bayesmeta.data.padding import masked_mean, masked_sum
 from bayesmeta.data.selection import check_shots, epochs, first_rows, positions, shuffled_rows
 
 if TYPE_CHECKING:
@@ -135,6 +136,18 @@ class Tasks:
     def sizes(self) -> Tensor:
         """Datapoints of each task, shape (tasks,)."""
         return self.mask.sum(1)
+
+    def mean(self, name: str) -> Tensor:
+        """The mean of column x[name] over each task's datapoints, (tasks, 1, ...).
+
+        A statistic that a model may read of its own task: padding does not count, as it would in
+        `x[name].mean(1)`. Of a task without datapoints it is 0.
+        """
+        return masked_mean(self.x[name], self.mask).to(self.dtype)
+
+    def sum(self, name: str) -> Tensor:
+        """The sum of column x[name] over each task's datapoints, (tasks, 1, ...); see `mean`."""
+        return masked_sum(self.x[name], self.mask).to(self.dtype)
 
     @property
     def device(self) -> torch.device:

@@ -114,7 +114,9 @@ def _own(draws: Draws, tasks: Tasks | Own) -> tuple[Tasks, Tensor]:
     """The tasks given, and the draws of centred phi that are theirs."""
     if not isinstance(tasks, Own):
         places = places_among(tasks, draws.tasks)
-        return tasks.to(draws.tasks.device, draws.tasks.dtype), draws.centred_phi[:, :, places]
+        tasks = tasks.to(draws.tasks.device, draws.tasks.dtype)
+        draws.density.reading.check_padding(tasks)
+        return tasks, draws.centred_phi[:, :, places]
     if not bool(draws.tasks.mask.any()):
         raise TasksError(
             "the posterior's own tasks hold no datapoints (a posterior that was loaded holds "
