@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bayesmeta.model.checks import StructureError, distribution_name
 from bayesmeta.model.structure import Structure
 from bayesmeta.model.supports import bijection
 
@@ -65,12 +66,15 @@ def lay_out(structure: Structure, drawn_from: Mapping[str, Any]) -> dict[str, Se
     Args:
         structure: the sites by role.
         drawn_from: the distribution of each latent site.
+
+    Raises:
+        StructureError: for a site onto whose support no map of real numbers is known.
     """
     segments, ends = {}, {False: 0, True: 0}
     for name in (*structure.theta, *structure.phi):
         fn, is_phi = drawn_from[name], name in structure.phi
         whole = tuple(fn.batch_shape) + tuple(fn.event_shape)
-        shape = tuple(bijection(fn).inverse_shape(torch.Size(whole)))
+        shape = _unconstrained_shape(name, fn, whole)
         axis = len(fn.batch_shape) - 2 if is_phi else 0
         if is_phi:
             shape = shape[:axis] + shape[axis + 1 :]
@@ -78,3 +82,14 @@ def lay_out(structure: Structure, drawn_from: Mapping[str, Any]) -> dict[str, Se
         ends[is_phi] = start + size
         segments[name] = Segment(name, is_phi, start, start + size, shape, axis)
     return segments
+
+
+def _unconstrained_shape(name: str, fn: Any, whole: tuple[int, ...]) -> tuple[int, ...]:
+    try:
+        return tuple(bijection(fn).inverse_shape(torch.Size(whole)))
+    except NotImplementedError as error:
+        raise StructureError(
+            f"site '{name}' ({distribution_name(fn)}) has the support {fn.support}, onto which no "
+            "map of real numbers is known, by which strategies move; draw it from a distribution "
+            "on all reals, the positive numbers, one interval or a simplex, and transform that"
+        ) from error

@@ -229,6 +229,7 @@ def _node(site: Site, parents: tuple[str, ...], inputs: tuple[str, ...]) -> Node
         event_dim=event_dim,
         distribution=family,
         is_discrete=is_latent and bool(getattr(site.fn.support, "is_discrete", False)),
+        is_finite=is_latent and bool(site.fn.has_enumerate_support),
         parents=parents,
         inputs=inputs,
     )
