@@ -1,5 +1,6 @@
 """The datasets D_i = {(x_ij, y_ij)} of tasks i = 1..I: what the lecture's plates are drawn around.
 
+- `arguments`: numbers given as arguments, checked
 - `columns`: arrays of any kind as checked, padded columns
 - `arrays`: what tasks are made of, out of arrays and lists
 - `frames`: tasks out of a data frame with one row a datapoint

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayesmeta.data.arguments import check_whole
 from bayesmeta.data.columns import TasksError
 
 
@@ -50,8 +51,9 @@ def check_shots(shots: int, sizes: Tensor, names: Sequence[str]) -> None:
     Raises:
         TasksError: naming a task that has fewer.
     """
-    if shots < 0 or (sizes < shots).any():
-        small = int((sizes < shots).nonzero()[0]) if shots >= 0 else 0
+    check_whole("split", "shots", shots, least=0)
+    if (sizes < shots).any():
+        small = int((sizes < shots).nonzero()[0])
         raise TasksError(
             f"shots={shots} were asked for, but task '{names[small]}' has "
             f"{int(sizes[small])} datapoints; keep the larger tasks with "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from bayesmeta.data.arguments import check_seed, check_whole
 from bayesmeta.data.arrays import checked_arrays, padded_lists
 from bayesmeta.data.columns import (
     TasksError,
@@ -215,6 +216,7 @@ class Tasks:
 
     def widen(self, num_data: int) -> Tasks:
         """The same tasks padded to num_data cells; narrowing drops padding only."""
+        check_whole("widen", "num_data", num_data)
         if num_data < int(self.sizes.max()):
             raise TasksError(f"{num_data} cells cannot hold {int(self.sizes.max())} datapoints")
         order = torch.argsort(~self.mask, dim=1, stable=True)
@@ -227,6 +229,7 @@ class Tasks:
         Raises:
             TasksError: where a task has fewer than `shots` datapoints.
         """
+        check_seed("split", seed)
         check_shots(shots, self.sizes, self.names)
         order, left = shuffled_rows(self.mask, seed), self.sizes - shots
         chosen = torch.full_like(self.sizes, shots)
