@@ -139,7 +139,7 @@ def _in_words(tasks: Tasks, moved: _Moved, read: Collection[str]) -> str:
     what = (
         f"depends on what padded cells of {named} hold"
         if read
-        else f"depends on tasks.num_data, which is the padded width ({tasks.num_data}) and no count"
+        else "depends on how many cells are padded (tasks.num_data is the padded width, no count)"
     )
     return (
         f"site '{moved.site}'{where} {what}: tasks of fewer datapoints than the largest are padded "
