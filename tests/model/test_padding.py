@@ -14,6 +14,7 @@ import bayesmeta as bm
 from bayesmeta.model.handlers import Model
 from bayesmeta.model.padding import check_padding
 from bayesmeta.model.reading import read
+from bayesmeta.models import attentive_process, convolutional_process, neural_process
 from tests.cases import NETWORKS, ZOO, drop
 
 X = [[0.3, 1.0, 2.5, 0.8], [1.9, -0.4], [2.2]]
@@ -155,9 +156,17 @@ def test_centred_by_the_masked_mean_phi_is_exact(width: int) -> None:
         assert abs(float(drawn) - mean) < 4 / (precision * 20000) ** 0.5
 
 
-@pytest.mark.parametrize("name", [*ZOO, *NETWORKS])
+FUNCTIONS = neural_process.tasks(4, shots=5, queries=2)
+PROCESSES = {
+    "neural_process": (neural_process.model, FUNCTIONS, "z"),
+    "attentive_process": (attentive_process.model, FUNCTIONS, "z"),
+    "convolutional_process": (convolutional_process.model, FUNCTIONS, "z"),
+}
+
+
+@pytest.mark.parametrize("name", [*ZOO, *NETWORKS, *PROCESSES])
 def test_the_zoo_reads_no_padding(name: str) -> None:
-    model, tasks, _ = {**ZOO, **NETWORKS}[name]
+    model, tasks, _ = {**ZOO, **NETWORKS, **PROCESSES}[name]
     read(model, tasks if tasks.ragged or tasks.are_episodes else drop(tasks))
 
 
