@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from bayesmeta.data.arguments import check_seed
 from bayesmeta.data.query_checks import check_query
 from bayesmeta.data.tasks import Tasks, check_tasks
 from bayesmeta.engine.noise import on_device, seeds
@@ -23,7 +24,7 @@ from bayesmeta.posterior.draws import Draws
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.theta.base import Fit, Theta
 from bayesmeta.theta.nuts import NUTS
-from bayesmeta.theta.pair_checks import check_device, check_pair, check_use
+from bayesmeta.theta.pair_checks import check_device, check_pair, check_use, device_of
 from bayesmeta.training.checkpoint import digest
 from bayesmeta.training.fit_options import FitOptions
 
@@ -80,7 +81,7 @@ def fit(
         TrainingError: where training meets a loss that is no number.
         CheckpointError: where the checkpoint is damaged, or of another model, data or strategies,
             or cannot be written before the first step.
-        CaptureError: where the model branches on a value, or calls `.item()`.
+        CaptureError: where the model branches on a value, or reads it out, as by `.item()`.
         NotADirectoryError: where the checkpoint is a file, and no folder.
         TasksError: where a query is empty, or is the support itself.
         ValueError: where a query, validation tasks or a checkpoint are given to strategies that
@@ -88,6 +89,7 @@ def fit(
     """
     theta, phi = theta if theta is not None else NUTS(), phi if phi is not None else Joint()
     check_pair(theta, phi)
+    check_seed("fit", seed)
     check_tasks("tasks", tasks, hint="after the model")
     for name, others in (("query", query), ("validation", validation)):
         if others is not None:
@@ -95,7 +97,7 @@ def fit(
     check_query(tasks, tasks.query if query is None else query)
     if validation is not None:
         check_query(validation, validation.query)
-    where = torch.device(device if device is not None else tasks.device)
+    where = tasks.device if device is None else device_of(device)
     check_device(theta, where)
     phi = phi if progress else phi.silent()
     with on_device(where):
@@ -134,6 +136,8 @@ def _density(
     for others in (query, validation):
         if others is not None:
             reading.check(others)
+    if tasks.query is not None:
+        reading.check_padding(tasks.query)
     return Density(reading)
 
 

@@ -8,6 +8,7 @@ from bayesmeta.amortisation.bounds import Predictive
 from bayesmeta.amortisation.convolutional import Convolutional
 from bayesmeta.amortisation.guides import Delta, DiagonalNormal
 from bayesmeta.amortisation.set_transformer import SetTransformer
+from bayesmeta.data.arguments import check_whole
 from bayesmeta.phi import Amortised, Exact, GradientSteps, Laplace, Mode, Phi, ReptileSteps
 from bayesmeta.theta import Point, Theta
 from bayesmeta.training.adam import Adam
@@ -73,6 +74,7 @@ def ProtoNet(shots: int, *, batch_size: int | None = None, adam: Adam | None = N
     On the model of Gaussian class means, models.prototypes: from 0 one gradient step of size
     1 / shots lands on the mean of each class's `shots` examples.
     """
+    check_whole("ProtoNet", "shots", shots)
     return _train(GradientSteps(1, 1 / shots), batch_size, adam)
 
 
@@ -150,6 +152,8 @@ def AttentiveNeuralProcess(
 
     On models.attentive_process, with as many slots and numbers in each.
     """
+    for name, count in (("slots", slots), ("slot", slot)):
+        check_whole("AttentiveNeuralProcess", name, count)
     encoder = SetTransformer(slots * slot, slots=slots)
     phi = Amortised(encoder, Delta(), Predictive(1), draws=1, layers=0)
     return _train(phi, batch_size, adam)
@@ -169,6 +173,8 @@ def ConvolutionalNeuralProcess(
 
     On models.convolutional_process, with as many inputs, nodes and maps, and the same reach.
     """
+    for name, count in (("inputs", inputs), ("grid", grid), ("maps", maps)):
+        check_whole("ConvolutionalNeuralProcess", name, count)
     encoder = Convolutional(maps * grid**inputs, inputs, grid, reach, width)
     phi = Amortised(encoder, Delta(), Predictive(1), draws=1, layers=None)
     return _train(phi, batch_size, adam)

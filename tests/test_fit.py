@@ -85,7 +85,7 @@ def test_what_of_theta_the_objective_does_not_see_is_noted():
 
 
 def test_counts_are_whole_numbers():
-    with pytest.raises(TypeError, match=r"draws=100\.0.*whole numbers"):
+    with pytest.raises(TypeError, match=r"draws=100\.0.*whole number"):
         bm.NUTS(draws=1e2)
 
 

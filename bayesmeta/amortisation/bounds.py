@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from numbers import Integral
 from typing import ClassVar
 
 from torch import Tensor
 
 from bayesmeta.amortisation.guides import TaskPosterior
+from bayesmeta.data.arguments import check_wholes
 from bayesmeta.task_level.particles import OfDraws, log_mean
 
 
@@ -29,10 +29,7 @@ class Bound(ABC):
     knows_phi: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.particles, Integral) or self.particles < 1:
-            raise ValueError(
-                f"{type(self).__name__} got particles={self.particles!r}; give 1 or more"
-            )
+        check_wholes(self, "particles")
 
     @abstractmethod
     def __call__(self, q: TaskPosterior, phi: Tensor, joint: OfDraws, score: OfDraws) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bayesmeta.amortisation.encoders import Encoder
+from bayesmeta.data.arguments import check_number, check_wholes
 from bayesmeta.model.isolation import isolated
 from bayesmeta.nets.grid import nearness
 from bayesmeta.nets.net import Net
@@ -44,6 +45,9 @@ class Convolutional(Encoder):
     width: int = 32
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check_wholes(self, "dims", "grid", "width")
+        check_number(self, "reach", self.reach, above=0)
         if self.dims not in (1, 2) or self.grid % 4 or self.features % self.grid**self.dims:
             raise ValueError(
                 f"{self!r}: dims must be 1 or 2, grid a multiple of 4, and features one of "

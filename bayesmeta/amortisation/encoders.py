@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bayesmeta.data.arguments import check_wholes
 from bayesmeta.nets.net import Net
 from bayesmeta.nets.perceptron import perceptron
 
@@ -22,6 +23,9 @@ class Encoder(ABC):
     """
 
     features: int = 64
+
+    def __post_init__(self) -> None:
+        check_wholes(self, "features")
 
     @property
     def places(self) -> int:
@@ -61,6 +65,11 @@ class DeepSet(Encoder):
     width: int = 64
     layers: int = 2
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_wholes(self, "width")
+        check_wholes(self, "layers", least=0)
+
     def start(self, inputs: int) -> list[Tensor]:
         """The weights of f."""
         return [self._net(inputs).weights()]
@@ -93,6 +102,9 @@ class Attentive(Encoder):
     heads: int = 8
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check_wholes(self, "width", "heads")
+        check_wholes(self, "layers", least=0)
         if self.features % self.heads:
             raise ValueError(
                 f"Attentive got features={self.features} and heads={self.heads}; features must be "

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bayesmeta.amortisation.encoders import Encoder
+from bayesmeta.data.arguments import check_wholes
 from bayesmeta.model.isolation import isolated
 from bayesmeta.nets.attention import Attention
 from bayesmeta.nets.net import Net
@@ -37,6 +38,9 @@ class SetTransformer(Encoder):
     blocks: int = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check_wholes(self, "slots", "width", "heads")
+        check_wholes(self, "blocks", least=0)
         if self.features % self.slots or self.width % self.heads:
             raise ValueError(f"{self!r}: features must be a multiple of slots, and width of heads")
 

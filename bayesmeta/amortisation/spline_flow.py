@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bayesmeta.amortisation.guides import Anchor, FullNormal, Guide
+from bayesmeta.data.arguments import check_wholes
 from bayesmeta.model.isolation import isolated
 
 _BASE = FullNormal()
@@ -38,6 +39,9 @@ class SplineFlow(Guide):
     transforms: int = 2
     bins: int = 8
     width: int = 32
+
+    def __post_init__(self) -> None:
+        check_wholes(self, "context", "transforms", "bins", "width")
 
     def start(self, d_phi: int) -> list[Tensor]:
         """The flow's weights."""

@@ -1,5 +1,6 @@
 """The datasets D_i = {(x_ij, y_ij)} of tasks i = 1..I: what the lecture's plates are drawn around.
 
+- `arguments`: numbers given as arguments, checked
 - `columns`: what columns must be, and the errors that name task and row
 - `values`: values of any kind as tensors that hold each as it was given
 - `precision`: the floating dtype in which no value changes
@@ -8,6 +9,7 @@
 - `row_index`: which row of a data frame a datapoint was
 - `frames`: tasks out of a data frame with one row a datapoint
 - `indexed_columns`: columns kept as positions in a table of examples
+- `real_rows`: datapoints without padding
 - `selection`: which tasks and which datapoints, as positions
 - `tasks`: the datasets together, padded and masked: `Tasks`
 - `query_checks`: whether a query scores anything that is not known

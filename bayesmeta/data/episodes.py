@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayesmeta.data.arguments import check_seed, check_whole
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.indexed_columns import IndexedColumn
 from bayesmeta.data.precision import dtype_of_table
@@ -112,6 +113,7 @@ class Classes:
             TasksError: where there are fewer classes than ways, or a class has fewer examples than
                 shots and queries need.
         """
+        check_seed("episodes", seed)
         self._check(num_tasks, ways, shots, queries)
         rng = np.random.default_rng(seed)
         first, sizes = np.cumsum([0, *self.sizes[:-1]]), np.array(self.sizes)
@@ -137,8 +139,10 @@ class Classes:
         Raises:
             TasksError: where there are fewer examples than a task has.
         """
+        check_whole("shuffled", "size", size)
+        check_seed("shuffled", seed)
         labels = torch.arange(len(self)).repeat_interleave(torch.tensor(self.sizes))
-        if not 0 < size <= len(labels):
+        if size > len(labels):
             raise TasksError(f"size={size} was asked for, and there are {len(labels)} examples")
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
         index = order[: len(order) // size * size].view(-1, size)
@@ -161,11 +165,9 @@ class Classes:
         )
 
     def _check(self, num_tasks: int, ways: int, shots: int, queries: int) -> None:
-        if min(num_tasks, ways, shots, queries) < 1:
-            raise TasksError(
-                f"episodes got num_tasks={num_tasks}, ways={ways}, shots={shots} and "
-                f"queries={queries}; each must be at least 1"
-            )
+        counts = {"num_tasks": num_tasks, "ways": ways, "shots": shots, "queries": queries}
+        for name, count in counts.items():
+            check_whole("episodes", name, count)
         if ways > len(self):
             raise TasksError(f"ways={ways} classes were asked for, but there are {len(self)}")
         smallest = min(range(len(self)), key=lambda c: self.sizes[c])

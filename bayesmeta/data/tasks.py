@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from bayesmeta.data.arguments import check_seed, check_whole
 from bayesmeta.data.arrays import checked, given_arrays, given_lists
 from bayesmeta.data.columns import TasksError, check_same_tasks
 from bayesmeta.data.frames import read_frame
 from bayesmeta.data.indexed_columns import IndexedColumn, move, move_columns, select_columns
 from bayesmeta.data.padding import fill_padding
 from bayesmeta.data.precision import check_dtype, check_kept
+from bayesmeta.data.real_rows import masked_mean, masked_sum
 from bayesmeta.data.row_index import RowIndex
 from bayesmeta.data.selection import epochs, first_rows, positions, shuffled_rows, support_sizes
 
@@ -145,6 +147,18 @@ class Tasks:
         """Datapoints of each task, shape (tasks,)."""
         return self.mask.sum(1)
 
+    def mean(self, name: str) -> Tensor:
+        """The mean of column x[name] over each task's datapoints, (tasks, 1, ...).
+
+        A statistic that a model may read of its own task: padding does not count, as it would in
+        `x[name].mean(1)`. Of a task without datapoints it is 0.
+        """
+        return masked_mean(self.x[name], self.mask).to(self.dtype)
+
+    def sum(self, name: str) -> Tensor:
+        """The sum of column x[name] over each task's datapoints, (tasks, 1, ...); see `mean`."""
+        return masked_sum(self.x[name], self.mask).to(self.dtype)
+
     @property
     def device(self) -> torch.device:
         """Where the data lie."""
@@ -213,6 +227,7 @@ class Tasks:
 
     def widen(self, num_data: int) -> Tasks:
         """The same tasks padded to num_data cells; narrowing drops padding only."""
+        check_whole("widen", "num_data", num_data)
         if num_data < int(self.sizes.max()):
             raise TasksError(f"{num_data} cells cannot hold {int(self.sizes.max())} datapoints")
         order = torch.argsort(~self.mask, dim=1, stable=True)
@@ -231,6 +246,7 @@ class Tasks:
         Raises:
             TasksError: where a task has fewer than `shots` datapoints, or shots is neither.
         """
+        check_seed("split", seed)
         chosen = support_sizes(shots, self.sizes, self.names)
         order, left = shuffled_rows(self.mask, seed), self.sizes - chosen
         return (

@@ -3,6 +3,7 @@
 - `noise`: random numbers and seeds, the same on every device
 - `sources`: what torch keeps of the source of graphs
 - `task_noise`: random numbers of each task that do not depend on others
+- `capture_errors`: why a function is not one graph
 - `capture`: functions of tensors as graphs
 - `late_broadcast`: graphs rewritten to do work before a value is broadcast
 - `cache`: machine code on disk
@@ -13,6 +14,6 @@
 - `chunking`: how many tasks to differentiate at once
 """
 
-from bayesmeta.engine.capture import CaptureError
+from bayesmeta.engine.capture_errors import CaptureError
 
 __all__ = ["CaptureError"]

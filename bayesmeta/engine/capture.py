@@ -14,15 +14,12 @@ from torch._subclasses import FakeTensorMode
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from bayesmeta.engine.capture_errors import CaptureError, RefuseValues, in_words
 from bayesmeta.engine.sources import let_go, recompile
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.isolation import unvalidated
 
 Outputs = tuple[Tensor, ...]
-
-
-class CaptureError(RuntimeError):
-    """The model does something that depends on values, so it is not one graph."""
 
 
 def capture(function: Callable[..., Outputs], inputs: Sequence[Tensor]) -> GraphModule:
@@ -33,13 +30,14 @@ def capture(function: Callable[..., Outputs], inputs: Sequence[Tensor]) -> Graph
     distributions do: vmap over draws refuses that.
 
     Raises:
-        CaptureError: where the function branches on a value or calls `.item()`.
+        CaptureError: where the function branches on a value or reads it out, or fails.
     """
     # make_fx takes one tensor given twice for one input, so each input is a tensor of its own.
     own = [x.detach().clone() for x in inputs]
     try:
         with unvalidated():
-            graph = record(function, own)
+            with RefuseValues():
+                graph = record(function, own)
             _finish(graph)
             if any(_mutates(node) for node in graph.graph.nodes):
                 graph = record(torch.func.functionalize(graph), own)
@@ -48,10 +46,7 @@ def capture(function: Callable[..., Outputs], inputs: Sequence[Tensor]) -> Graph
     except StructureError:
         raise
     except (RuntimeError, ValueError) as error:
-        raise CaptureError(
-            f"the model cannot be captured as one graph ({type(error).__name__}: {error}); a model "
-            "may not branch on values of sites or data, or call .item(): use torch.where instead"
-        ) from error
+        raise CaptureError(in_words(error)) from error
     return graph
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 
+from bayesmeta.data.arguments import check_whole
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import StructureError
@@ -59,8 +60,7 @@ def calibration(posterior: Posterior, query: Tasks, *, bins: int = 15) -> Calibr
         TasksError: where the query has no y, or a class that the model does not have.
         ValueError: where there is no bin.
     """
-    if bins < 1:
-        raise ValueError(f"calibration got bins={bins}; it must be at least 1")
+    check_whole("calibration", "bins", bins)
     chances = posterior.predict(query).mean
     if query.y is None:
         raise TasksError("the query has no outcomes to compare with; give tasks with y")

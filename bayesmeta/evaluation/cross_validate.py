@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from numbers import Integral
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from bayesmeta.data.arguments import check_seed, check_whole
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.selection import shuffled_rows
 from bayesmeta.data.tasks import Tasks
@@ -19,16 +19,14 @@ def folds_of(tasks: Tasks, folds: int, seed: int) -> Iterator[tuple[Tasks, Tasks
     """Support and query, `folds` times: each task's datapoints in random parts of equal size.
 
     Raises:
-        TasksError: where a task has fewer datapoints than there are folds, or there is one fold.
+        TasksError: where a task has fewer datapoints than there are folds.
     """
-    if not isinstance(folds, Integral):
-        raise TypeError(f"folds={folds!r} were asked for; give a whole number of at least 2")
-    if folds < 2 or (tasks.sizes < folds).any():
+    if (tasks.sizes < folds).any():
         small = int(tasks.sizes.argmin())
         raise TasksError(
             f"folds={folds} were asked for, and the smallest task, '{tasks.names[small]}', has "
-            f"{int(tasks.sizes[small])} datapoints; give at least 2 folds, and at most as many as "
-            "each task has datapoints"
+            f"{int(tasks.sizes[small])} datapoints; give at most as many folds as each task has "
+            "datapoints"
         )
     # A row's place in its task's random order says in which fold it is.
     fold = shuffled_rows(tasks.mask, seed).argsort(1) % folds
@@ -65,12 +63,15 @@ def cross_validate(
         TasksError: where a task has fewer datapoints than there are folds, or a posterior has seen
             other datapoints than it was given.
         TypeError: where `infer` is no function, or gives no posterior.
+        TypeError, ValueError: where folds or seed are no such numbers.
     """
     if not callable(infer):
         raise TypeError(
             f"cross_validate got {infer!r}; give a function that makes a posterior of a part of "
             "the datapoints, as lambda support: post.adapt(support, phi=tuning)"
         )
+    check_whole("cross_validate", "folds", folds, least=2)
+    check_seed("cross_validate", seed)
     score = torch.full(tasks.mask.shape, torch.nan, dtype=tasks.dtype, device=tasks.device)
     parts = folds_of(tasks, folds, seed)
     for support, query in tqdm(parts, "folds", total=folds, disable=not progress):

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from bayesmeta.data.arguments import check_seed, check_whole
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.noise import seeds
@@ -106,6 +107,8 @@ def learning_curve(
     Raises:
         TasksError: where there are fewer source tasks or datapoints than asked for.
     """
+    check_whole("learning_curve", "repeats", repeats)
+    check_seed("learning_curve", seed)
     _check(source, target, tasks, shots)
     rows = []
     runs = list(itertools.product(range(repeats), sorted(tasks)))
@@ -129,13 +132,17 @@ def learning_curve(
 
 
 def _check(source: Tasks, target: Tasks, tasks: Sequence[int], shots: Sequence[int]) -> None:
-    if not tasks or min(tasks) < 1 or max(tasks) > len(source):
+    for count in tasks:
+        check_whole("learning_curve", "tasks", count)
+    for count in shots:
+        check_whole("learning_curve", "shots", count, least=0)
+    if not tasks or max(tasks) > len(source):
         raise TasksError(
             f"tasks={list(tasks)} were asked for, and there are {len(source)} source tasks; give "
             f"numbers from 1 to {len(source)}"
         )
     least = int(target.sizes.min())
-    if not shots or min(shots) < 0 or max(shots) >= least:
+    if not shots or max(shots) >= least:
         raise TasksError(
             f"shots={list(shots)} were asked for, and the smallest target task has {least} "
             "datapoints, of which some must be left to judge by; give numbers from 0 to "

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from bayesmeta.data.arguments import check_seed, check_whole
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.evaluation.cross_validate import cross_validate
 from bayesmeta.posterior.posterior import Posterior
@@ -60,6 +61,9 @@ def search(
         TasksError: where a task has fewer datapoints than there are folds.
         ValueError: where no trial has a finite log score.
     """
+    check_whole("search", "trials", trials)
+    check_whole("search", "folds", folds, least=2)
+    check_seed("search", seed)
     package = _optuna()
     with _quiet():
         study = _study(package, storage, sampler, seed)

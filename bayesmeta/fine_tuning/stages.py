@@ -5,13 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf
-from numbers import Integral, Real
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from bayesmeta.data.arguments import check_number, check_wholes
 from bayesmeta.nets.phi_layers import Layers
 
 Slopes = Callable[[], Tensor]
@@ -46,10 +45,8 @@ class Stage(ABC):
     lr: float = 1e-3
 
     def __post_init__(self) -> None:
-        if not isinstance(self.steps, Integral) or not isinstance(self.lr, Real):
-            raise TypeError(f"{self!r}: steps must be a whole number, and lr a number")
-        if self.steps < 0 or not 0 < self.lr < inf:
-            raise ValueError(f"{self!r}: steps must be at least 0, and lr above 0 and finite")
+        check_wholes(self, "steps", least=0)
+        check_number(self, "lr", self.lr, above=0)
 
     @abstractmethod
     def ways(self, layers: Layers, slopes: Slopes, *, scored: bool) -> Sequence[Sequence[Move]]:
@@ -92,8 +89,7 @@ class Full(Stage):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.decay <= 1:
-            raise ValueError(f"{self!r}: decay must be above 0 and at most 1")
+        check_number(self, "decay", self.decay, above=0, most=1)
 
     def ways(self, layers: Layers, slopes: Slopes, *, scored: bool) -> Sequence[Sequence[Move]]:
         """Everything, at its block's rate."""

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bayesmeta.data.arguments import check_seed, check_whole
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.noise import on_device
 from bayesmeta.information.nearest_neighbours import (
@@ -65,6 +66,7 @@ def entropy(posterior: Posterior, sites: Sites, *, k: int = 3) -> Estimate:
         ValueError: where there are fewer than 25 (k + 1) draws, they are not finite, or more than
             half of them repeat others.
     """
+    check_whole("entropy", "k", k)
     rows = _rows(posterior, sites)
     return _estimate(posterior, _names(sites), entropy_of, [(r,) for r in rows], k)
 
@@ -86,6 +88,7 @@ def mutual_information(posterior: Posterior, one: Sites, other: Sites, *, k: int
         StructureError: as for `entropy`, and where a site is on both sides.
         ValueError: as for `entropy`.
     """
+    check_whole("mutual_information", "k", k)
     shared = set(_names(one)) & set(_names(other))
     if shared:
         raise StructureError(
@@ -122,6 +125,8 @@ def conditional_entropy(posterior: Posterior, *, repeats: int = 1, seed: int = 0
             p(phi | theta) without its constant.
         ValueError: where there are fewer than 25 draws in all.
     """
+    check_whole("conditional_entropy", "repeats", repeats)
+    check_seed("conditional_entropy", seed)
     _check_density(posterior)
     tasks = posterior.tasks
     theta = posterior.fit.theta.repeat_interleave(repeats, dim=1)

@@ -8,6 +8,7 @@
 - `handlers`: a model and its tasks under Pyro's handlers
 - `checks`: what is refused: plates, shapes, supports
 - `checked_run`: a run with errors in words
+- `padding`: padding that is read, refused
 - `parents`: who depends on whom
 - `structure`: what is theta, phi and data
 - `reading`: a model, read once for all that follows

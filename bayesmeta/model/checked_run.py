@@ -19,7 +19,7 @@ from bayesmeta.model.checks import (
     plate_names,
 )
 from bayesmeta.model.handlers import Model, run
-from bayesmeta.model.sites import Choice, Site, SiteNameError
+from bayesmeta.model.sites import Choice, PlateError, Site, SiteNameError
 
 
 def check_types(model: Model, tasks: Tasks) -> None:
@@ -106,7 +106,7 @@ def _in_words(model: Model, tasks: Tasks) -> Iterator[None]:
     """What the model raises as errors that say what does not fit the tasks."""
     try:
         yield
-    except SiteNameError as error:
+    except (SiteNameError, PlateError) as error:
         raise StructureError(str(error)) from error
     except KeyError as error:
         raise StructureError(

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Transform
 
 from bayesmeta.model.checks import StructureError, distribution_name
 from bayesmeta.model.structure import Structure
@@ -67,12 +66,15 @@ def lay_out(structure: Structure, drawn_from: Mapping[str, Any]) -> dict[str, Se
     Args:
         structure: the sites by role.
         drawn_from: the distribution of each latent site.
+
+    Raises:
+        StructureError: for a site onto whose support no map of real numbers is known.
     """
     segments, ends = {}, {False: 0, True: 0}
     for name in (*structure.theta, *structure.phi):
         fn, is_phi = drawn_from[name], name in structure.phi
         whole = tuple(fn.batch_shape) + tuple(fn.event_shape)
-        shape = tuple(_bijection(name, fn).inverse_shape(torch.Size(whole)))
+        shape = _unconstrained_shape(name, fn, whole)
         axis = len(fn.batch_shape) - 2 if is_phi else 0
         if is_phi:
             shape = shape[:axis] + shape[axis + 1 :]
@@ -82,12 +84,12 @@ def lay_out(structure: Structure, drawn_from: Mapping[str, Any]) -> dict[str, Se
     return segments
 
 
-def _bijection(name: str, fn: Any) -> Transform:
+def _unconstrained_shape(name: str, fn: Any, whole: tuple[int, ...]) -> tuple[int, ...]:
     try:
-        return bijection(fn)
+        return tuple(bijection(fn).inverse_shape(torch.Size(whole)))
     except NotImplementedError as error:
         raise StructureError(
-            f"site '{name}' is drawn from {distribution_name(fn)} with support {fn.support}, onto "
-            f"which torch has no map of real numbers ({error}); give it another distribution, or "
-            "write it as a function of sites that have one"
+            f"site '{name}' ({distribution_name(fn)}) has the support {fn.support}, onto which no "
+            "map of real numbers is known, by which strategies move; draw it from a distribution "
+            "on all reals, the positive numbers, one interval or a simplex, and transform that"
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping
+from numbers import Integral
 from types import MappingProxyType
 from typing import Any
 
@@ -25,6 +26,7 @@ from bayesmeta.model.sites import (
     Chooser,
     FlatPrior,
     Plate,
+    PlateError,
     Site,
     SiteNameError,
     SiteShapeError,
@@ -123,15 +125,24 @@ class _Recorder(Messenger):
 
 
 class _SubsampleGuard(Messenger):
-    """Remembers plates that draw a subsample of their own, which the library does instead."""
+    """Refuses plates of no size, and of an order or a subsample of their own."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.plates: list[str] = []
-
-    def _pyro_post_sample(self, msg: Message) -> None:
-        if _is_subsample(msg) and len(msg["value"]) != msg["fn"].size:
-            self.plates.append(str(msg["name"]))
+    def _pyro_sample(self, msg: Message) -> None:
+        if not _is_subsample(msg):
+            return
+        name, size, given = msg["name"], msg["fn"].size, msg["value"]
+        if not isinstance(size, Integral | Tensor) or size < 1:
+            raise PlateError(
+                f"plate '{name}' has size {size!r}, but a whole number of at least 1 is expected; "
+                "write tasks.num_tasks for the plate 'tasks', and tasks.num_data for 'data'"
+            )
+        in_order = given is None or torch.as_tensor(given).tolist() == list(range(int(size)))
+        if not in_order or msg["fn"].subsample_size not in (None, size):
+            raise PlateError(
+                f"plate '{name}' takes a subsample, or an order, of its own, by which rows and "
+                "tasks would no longer meet; drop subsample= and subsample_size=, since the "
+                "library draws minibatches of tasks: theta=bm.Gaussian(batch_size=...)"
+            )
 
 
 def _as_the_data(value: Tensor) -> Tensor:
@@ -234,15 +245,12 @@ def run(
         bounded: the sites whose values may be outside of their support, where the density is zero.
 
     Raises:
+        PlateError: where a plate has no size, or a subsample of its own.
         SiteNameError: where two sample statements share a name.
     """
-    recorder, guard = _Recorder(choose, provenance, held, bounded), _SubsampleGuard()
+    recorder = _Recorder(choose, provenance, held, bounded)
     store, modules = pyro.get_param_store().scope(), _modules_read_params()
-    with at_dtype(tasks.dtype), unvalidated(), rewritten(), store, modules, guard, recorder:
+    guard, rewrite = _SubsampleGuard(), rewritten()
+    with at_dtype(tasks.dtype), unvalidated(), rewrite, store, modules, guard, recorder:
         model(tasks)
-    if guard.plates:
-        raise SiteNameError(
-            f"plate '{guard.plates[0]}' takes a subsample of its own; drop subsample_size, since "
-            "the library draws minibatches of tasks: theta=bm.Gaussian(batch_size=...)"
-        )
     return recorder.sites

@@ -29,6 +29,7 @@ from bayesmeta.model.checks import (
 )
 from bayesmeta.model.handlers import Model, run
 from bayesmeta.model.isolation import isolated, undisturbed
+from bayesmeta.model.padding import check_padding
 from bayesmeta.model.parents import Parents, find_parents
 from bayesmeta.model.sites import Choice, Site, seen
 from bayesmeta.model.structure import Node, Role, Structure
@@ -72,6 +73,16 @@ class Reading:
         with isolated(seed=0), torch.no_grad():
             for some in _tries(tasks):
                 check_runs(self.model, some)
+            self.check_padding(tasks)
+
+    def check_padding(self, tasks: Tasks) -> None:
+        """Refuse tasks whose padding the model reads.
+
+        Raises:
+            StructureError: naming the site, and the remedy.
+        """
+        with isolated(seed=0), torch.no_grad():
+            check_padding(self.model, tasks.sample())
 
 
 def structure(model: Model, tasks: Tasks) -> Structure:
@@ -104,6 +115,7 @@ def read(model: Model, tasks: Tasks) -> Reading:
         parents = _find_parents(model, some, found.followed)
         check_levels(found.followed, parents.sites)
         check_predicts(model, some)
+        check_padding(model, some, found.drawn)
         for more in tries:
             check_runs(model, more)
         count = some.num_tasks if tasks.are_episodes else tasks.num_tasks
@@ -276,6 +288,7 @@ def _node(site: Site, parents: tuple[str, ...], inputs: tuple[str, ...]) -> Node
         event_dim=event_dim,
         distribution=family,
         is_discrete=is_latent and bool(getattr(site.fn.support, "is_discrete", False)),
+        is_finite=is_latent and bool(site.fn.has_enumerate_support),
         parents=parents,
         inputs=inputs,
     )

@@ -95,6 +95,10 @@ class SiteNameError(ValueError):
     """Two statements of the model share a name."""
 
 
+class PlateError(ValueError):
+    """A plate has no size, or a subsample of its own."""
+
+
 class SiteShapeError(ValueError):
     """The value of a site does not fit its plates and distribution."""
 

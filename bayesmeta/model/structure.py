@@ -34,6 +34,7 @@ class Node:
         event_dim: how many of these are event dimensions.
         distribution: the family it is drawn from; "flat" for a parameter.
         is_discrete: whether it is a latent with discrete support.
+        is_finite: whether it is one with finitely many values.
         parents: the sites its density reads.
         inputs: the x columns its density reads.
     """
@@ -45,6 +46,7 @@ class Node:
     event_dim: int
     distribution: str
     is_discrete: bool
+    is_finite: bool
     parents: tuple[str, ...]
     inputs: tuple[str, ...]
 
@@ -126,15 +128,21 @@ class Structure:
         """Refuse what no strategy of this library that works on real vectors can treat.
 
         Raises:
-            StructureError: for a discrete latent, a latent in the plate "data", and, where the
-                strategy needs one, no phi.
+            StructureError: for a discrete latent, one that is a constant, a latent in the plate
+                "data", and, where the strategy needs one, no phi.
         """
         for node in self.nodes.values():
-            if node.role in (Role.THETA, Role.PHI, Role.LOCAL) and node.is_discrete:
+            if node.role not in (Role.THETA, Role.PHI, Role.LOCAL):
+                continue
+            if node.is_discrete:
                 raise StructureError(
                     f"site '{node.name}' ({node.distribution}) is a discrete latent, but "
-                    f"{strategy} works on continuous ones; sum it out in the model, for instance "
-                    "with dist.MixtureSameFamily"
+                    f"{strategy} works on continuous ones; {_instead_of_discrete(node)}"
+                )
+            if node.distribution == "Delta":
+                raise StructureError(
+                    f"site '{node.name}' is drawn from a Delta, so that it is a constant and no "
+                    "latent; write pyro.deterministic"
                 )
             if node.role is Role.LOCAL:
                 raise StructureError(
@@ -171,3 +179,25 @@ class Structure:
             for cells in (head, *(row.values() for row in rows))
         ]
         return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def _instead_of_discrete(node: Node) -> str:
+    """What to write where a latent has values that can be counted."""
+    if not node.is_finite:
+        return (
+            "there is no end of its values, over which to sum it out; take a continuous latent in "
+            "its place, or a distribution of the outcome that is summed already, as "
+            "dist.GammaPoisson is"
+        )
+    mixture = "dist.MixtureSameFamily(dist.Categorical(probs), one component for each value)"
+    if node.role is Role.LOCAL:
+        return f"sum it out: draw the outcome that it chooses from {mixture}"
+    if node.role is Role.PHI:
+        return (
+            "sum it out: where it chooses what another latent of the task is drawn from, draw that "
+            f"from {mixture}; else take a continuous latent, as the share of each value"
+        )
+    return (
+        "sum it out, where it chooses what another latent is drawn from, by drawing that from "
+        f"{mixture}; else fit the model once with each of its values, and bm.compare them"
+    )

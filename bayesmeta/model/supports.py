@@ -46,10 +46,8 @@ def bijection(fn: Any) -> Transform:
     """The map of all real vectors onto the support: `biject_to(fn.support)` where that is right.
 
     Raises:
-        NotImplementedError: where there is none, as of counts.
+        NotImplementedError: where none is known, as onto several intervals.
     """
-    if isinstance(fn, MixtureSameFamily) and not edges(fn):
-        return biject_to(fn.component_distribution.support)
     if isinstance(fn, Independent):
         inner = bijection(fn.base_dist)
         is_own = isinstance(inner, ComposeTransform) and _is_pushed(_unwrapped(fn))
@@ -57,6 +55,8 @@ def bijection(fn: Any) -> Transform:
             return IndependentTransform(inner, fn.reinterpreted_batch_ndims)
     elif isinstance(fn, _AROUND):
         return bijection(fn.base_dist)
+    elif isinstance(fn, MixtureSameFamily) and not edges(fn):
+        return bijection(fn.component_distribution)
     elif _is_pushed(fn) and not _image(fn)[1] and all(t.bijective for t in fn.transforms):
         return ComposeTransform([bijection(fn.base_dist), *fn.transforms])
     return biject_to(fn.support)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from bayesmeta.data.arguments import check_whole
+
 
 class Attention(nn.Module):
     """Multi-head attention (Vaswani et al. 2017) with a residual network after it."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
+        check_whole(self, "width", width)
+        check_whole(self, "heads", heads)
         self.heads = heads
         self.norm_to, self.norm_from, self.norm = (nn.LayerNorm(width) for _ in range(3))
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))

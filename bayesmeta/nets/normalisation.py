@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bayesmeta.data.arguments import check_number, check_whole
+
 
 class TransductiveBatchNorm2d(nn.Module):
     """Batch normalisation by the statistics of the task's own images, support or query alike.
@@ -22,6 +24,8 @@ class TransductiveBatchNorm2d(nn.Module):
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
         super().__init__()
+        check_whole(self, "channels", channels)
+        check_number(self, "eps", eps, least=0)
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.eps = eps

@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from bayesmeta.data.arguments import check_number, check_seed, check_whole
 from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.nets.net import Net
 
@@ -21,6 +22,10 @@ def perceptron(*sizes: int, last_gain: float = 1.0, seed: int = 0) -> Net:
         last_gain: by how much the last layer's start is scaled: near 0, outputs start near 0.
         seed: of the start.
     """
+    for size in sizes:
+        check_whole("perceptron", "sizes", size)
+    check_number("perceptron", "last_gain", last_gain)
+    check_seed("perceptron", seed)
     with undisturbed(), isolated(seed), torch.no_grad():
         linear = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in pairwise(sizes))
         keep_size(linear)

@@ -15,6 +15,7 @@ from bayesmeta.amortisation.encoder_rows import moments, rows_of
 from bayesmeta.amortisation.encoders import DeepSet, Encoder
 from bayesmeta.amortisation.guides import Anchor, Delta, FullNormal, Guide, TaskPosterior
 from bayesmeta.amortisation.simulated_phi import simulated_phi
+from bayesmeta.data.arguments import check_whole, check_wholes
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.noise import normal
@@ -96,11 +97,8 @@ class Amortised(Phi):
                 "Amortised got layers=None and sees_theta=True, but without a head nothing reads "
                 "theta; give layers=0, a linear head"
             )
-        if self.draws < 1 or self.width < 1 or (self.layers or 0) < 0:
-            raise ValueError(
-                f"Amortised got draws={self.draws}, width={self.width}, layers={self.layers}; "
-                "draws and width must be at least 1, and layers at least 0, or None"
-            )
+        check_wholes(self, "draws", "width")
+        check_whole(self, "layers", self.layers, least=0, or_none=True)
 
     @property
     def averages(self) -> bool:

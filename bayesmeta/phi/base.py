@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from bayesmeta.data.arguments import check_number, check_whole
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
 
@@ -177,14 +177,7 @@ class Phi(ABC):
         return None
 
 
-def check_steps(strategy: str, steps: int, lr: float) -> None:
+def check_steps(strategy: object, steps: object, lr: object) -> None:
     """Refuse a count of gradient steps that is none, such as one swapped with lr, or a bad lr."""
-    if not isinstance(steps, Integral):
-        raise TypeError(
-            f"{strategy} got steps={steps!r} and lr={lr!r}; steps is a whole number, such as "
-            f"bm.{strategy}(steps=5, lr=0.01)"
-        )
-    if steps < 0 or lr <= 0:
-        raise ValueError(
-            f"{strategy} got steps={steps} and lr={lr}; steps must be at least 0 and lr positive"
-        )
+    check_whole(strategy, "steps", steps, least=0)
+    check_number(strategy, "lr", lr, above=0)

@@ -13,6 +13,7 @@ from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
 from bayesmeta.model.isolation import isolated
 from bayesmeta.model.prior import draw_prior, prior_mean
+from bayesmeta.model.structure import Role
 from bayesmeta.phi.integrated import Integrated
 from bayesmeta.task_level.curvature import bend, parts_of
 
@@ -39,6 +40,7 @@ class Exact(Integrated):
                 changes with phi_i.
         """
         super().check(density, tasks)
+        _check_no_mixture(density)
         curvature = self.chosen(density, tasks)
         tasks = tasks.to(dtype=torch.float64)
         for given in parts_of(tasks, with_query=True):
@@ -66,6 +68,16 @@ class Exact(Integrated):
     def point(self, density: Density, theta: Tensor, tasks: Tasks, *, with_query: bool) -> Tensor:
         """Any point will do; the prior mean is near."""
         return prior_mean(density, theta, tasks).detach()
+
+
+def _check_no_mixture(density: Density) -> None:
+    """A mixture bends alike around each of its modes, so that curvature at draws may miss it."""
+    for node in density.structure.nodes.values():
+        if node.role in (Role.PHI, Role.DATA) and "Mixture" in node.distribution:
+            raise StructureError(
+                f"phi=bm.Exact() needs phi to be Gaussian given theta and the data, but site "
+                f"'{node.name}' is a mixture; use phi=bm.HMC(), phi=bm.Laplace() or bm.Joint()"
+            )
 
 
 def _fault(change: Tensor, bends: Tensor) -> str:

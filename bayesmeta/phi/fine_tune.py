@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from bayesmeta.data.arguments import check_number, check_whole
 from bayesmeta.data.selection import first_rows
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
@@ -96,16 +97,15 @@ class FineTune(Phi):
                 f"FineTune got optimiser={self.optimiser!r}; give a class, such as "
                 "torch.optim.AdamW, or a function of (parameters, lr=...)"
             )
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ValueError(
-                f"FineTune got batch_size={self.batch_size}; it must be at least 1, or None for all"
-            )
+        check_whole(self, "batch_size", self.batch_size, or_none=True)
+        check_whole(self, "patience", self.patience, or_none=True)
+        check_number(self, "held_out", self.held_out, least=0, below=1)
         if isinstance(self.blocks, str):
             raise TypeError(f"FineTune got blocks={self.blocks!r}; give a sequence of names")
-        if not 0 <= self.held_out < 1 or (self.patience is not None and not self.held_out):
+        if self.patience is not None and not self.held_out:
             raise ValueError(
-                f"FineTune got held_out={self.held_out}, patience={self.patience}; held_out is a "
-                "share of the datapoints, from 0 to below 1, and patience needs one above 0"
+                f"FineTune got held_out={self.held_out}, patience={self.patience}; patience needs "
+                "a share of held-out datapoints above 0"
             )
 
     def silent(self) -> FineTune:

@@ -51,7 +51,7 @@ class GradientSteps(Phi):
     with_prior: bool = False
 
     def __post_init__(self) -> None:
-        check_steps("GradientSteps", self.steps, self.lr)
+        check_steps(self, self.steps, self.lr)
 
     @property
     def averages(self) -> bool:

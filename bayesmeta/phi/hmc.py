@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from bayesmeta.data.arguments import check_number, check_wholes
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
@@ -46,11 +47,8 @@ class HMC(Phi):
     has_evidence: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if min(self.draws, self.transitions, self.leapfrogs) < 1 or self.step_size <= 0:
-            raise ValueError(
-                f"{self!r}: draws, transitions and leapfrogs must be at least 1, and step_size "
-                "above 0"
-            )
+        check_wholes(self, "draws", "transitions", "leapfrogs")
+        check_number(self, "step_size", self.step_size, above=0)
 
     @property
     def draws_at_point(self) -> int:

@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from bayesmeta.data.arguments import check_wholes
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
@@ -45,10 +46,7 @@ class Integrated(Phi):
     is_smooth: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise ValueError(
-                f"{type(self).__name__} got draws={self.draws}; at least one draw of phi is needed"
-            )
+        check_wholes(self, "draws")
 
     @property
     def draws_at_point(self) -> int:

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from bayesmeta.data.arguments import check_wholes
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
@@ -60,7 +61,8 @@ class Laplace(Integrated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.particles < 0 or self.particles % 2:
+        check_wholes(self, "particles", least=0)
+        if self.particles % 2:
             raise ValueError(
                 f"Laplace got particles={self.particles}; they come in pairs: give 0 or an even "
                 "number"

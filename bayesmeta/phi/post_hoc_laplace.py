@@ -9,6 +9,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
+from bayesmeta.data.arguments import check_number, check_wholes
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
@@ -63,11 +64,9 @@ class PostHocLaplace(Phi):
             )
         if isinstance(self.layers, str):
             raise TypeError(f"PostHocLaplace got layers={self.layers!r}; give a sequence of names")
-        if self.draws < 1 or (self.scale is not None and self.scale <= 0):
-            raise ValueError(
-                f"PostHocLaplace got draws={self.draws}, scale={self.scale}; draws must be at "
-                "least 1, and scale above 0"
-            )
+        check_wholes(self, "draws")
+        if self.scale is not None:
+            check_number(self, "scale", self.scale, above=0)
 
     @property
     def draws_at_point(self) -> int:

@@ -36,7 +36,7 @@ class ReptileSteps(Phi):
     lr: float = 0.01
 
     def __post_init__(self) -> None:
-        check_steps("ReptileSteps", self.steps, self.lr)
+        check_steps(self, self.steps, self.lr)
 
     @property
     def _steps(self) -> GradientSteps:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from bayesmeta.data.arguments import check_wholes
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.noise import normal
@@ -43,9 +44,8 @@ class SteinParticles(Phi):
     first_order: bool = False
 
     def __post_init__(self) -> None:
-        check_steps("SteinParticles", self.steps, self.lr)
-        if self.particles < 2:
-            raise ValueError(f"{self!r}: give particles at least 2")
+        check_steps(self, self.steps, self.lr)
+        check_wholes(self, "particles", least=2)
 
     @property
     def draws_at_point(self) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from bayesmeta.data.arguments import check_wholes
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.noise import normal
@@ -43,9 +44,8 @@ class VariationalSteps(Phi):
     first_order: bool = False
 
     def __post_init__(self) -> None:
-        check_steps("VariationalSteps", self.steps, self.lr)
-        if min(self.particles, self.draws) < 1:
-            raise ValueError(f"{self!r}: particles and draws must be at least 1")
+        check_steps(self, self.steps, self.lr)
+        check_wholes(self, "particles", "draws")
 
     @property
     def draws_at_point(self) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from bayesmeta.data.arguments import check_seed, check_whole
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
 from bayesmeta.model.handlers import Model
@@ -169,6 +170,7 @@ class Posterior:
             TypeError: where tasks are no Tasks, phi is no strategy, or refine is given to one that
                 has no network.
         """
+        check_seed("adapt", seed, or_none=True)
         return Posterior(adapt(self.draws, tasks, phi=phi, refine=refine, seed=seed))
 
     def predict(
@@ -194,6 +196,8 @@ class Posterior:
             TasksError: where the tasks are others than the posterior's: adapt to them first.
             StructureError: where the model has several outcomes, or none of that name.
         """
+        check_whole("predict", "repeats", repeats)
+        check_seed("predict", seed, or_none=True)
         return predict(self.draws, tasks, outcome=outcome, repeats=repeats, seed=seed)
 
     def log_likelihood(
@@ -291,4 +295,8 @@ def prior(model: Model, tasks: Tasks, *, draws: int = 500, seed: int = 0) -> Pos
     Raises:
         StructureError, TypeError: as `structure`.
     """
-    return Posterior(prior_draws(Density(read(model, tasks)), tasks, draws, seed))
+    check_whole("prior", "draws", draws)
+    check_seed("prior", seed)
+    reading = read(model, tasks)
+    reading.structure.check_treatable("bm.prior()", needs_phi=False)
+    return Posterior(prior_draws(Density(reading), tasks, draws, seed))

@@ -130,7 +130,8 @@ def predictions(
     with isolated(draws.seeds[1] if seed is None else seed):
         outputs = in_chunks(random_at_draws, at, theta, phi, tasks)
     each = [_hide_padding(joined(o), tasks) for o in zip(*outputs, strict=True)]
-    return {name: Prediction(*each[3 * k : 3 * k + 3], tasks) for k, name in enumerate(names)}
+    triples = zip(each[::3], each[1::3], each[2::3], strict=True)
+    return {n: Prediction(*found, tasks) for n, found in zip(names, triples, strict=True)}
 
 
 @where_the_tasks_are
@@ -208,7 +209,9 @@ def _own(draws: Draws, tasks: Tasks | Own) -> tuple[Tasks, Tensor]:
     """The tasks given, and the draws of centred phi that are theirs."""
     if not isinstance(tasks, Own):
         places = places_among(tasks, draws.tasks)
-        return tasks.to(draws.tasks.device, draws.tasks.dtype), draws.centred_phi[:, :, places]
+        tasks = tasks.to(draws.tasks.device, draws.tasks.dtype)
+        draws.density.reading.check_padding(tasks)
+        return tasks, draws.centred_phi[:, :, places]
     if not bool(draws.tasks.mask.any()):
         raise TasksError(
             "the posterior's own tasks hold no datapoints (a posterior that was loaded holds "

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from bayesmeta.amortisation.guides import Anchor, Delta
+from bayesmeta.data.arguments import check_number, check_wholes
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws, value_and_gradient
 from bayesmeta.engine.noise import seeds
@@ -56,11 +57,10 @@ class Refine:
     def __post_init__(self) -> None:
         if not isinstance(self.rerun, Phi | None):
             raise TypeError(f"Refine got rerun={self.rerun!r}; give a strategy, as bm.HMC()")
-        if self.steps < 0 or self.lr <= 0 or min(self.particles, self.candidates) < 1:
-            raise ValueError(
-                f"{self!r}: steps must be at least 0, particles and candidates at least 1, and lr "
-                "above 0"
-            )
+        check_wholes(self, "steps", least=0)
+        check_wholes(self, "particles", "candidates")
+        check_number(self, "lr", self.lr, above=0)
+        check_number(self, "above", self.above)
 
 
 def check_refinable(how: Refine, strategy: Phi) -> None:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import LowRankMultivariateNormal
 
+from bayesmeta.data.arguments import check_wholes
+
 _START_SD = 0.1
 
 
@@ -151,6 +153,9 @@ class LowRank(Family):
     """
 
     rank: int = 4
+
+    def __post_init__(self) -> None:
+        check_wholes(self, "rank")
 
     def start(
         self, d_theta: int, tasks: int, d_phi: int, sd: float = _START_SD

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from bayesmeta.data.arguments import check_wholes
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.noise import normal, seeds
@@ -71,7 +72,8 @@ class Gaussian(Theta):
                 f"Gaussian got family={self.family!r}; give bm.MeanField(), bm.FullRank() or "
                 "bm.LowRank(rank)"
             )
-        check_training("Gaussian", self.batch_size, self.adam)
+        check_training(self, self.batch_size, self.adam)
+        check_wholes(self, "particles", "draws")
         check_names(self.noncentred)
 
     def fit(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
+from bayesmeta.data.arguments import check_whole
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
@@ -39,15 +39,13 @@ def level_terms(
     return terms
 
 
-def check_training(strategy: str, batch_size: object, adam: object) -> None:
+def check_training(strategy: object, batch_size: object, adam: object) -> None:
     """Refuse settings of training that are of another kind or size."""
-    if batch_size is not None and not (isinstance(batch_size, Integral) and int(batch_size) >= 1):
-        raise ValueError(
-            f"{strategy} got batch_size={batch_size!r}; give a whole number of tasks, at least 1, "
-            "or None for all"
-        )
+    check_whole(strategy, "batch_size", batch_size, or_none=True)
     if not isinstance(adam, Adam | None):
-        raise TypeError(f"{strategy} got adam={adam!r}; give bm.Adam(...), as bm.Adam(lr=0.01)")
+        raise TypeError(
+            f"{type(strategy).__name__} got adam={adam!r}; give bm.Adam(...), as bm.Adam(lr=0.01)"
+        )
 
 
 def d_free(density: Density, phi: Phi) -> int:

@@ -7,13 +7,13 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from numbers import Integral
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from bayesmeta.data.arguments import check_number, check_whole, check_wholes
 from bayesmeta.data.size_groups import group_by_size, lay_out
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, compile_graph, value_and_gradient
@@ -70,18 +70,9 @@ class NUTS(Theta):
     start: Start | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        counts = self.chains, self.tune, self.draws, self.max_depth
-        if not all(isinstance(count, Integral) for count in counts):
-            raise TypeError(
-                f"NUTS got chains={self.chains!r}, tune={self.tune!r}, draws={self.draws!r}, "
-                f"max_depth={self.max_depth!r}; these are whole numbers, such as draws=1000"
-            )
-        if min(self.chains, self.draws) < 1 or self.tune < 1 or not 0 < self.target_accept < 1:
-            raise ValueError(
-                f"NUTS got chains={self.chains}, tune={self.tune}, draws={self.draws}, "
-                f"target_accept={self.target_accept}; counts must be at least 1 and target_accept "
-                "between 0 and 1"
-            )
+        check_wholes(self, "chains", "tune", "draws", "max_depth")
+        check_whole(self, "cores", self.cores, or_none=True)
+        check_number(self, "target_accept", self.target_accept, above=0, below=1)
         check_names(self.noncentred)
         check_start(self.start)
 

@@ -34,6 +34,23 @@ def check_pair(theta: object, phi: object) -> None:
         )
 
 
+def device_of(given: object) -> torch.device:
+    """The device that was given as one, or by its name.
+
+    Raises:
+        ValueError: where there is no such device.
+    """
+    if isinstance(given, torch.device):
+        return given
+    try:
+        return torch.device(str(given))
+    except RuntimeError as error:
+        raise ValueError(
+            f"fit got device={given!r}, which torch does not know; give 'cpu' or 'cuda', or leave "
+            "it out to compute where the tasks are"
+        ) from error
+
+
 def check_device(theta: Theta, device: torch.device) -> None:
     """Refuse a device that is not here, or on which the strategy does not work.
 

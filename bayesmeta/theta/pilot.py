@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.capture import CaptureError
+from bayesmeta.engine.capture_errors import CaptureError
 from bayesmeta.engine.newton import Minimum
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density

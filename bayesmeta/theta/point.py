@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.capture import CaptureError
+from bayesmeta.engine.capture_errors import CaptureError
 from bayesmeta.engine.noise import seeds
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import theta_start
@@ -54,7 +54,7 @@ class Point(Theta):
     trains: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_training("Point", self.batch_size, self.adam)
+        check_training(self, self.batch_size, self.adam)
 
     def fit(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
         """The maximum, as one chain: of one draw, or of more where phi is a distribution."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 
 import torch
+
+from bayesmeta.data.arguments import check_number, check_whole, check_wholes
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,11 @@ class Adam:
     validations: int = 20
 
     def __post_init__(self) -> None:
-        if not isinstance(self.steps, Integral):
-            raise TypeError(f"Adam got steps={self.steps!r}; give a whole number")
-        if self.lr <= 0 or self.steps < 1 or not 0 <= self.decay <= 1:
-            raise ValueError(
-                f"Adam got lr={self.lr}, steps={self.steps}, decay={self.decay}; lr must be "
-                "positive, steps at least 1, and decay between 0 and 1"
-            )
-        if (self.chunk_size is not None and self.chunk_size < 1) or self.validations < 1:
-            raise ValueError(
-                f"Adam got chunk_size={self.chunk_size}, validations={self.validations}; both "
-                "must be at least 1"
-            )
+        check_wholes(self, "steps", "validations")
+        check_wholes(self, "patience", least=0)
+        check_whole(self, "chunk_size", self.chunk_size, or_none=True)
+        check_number(self, "lr", self.lr, above=0)
+        check_number(self, "decay", self.decay, least=0, most=1)
 
 
 class Schedule:

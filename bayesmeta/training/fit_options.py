@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ class FitOptions:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.checkpoint_seconds >= 0:
+        if not isinstance(self.checkpoint_seconds, Real) or not self.checkpoint_seconds >= 0:
             raise ValueError(
-                f"fit got checkpoint_seconds={self.checkpoint_seconds}; give the seconds between "
+                f"fit got checkpoint_seconds={self.checkpoint_seconds!r}; give the seconds between "
                 "two saves, such as 30.0, or 0 for a save after each step"
             )

@@ -96,7 +96,7 @@ def test_some_of_the_classes() -> None:
     ],
 )
 def test_too_few_classes_or_examples_are_named(given: dict[str, int], message: str) -> None:
-    with pytest.raises(bm.TasksError, match=message):
+    with pytest.raises(ValueError, match=message):
         numbered().episodes(3, **given)
 
 

@@ -158,7 +158,7 @@ def test_split_depends_on_the_seed_alone() -> None:
         assert torch.equal(tasks.split(5, seed=0)[0].y, first)
     finally:
         torch.set_default_dtype(torch.float32)
-    with pytest.raises(bm.TasksError, match="shots=-1"):
+    with pytest.raises(ValueError, match="shots=-1"):
         tasks.split(-1)
 
 

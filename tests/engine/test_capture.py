@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from bayesmeta import CaptureError
 from bayesmeta.engine.capture import (
-    CaptureError,
     capture,
     compile_graph,
     over_draws,

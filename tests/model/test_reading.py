@@ -110,6 +110,19 @@ def own_subsample(tasks: bm.Tasks) -> None:
         pyro.sample("effect", dist.Normal(0.0, 1.0))
 
 
+def plates_of(size: Any = None, **order: Any) -> Callable[[bm.Tasks], None]:
+    """Plates of a size and order that the model gives."""
+
+    def model(tasks: bm.Tasks) -> None:
+        count = tasks.num_tasks if size is None else size
+        with pyro.plate("tasks", count, dim=-2, **order):
+            effect = pyro.sample("effect", dist.Normal(0.0, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(effect, 1.0), obs=tasks.y)
+
+    return model
+
+
 SWAPPED = two_levels(normal, dims=(-1, -2))
 UNNUMBERED = two_levels(normal, dims=(None, None))
 SQUEEZED = two_levels(lambda e, tasks: dist.Normal(e.squeeze(-1), 1.0))
@@ -153,6 +166,18 @@ REFUSED = {
     "x in a prior": (wide_phi, TASKS, ["'effect'", "(4, 3)", "4, 1", "(tasks, 1)"]),
     "param in tasks": (param_in_tasks, TASKS, ["'effect'", "pyro.sample"]),
     "own subsample": (own_subsample, TASKS, ["'tasks'", "subsample_size"]),
+    "too large a subsample": (plates_of(subsample_size=10), TASKS, ["'tasks'", "subsample_size"]),
+    "permuted": (
+        plates_of(subsample=torch.tensor([2, 0, 1, 3])),
+        TASKS,
+        ["'tasks'", "order", "drop subsample="],
+    ),
+    "out of range": (plates_of(subsample=torch.tensor([0, 1, 2, 9])), TASKS, ["drop subsample="]),
+    "listed": (plates_of(subsample=[1, 0, 2, 3]), TASKS, ["'tasks'", "drop subsample="]),
+    "float size": (plates_of(4.0), TASKS, ["'tasks'", "size 4.0", "tasks.num_tasks"]),
+    "size 2.5": (plates_of(2.5), TASKS, ["size 2.5", "whole number"]),
+    "size 0": (plates_of(0), TASKS, ["size 0", "at least 1"]),
+    "size -1": (plates_of(-1), TASKS, ["size -1", "at least 1"]),
     "bernoulli 2": (
         two_levels(lambda e, t: dist.Bernoulli(logits=e)),
         bm.Tasks.from_arrays(torch.tensor([[0.0, 1.0], [2.0, 1.0]]), names=["a", "b"]),
@@ -185,6 +210,13 @@ def test_fit_refuses_before_any_inference(case: str, monkeypatch: pytest.MonkeyP
     model, tasks, _ = REFUSED[case]
     with pytest.raises(bm.StructureError):
         bm.fit(model, tasks, theta=bm.Point(), progress=False)
+
+
+def test_plates_in_their_own_order_are_all_the_tasks() -> None:
+    order = plates_of(subsample=torch.arange(4), subsample_size=4)
+    known = {"theta": bm.Fixed({}), "phi": bm.Laplace(draws=5), "progress": False}
+    found, plain = (bm.fit(model, TASKS, **known).phi["effect"] for model in (order, plates_of()))
+    torch.testing.assert_close(found, plain, rtol=0, atol=0)
 
 
 def no_phi(tasks: bm.Tasks) -> None:

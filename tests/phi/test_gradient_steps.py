@@ -168,7 +168,7 @@ def test_steps_that_lead_nowhere_are_reported():
     "strategy", [bm.GradientSteps, bm.ReptileSteps, bm.VariationalSteps, bm.SteinParticles]
 )
 def test_steps_that_are_no_whole_number_are_refused(strategy):
-    with pytest.raises(TypeError, match=rf"{strategy.__name__} got steps=0\.01 and lr=5; .*whole"):
+    with pytest.raises(TypeError, match=rf"{strategy.__name__} got steps=0\.01; .*whole"):
         strategy(0.01, 5)
     with pytest.raises(TypeError, match=r"steps=1\.5"):
         strategy(1.5)

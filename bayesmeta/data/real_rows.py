@@ -1,0 +1,41 @@
+"""Datapoints without padding: their statistics, and which of them may stand in padded cells."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def masked_sum(column: Tensor, mask: Tensor) -> Tensor:
+    """The sum over each task's datapoints, (tasks, 1, ...); one number a task counts for each."""
+    real = mask.reshape(*mask.shape, *[1] * (column.dim() - 2))
+    return torch.where(real, column, 0).sum(1, keepdim=True)
+
+
+def masked_mean(column: Tensor, mask: Tensor) -> Tensor:
+    """The mean over each task's datapoints, (tasks, 1, ...); 0 for a task without any."""
+    count = mask.sum(1).clamp(min=1).reshape(-1, *[1] * (column.dim() - 1))
+    return masked_sum(column, mask) / count
+
+
+def rows_to_pad_with(mask: Tensor, more: int) -> Tensor:
+    """For each cell, and `more` of them at the end, the position of a real one to copy into it.
+
+    A real cell has its own position in the flattened (tasks * data,), padding one of the task's
+    rows in turn, from the second on: another than the first, of which padding holds copies. An
+    empty task takes those of all tasks.
+
+    Returns:
+        positions (tasks, data + more).
+    """
+    num_tasks, width = mask.shape
+    own = torch.arange(mask.numel(), device=mask.device).view(num_tasks, width)
+    sizes = mask.sum(1, keepdim=True)
+    order = own.gather(1, torch.argsort(~mask, dim=1, stable=True))
+    real = torch.cat([mask, mask.new_zeros(num_tasks, more)], 1)
+    turn = (~real).cumsum(1)
+    copied = order.gather(1, turn % sizes.clamp(min=1))
+    everywhere = own[mask]
+    if len(everywhere):
+        copied = torch.where(sizes > 0, copied, everywhere[turn % len(everywhere)])
+    return torch.where(real, torch.cat([own, copied[:, width:]], 1), copied)

@@ -1,0 +1,111 @@
+"""Why a function is not one graph: values that it reads out of tensors, and errors in words."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+from torch.fx import Node
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
+from torch.overrides import TorchFunctionMode
+
+# What torch says where a value is asked for while it records, or under vmap.
+_ASKS_FOR_A_VALUE = (
+    "get value out of a tracing tensor",
+    "data-dependent",
+    "calling .item()",
+    "Boolean value of Tensor",
+    "Cannot access data pointer",
+)
+# What gives numbers to Python without asking: a graph would hold those of the day it was made.
+_OUT = {"tolist", "numpy", "__array__"}
+_IN = {"tensor", "as_tensor", "asarray", "new_tensor"}
+_LIBRARIES = tuple(str(Path(str(m.__file__)).parent) for m in (torch, pyro))
+_OURS = str(Path(__file__).parent.parent)
+
+
+class CaptureError(RuntimeError):
+    """The model cannot be made one graph; the message says where and why."""
+
+
+class ValueRead(RuntimeError):
+    """A value was read out of a tensor that depends on inputs."""
+
+
+class RefuseValues(TorchFunctionMode):
+    """While a graph is recorded: refuses what would write a value into it that an input decides.
+
+    `x.tolist()`, `x.numpy()` and `torch.tensor([x, 1.0])` copy numbers, and torch records none of
+    it. Of constants they are as good as ever.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in _OUT and _depends_on_input(args[0]):
+            raise ValueRead(f"x.{name}() of a tensor x copies its values out of it")
+        if name in _IN and any(map(_depends_on_input, _listed(args))):
+            raise ValueRead(f"{name}([x, ...]) of a tensor x copies its value, without a gradient")
+        return func(*args, **(kwargs or {}))
+
+
+def in_words(error: Exception) -> str:
+    """What could not be captured, where, and what to write instead."""
+    place = _place(error)
+    said = str(error).strip()
+    if isinstance(error, ValueRead) or any(phrase in said for phrase in _ASKS_FOR_A_VALUE):
+        # Torch goes on about settings of its own.
+        first = said.split("!")[0].split(". ")[0]
+        return (
+            f"the model cannot be captured as one graph{place} ({first}); a model may not branch "
+            "on values of sites or data, or read them out, as by .item(), .tolist() or .numpy(): "
+            "use torch.where for a choice, and torch.stack to put tensors together"
+        )
+    return (
+        f"the model ran as it was read, but fails where it is made one graph{place}: "
+        f"{type(error).__name__}: {said.rstrip('.')}. There it runs on any number of the tasks, is "
+        "differentiated, and batched by torch.func.vmap; write this operation so that it can be"
+    )
+
+
+def _place(error: Exception) -> str:
+    """The innermost line of the user's, which is in no file of torch, Pyro or this library."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.line and not frame.filename.startswith((*_LIBRARIES, _OURS)):
+            return f", at line {frame.lineno} of {Path(frame.filename).name}, `{frame.line}`"
+    return ""
+
+
+def _listed(items: Any) -> Iterator[Tensor]:
+    """The tensors in a list of numbers; a tensor by itself is copied as one, and is recorded."""
+    for item in items:
+        if isinstance(item, list | tuple):
+            yield from (part for part in item if isinstance(part, Tensor))
+            yield from _listed(part for part in item if isinstance(part, list | tuple))
+
+
+def _depends_on_input(tensor: Tensor) -> bool:
+    mode = get_proxy_mode()
+    tracked = mode.tracer.tensor_tracker.get(tensor) if mode is not None else None
+    if tracked is None:
+        return False
+    seen: set[Node] = set()
+    left = [tracked.proxy.node]
+    while left:
+        node = left.pop()
+        if node.op == "placeholder":
+            return True
+        if node not in seen:
+            seen.add(node)
+            left += node.all_input_nodes
+    return False
