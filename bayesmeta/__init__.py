@@ -35,6 +35,7 @@ from bayesmeta.amortisation import (
     SplineFlow,
 )
 from bayesmeta.data import Classes, Tasks, TasksError
+from bayesmeta.distributions import Censored
 from bayesmeta.engine import CaptureError
 from bayesmeta.evaluation import (
     Calibration,
@@ -52,7 +53,7 @@ from bayesmeta.evaluation import (
 from bayesmeta.fine_tuning import Full, Gradual, Probe, Stage, Surgical
 from bayesmeta.fit import fit
 from bayesmeta.graph import Graph, graph
-from bayesmeta.model import Censored, Structure, StructureError, structure
+from bayesmeta.model import Structure, StructureError, structure
 from bayesmeta.phi import (
     HMC,
     Amortised,

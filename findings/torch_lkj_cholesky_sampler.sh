@@ -15,7 +15,7 @@
 #   of Dirichlet(.001, .001, .001) all 1/3  0.12                  (0)
 #   The latter come of gamma draws that underflow, all of them at once.
 #
-# bayesmeta draws by samplers of its own, model/samplers.py.
+# bayesmeta draws by samplers of its own, distributions/samplers.py.
 # Downloads torch with CUDA, some 3 GB. Exits 0 while this is so, 1 where it has changed.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -17,7 +17,17 @@ ROOT = Path(__file__).parent.parent
 # Which way data flows: folders, and the files that stand beside them. The face of the package
 # shows them all; the zoo and the lecture are its users.
 WINGS = (
-    *("data", "model", "engine", "nets", "task_level", "training", "amortisation", "fine_tuning"),
+    *(
+        "data",
+        "distributions",
+        "model",
+        "engine",
+        "nets",
+        "task_level",
+        "training",
+        "amortisation",
+        "fine_tuning",
+    ),
     *("phi", "theta", "posterior", "information", "graph", "fit", "evaluation", "presets"),
 )
 ORDER = (*WINGS, "__init__", "models", "lecture")

@@ -1,10 +1,7 @@
 """The model p(theta) prod_i p(phi_i | theta) prod_j p(y_ij | x_ij, phi_i): read off its plates.
 
 - `isolation`: the process left as it was found
-- `samplers`: draws that are of their distribution
 - `sites`: the statements of a model as they ran
-- `supports`: where densities are zero
-- `rewritten`: distributions without writes in place
 - `handlers`: a model and its tasks under Pyro's handlers
 - `checks`: what is refused: plates, shapes, supports
 - `checked_run`: a run with errors in words
@@ -16,13 +13,11 @@
 - `location_scale`: sites x = loc + scale * u
 - `density`: the factors of the model as pure functions
 - `prior`: p(theta) and p(phi | theta)
-- `censored`: outcomes known to be beyond a limit
 - `outcomes`: log densities, draws and moments of y
 """
 
-from bayesmeta.model.censored import Censored
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.reading import structure
 from bayesmeta.model.structure import Structure
 
-__all__ = ["Censored", "Structure", "StructureError", "structure"]
+__all__ = ["Structure", "StructureError", "structure"]

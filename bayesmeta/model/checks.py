@@ -10,8 +10,9 @@ from pyro.ops.provenance import get_provenance
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.distributions.supports import edges, within
+from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.model.sites import Site
-from bayesmeta.model.supports import edges, within
 
 TASKS, DATA = "tasks", "data"
 RESERVED = frozenset({TASKS, DATA, "chain", "draw", "observation"})
@@ -222,13 +223,6 @@ def check_value(name: str, value: Tensor, fn: Any) -> None:
             f"site '{name}' was given a value outside its support {fn.support}; give the site's "
             "own value, not one on another scale"
         )
-
-
-def base_distribution(fn: Any) -> Any:
-    """A distribution less the wrappers that only reshape or expand it."""
-    while type(fn).__name__ in ("Independent", "ExpandedDistribution"):
-        fn = fn.base_dist
-    return fn
 
 
 def distribution_name(fn: Any) -> str:

@@ -10,14 +10,10 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.checks import (
-    DATA,
-    TASKS,
-    StructureError,
-    base_distribution,
-    check_value,
-    plate_names,
-)
+from bayesmeta.distributions.samplers import draw
+from bayesmeta.distributions.supports import bijection
+from bayesmeta.distributions.wrappers import base_distribution
+from bayesmeta.model.checks import DATA, TASKS, StructureError, check_value, plate_names
 from bayesmeta.model.flat_vectors import lay_out
 from bayesmeta.model.handlers import Model, run
 from bayesmeta.model.isolation import isolated
@@ -28,10 +24,8 @@ from bayesmeta.model.location_scale import (
     place_noncentred,
 )
 from bayesmeta.model.reading import Reading
-from bayesmeta.model.samplers import draw
 from bayesmeta.model.sites import Choice, Site
 from bayesmeta.model.structure import Role, Structure
-from bayesmeta.model.supports import bijection
 
 Values = dict[str, Tensor]
 

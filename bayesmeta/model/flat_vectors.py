@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bayesmeta.distributions.supports import bijection
 from bayesmeta.model.checks import StructureError, distribution_name
 from bayesmeta.model.structure import Structure
-from bayesmeta.model.supports import bijection
 
 
 @dataclass(frozen=True)

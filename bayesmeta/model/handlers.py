@@ -18,9 +18,10 @@ from pyro.poutine.runtime import Message
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.distributions.rewritten import rewritten
+from bayesmeta.distributions.samplers import draw
+from bayesmeta.distributions.supports import has_own_density, log_prob_within
 from bayesmeta.model.isolation import at_dtype, unvalidated
-from bayesmeta.model.rewritten import rewritten
-from bayesmeta.model.samplers import draw
 from bayesmeta.model.sites import (
     Choice,
     Chooser,
@@ -33,7 +34,6 @@ from bayesmeta.model.sites import (
     flat_param,
     flat_site,
 )
-from bayesmeta.model.supports import has_own_density, log_prob_within
 
 Model = Callable[[Tasks], Any]
 

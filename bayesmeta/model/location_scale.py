@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesmeta.model.checks import StructureError, base_distribution, distribution_name
+from bayesmeta.distributions.supports import bijection
+from bayesmeta.distributions.wrappers import base_distribution
+from bayesmeta.model.checks import StructureError, distribution_name
 from bayesmeta.model.sites import Choice
 from bayesmeta.model.structure import Structure
-from bayesmeta.model.supports import bijection
 
 
 def is_identity(transform: Any) -> bool:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.checks import base_distribution, is_factor
+from bayesmeta.distributions.wrappers import base_distribution
+from bayesmeta.model.checks import is_factor
 from bayesmeta.model.density import Density, masked
 from bayesmeta.model.sites import Site, seen
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.distributions.supports import bijection
 from bayesmeta.model.checks import DATA, TASKS, StructureError, plate_names
 from bayesmeta.model.handlers import Model, run
 from bayesmeta.model.sites import Choice, FlatPrior, Site
-from bayesmeta.model.supports import bijection
 
 
 @dataclass(frozen=True)

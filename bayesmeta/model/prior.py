@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.checks import StructureError, base_distribution, distribution_name
+from bayesmeta.distributions.samplers import draw
+from bayesmeta.distributions.supports import bijection
+from bayesmeta.distributions.wrappers import base_distribution
+from bayesmeta.model.checks import StructureError, distribution_name
 from bayesmeta.model.density import Density
 from bayesmeta.model.isolation import isolated
 from bayesmeta.model.location_scale import is_identity, median
-from bayesmeta.model.samplers import draw
-from bayesmeta.model.supports import bijection
 
 
 def draw_prior(density: Density, tasks: Tasks) -> tuple[Tensor, Tensor]:

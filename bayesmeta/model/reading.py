@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.distributions.supports import edges
 from bayesmeta.model.checked_run import (
     Runs,
     check_predicts,
@@ -33,7 +34,6 @@ from bayesmeta.model.padding import check_padding
 from bayesmeta.model.parents import Parents, find_parents
 from bayesmeta.model.sites import Choice, Site, seen
 from bayesmeta.model.structure import Node, Role, Structure
-from bayesmeta.model.supports import edges
 
 _TASKS_TO_COMPARE = 256
 _TASKS_AT_ONCE = 1000

@@ -1,7 +1,6 @@
 """p(theta, phi | D) as draws: predictions, tasks never seen, ArviZ, trust, files.
 
 - `at_draws`: functions of theta and phi at every draw
-- `computed`: deterministic sites at each draw
 - `draws`: theta and phi, and what made them: `Draws`
 - `own_tasks`: which of a posterior's tasks are given
 - `predict`: outcomes, and how likely those are that were seen

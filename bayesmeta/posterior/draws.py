@@ -17,7 +17,6 @@ from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.laplace import Laplace
 from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined
-from bayesmeta.posterior.computed import computed
 from bayesmeta.theta.base import Fit
 from bayesmeta.theta.levels import infer_phi
 from bayesmeta.theta.log_posterior import LogPosterior
@@ -133,12 +132,12 @@ class Draws:
     @made_when_asked
     def computed_theta(self) -> dict[str, Tensor]:
         """Draws of deterministic sites outside the plate "tasks", (chain, draw, ...)."""
-        return computed(self.density, self.fit.theta, self.free_phi, self.tasks, is_phi=False)
+        return _computed(self.density, self.fit.theta, self.free_phi, self.tasks, is_phi=False)
 
     @made_when_asked
     def computed_phi(self) -> dict[str, Tensor]:
         """Draws of deterministic sites with a value a task, (chain, draw, tasks, ...)."""
-        return computed(self.density, self.fit.theta, self.free_phi, self.tasks, is_phi=True)
+        return _computed(self.density, self.fit.theta, self.free_phi, self.tasks, is_phi=True)
 
     @made_when_asked
     def log_weights(self) -> Tensor | None:
@@ -194,3 +193,39 @@ class Draws:
 
         outputs = in_chunks(at_draws, centre, self.fit.theta, self.free_phi, self.tasks)
         return joined([phi for (phi,) in outputs])
+
+
+def _computed(
+    density: Density, theta: Tensor, phi: Tensor, tasks: Tasks, *, is_phi: bool
+) -> dict[str, Tensor]:
+    """Of each task, (chain, draw, tasks, ...), or of all of them together, (chain, draw, ...).
+
+    None where the tasks are without data.
+
+    Args:
+        density: whose model it is.
+        theta, phi: unconstrained draws, (chain, draw, ...).
+        tasks: whose phi it is.
+        is_phi: which of the two.
+    """
+    structure = density.structure
+    names = structure.computed(is_phi=is_phi)
+    # Those of a posterior that was loaded might read columns, which it does not hold.
+    if not names or not bool(tasks.mask.any()):
+        return {}
+
+    def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor, ...]:
+        sites = density.sites(theta, free, given, jacobian=False, priors=False)
+        values = [sites[name].value.to(given.dtype) for name in names]
+        if not is_phi:
+            return tuple(values)
+        axes = [structure.nodes[name].tasks_axis for name in names]
+        return tuple(
+            value.movedim(axis, 0).squeeze(axis + 1)
+            for value, axis in zip(values, axes, strict=True)
+        )
+
+    if not is_phi:
+        return dict(zip(names, at_draws(at, theta, phi, tasks), strict=True))
+    chunks = zip(*in_chunks(at_draws, at, theta, phi, tasks), strict=True)
+    return dict(zip(names, (joined(each) for each in chunks), strict=True))

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch import distributions as d
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.engine.noise import normal
-from bayesmeta.model.checks import StructureError, base_distribution, distribution_name
+from bayesmeta.model.checks import StructureError, distribution_name
 from bayesmeta.model.density import Density
 from bayesmeta.model.isolation import isolated
 from bayesmeta.model.prior import draw_prior

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bayesmeta.distributions.supports import bijection
 from bayesmeta.engine.newton import Minimum
 from bayesmeta.model.checks import first_few
 from bayesmeta.model.density import Density
 from bayesmeta.model.location_scale import is_identity
-from bayesmeta.model.supports import bijection
 from bayesmeta.theta.families import Family
 
 # In posterior sds, beyond errors of the estimate.

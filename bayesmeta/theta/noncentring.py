@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.engine.capture import capture
-from bayesmeta.model.checks import base_distribution
 from bayesmeta.model.density import Density
 from bayesmeta.model.location_scale import is_location_scale
 from bayesmeta.model.prior import prior_mean, theta_start

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.distributions.supports import bijection
 from bayesmeta.engine.sampler import LogDensity
 from bayesmeta.model.checks import StructureError, check_value
 from bayesmeta.model.density import Density, masked
@@ -19,7 +20,6 @@ from bayesmeta.model.isolation import isolated
 from bayesmeta.model.location_scale import place_noncentred
 from bayesmeta.model.prior import draw_prior, draw_prior_phi
 from bayesmeta.model.structure import Role
-from bayesmeta.model.supports import bijection
 from bayesmeta.theta.pilot import Pilot
 from bayesmeta.theta.units import Rows, rows_of
 

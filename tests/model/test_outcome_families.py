@@ -148,7 +148,7 @@ def test_all_are_adapted_to(post: bm.Posterior) -> None:
 def test_the_chances_of_ordered_classes_are_those_of_pyro() -> None:
     x, cuts = torch.linspace(-3, 3, 7), torch.tensor([-1.0, 0.5])
     right = dist.OrderedLogistic(x, cuts)
-    with bm.model.rewritten.rewritten():
+    with bm.distributions.rewritten.rewritten():
         ours = dist.OrderedLogistic(x, cuts)
         assert torch.allclose(ours.expand([2, 7]).probs, right.expand([2, 7]).probs)
     assert dist.OrderedLogistic(x, cuts).probs.equal(right.probs)

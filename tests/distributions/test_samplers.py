@@ -13,7 +13,7 @@ from scipy import stats
 from torch import Size, Tensor
 
 import bayesmeta as bm
-from bayesmeta.model.samplers import draw
+from bayesmeta.distributions.samplers import draw
 
 COUNT = 20_000
 # A right sampler falls below this once in a million tests.

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import TransformedDistribution, constraints
 from torch.distributions.utils import broadcast_all
 
-from bayesmeta.model.checks import base_distribution
+from bayesmeta.distributions.wrappers import base_distribution
 
 
 class Censored(TorchDistribution):
