@@ -54,9 +54,10 @@ class RefuseValues(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in _OUT and _depends_on_input(args[0]):
             raise ValueRead(f"x.{name}() of a tensor x copies its values out of it")
-        if name in _IN and any(map(_depends_on_input, _listed(args))):
+        named = kwargs or {}
+        if name in _IN and any(map(_depends_on_input, _listed((*args, *named.values())))):
             raise ValueRead(f"{name}([x, ...]) of a tensor x copies its value, without a gradient")
-        return func(*args, **(kwargs or {}))
+        return func(*args, **named)
 
 
 def in_words(error: Exception) -> str:

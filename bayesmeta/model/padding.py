@@ -42,7 +42,12 @@ def check_padding(model: Model, tasks: Tasks, sites: Mapping[str, Site] | None =
     if not tasks.ragged:
         return
     columns = [*tasks.x, *([] if tasks.y is None else ["y"])]
-    replay = _Replay(model, tasks, run(model, tasks) if sites is None else sites)
+    if sites is None:
+        try:
+            sites = run(model, tasks)
+        except Exception:  # What asks next for a run says why there is none.
+            return
+    replay = _Replay(model, tasks, sites)
     for more in (0, 1):
         if replay.moved(columns, more) is None:
             continue

@@ -20,6 +20,7 @@ CONSTANT = torch.tensor([1.0, 4.0], dtype=torch.float64)
 
 READS_VALUES: dict[str, Callable[[Tensor], Any]] = {
     "tensor": lambda x: torch.tensor([x[0], 0.5]),
+    "by name": lambda x: torch.tensor(data=(x[0], 0.5)),
     "nested": lambda x: torch.tensor([[0.5], [x[0]]]),
     "as_tensor": lambda x: torch.as_tensor([x[0], x[1]]),
     "new_tensor": lambda x: x.new_tensor([x[0], 2.0]),

@@ -225,3 +225,16 @@ def test_tasks_that_are_not_ragged_are_not_run_again(monkeypatch: pytest.MonkeyP
     assert not calls
     check_padding(model, RAGGED)
     assert len(calls) == 3
+
+
+def test_outcomes_that_the_model_does_not_know_are_still_told_in_words() -> None:
+    def model(tasks: bm.Tasks) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Categorical(logits=phi), obs=tasks.y)
+
+    known, other = (bm.Tasks.from_list([[0.0, 1.0], [top]], names=["a", "b"]) for top in (1.0, 7.0))
+    post = bm.fit(model, known, theta=bm.Fixed({}), phi=bm.Laplace(draws=5), progress=False)
+    with pytest.raises(bm.StructureError, match="from 0 to 7, but site 'y'"):
+        post.log_score(other)
