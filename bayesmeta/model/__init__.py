@@ -8,6 +8,7 @@
 - `padding`: padding that is read, refused
 - `parents`: who depends on whom
 - `structure`: what is theta, phi and data
+- `observation`: what a run tells of outcomes
 - `reading`: a model, read once for all that follows
 - `flat_vectors`: where each site lies in flat theta and phi
 - `location_scale`: sites x = loc + scale * u

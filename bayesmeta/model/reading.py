@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.distributions.supports import edges
 from bayesmeta.model.checked_run import (
     Runs,
     check_predicts,
@@ -24,15 +23,15 @@ from bayesmeta.model.checks import (
     StructureError,
     check_levels,
     distribution_name,
-    edges_read,
     is_factor,
     plate_names,
 )
-from bayesmeta.model.handlers import Model, run
+from bayesmeta.model.handlers import Model
 from bayesmeta.model.isolation import isolated, undisturbed
+from bayesmeta.model.observation import drawn_bounds, factors_of_outcomes, is_weighted
 from bayesmeta.model.padding import check_padding
 from bayesmeta.model.parents import Parents, find_parents
-from bayesmeta.model.sites import Choice, Site, seen
+from bayesmeta.model.sites import Site, seen
 from bayesmeta.model.structure import Node, Role, Structure
 
 _TASKS_TO_COMPARE = 256
@@ -167,55 +166,16 @@ def _reading(model: Model, tasks: Tasks, found: Runs, parents: Parents, num_task
     latent = (Role.THETA, Role.PHI, Role.LOCAL)
     drawn_from = {n: found.drawn[n].fn for n, node in nodes.items() if node.role in latent}
     structure = Structure(nodes)
-    hidden = tuple(n for n in structure.data if seen(found.drawn[n]) is not None)
+    masked = tuple(n for n in structure.data if seen(found.drawn[n]) is not None)
     return Reading(
         model,
         structure,
         drawn_from,
-        _bounded(model, tasks, found, parents),
-        (*structure.data, *_of_outcomes(model, tasks, structure, found, bool(hidden))),
-        hidden,
-        tuple(n for n in structure.data if _is_weighted(found.drawn[n])),
+        bounded=drawn_bounds(model, tasks, found, parents),
+        scored=(*structure.data, *factors_of_outcomes(model, tasks, structure, found)),
+        masked=masked,
+        weighted=tuple(n for n in structure.data if is_weighted(found.drawn[n])),
     )
-
-
-def _of_outcomes(
-    model: Model, tasks: Tasks, structure: Structure, found: Runs, is_masked: bool
-) -> tuple[str, ...]:
-    """The factors in the plate "data" that move with y, or all of them where y is masked."""
-    factors = structure.data_factors
-    if not factors or is_masked or tasks.y is None:
-        return factors
-    other = tasks.y.flatten(0, 1).roll(1, 0).reshape(tasks.y.shape)
-    held = {name: site.value for name, site in found.drawn.items() if not site.is_observed}
-    moved = run(model, replace(tasks, y=other), lambda name, fn: _held(held, name))
-    return tuple(n for n in factors if not torch.equal(moved[n].plain, found.drawn[n].plain))
-
-
-def _held(values: Mapping[str, torch.Tensor], name: str) -> Choice | None:
-    return Choice(values[name]) if name in values else None
-
-
-def _is_weighted(site: Site) -> bool:
-    return isinstance(site.scale, torch.Tensor) or site.scale != 1
-
-
-def _bounded(
-    model: Model, tasks: Tasks, found: Runs, parents: Parents
-) -> dict[str, tuple[str, ...]]:
-    """The observed sites whose supports have edges that are drawn, and what these read.
-
-    Provenance tells of it; where it is lost, as through torch.vmap, another draw of the model does.
-    """
-    observed = [n for n, site in found.drawn.items() if site.is_observed and not is_factor(site)]
-    reads = {name: edges_read(found.followed[name]) for name in observed}
-    unread = [n for n in observed if not reads[n] and edges(found.drawn[n].fn)]
-    other = run(model, tasks) if unread else {}
-    for name in unread:
-        pairs = zip(edges(found.drawn[name].fn), edges(other[name].fn), strict=False)
-        if any(not torch.equal(a, b) for a, b in pairs):
-            reads[name] = frozenset(parents.sites[name])
-    return {n: tuple(p for p in found.drawn if p in reads[n]) for n in observed if reads[n]}
 
 
 def _resized(node: Node, num_tasks: int) -> Node:
@@ -224,7 +184,7 @@ def _resized(node: Node, num_tasks: int) -> Node:
     plates = []
     for plate in node.plates:
         if plate.name == TASKS and plate.size != num_tasks:
-            if shape[batch + plate.dim] == plate.size:
+            if batch + plate.dim >= 0 and shape[batch + plate.dim] == plate.size:
                 shape[batch + plate.dim] = num_tasks
             plate = replace(plate, size=num_tasks)
         plates.append(plate)

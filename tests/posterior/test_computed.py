@@ -82,3 +82,10 @@ def test_a_model_that_does_not_run_without_y_is_refused() -> None:
 
     with pytest.raises(bm.StructureError, match=r"not where it is None.*lag.*is a column"):
         bm.structure(lagged, TASKS)
+
+
+def test_many_tasks_are_read_from_some() -> None:
+    many = bm.Tasks.from_arrays(torch.zeros(2100, 1))
+    nodes = bm.structure(model, many).nodes
+    assert nodes["off"].shape == (2100, 1) and nodes["powers"].shape == (2100, 1, 3)
+    assert nodes["off"].is_by_task and not nodes["same"].is_by_task

@@ -1,0 +1,61 @@
+"""What a run of a model tells of its outcomes: bounds that are drawn, masks, weights, factors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.distributions.supports import edges
+from bayesmeta.model.checked_run import Runs
+from bayesmeta.model.checks import edges_read, is_factor
+from bayesmeta.model.handlers import Model, run
+from bayesmeta.model.parents import Parents
+from bayesmeta.model.sites import Choice, Site, seen
+from bayesmeta.model.structure import Structure
+
+
+def factors_of_outcomes(
+    model: Model, tasks: Tasks, structure: Structure, found: Runs
+) -> tuple[str, ...]:
+    """The factors in the plate "data" that move with y, or all of them where an outcome is masked.
+
+    Others are said of inputs alone.
+    """
+    factors = structure.data_factors
+    is_masked = any(seen(found.drawn[n]) is not None for n in structure.data)
+    if not factors or is_masked or tasks.y is None:
+        return factors
+    other = tasks.y.flatten(0, 1).roll(1, 0).reshape(tasks.y.shape)
+    held = {name: site.value for name, site in found.drawn.items() if not site.is_observed}
+    moved = run(model, replace(tasks, y=other), lambda name, fn: _held(held, name))
+    return tuple(n for n in factors if not torch.equal(moved[n].plain, found.drawn[n].plain))
+
+
+def _held(values: Mapping[str, torch.Tensor], name: str) -> Choice | None:
+    return Choice(values[name]) if name in values else None
+
+
+def is_weighted(site: Site) -> bool:
+    """Whether `poutine.scale` weighs a site."""
+    return isinstance(site.scale, torch.Tensor) or site.scale != 1
+
+
+def drawn_bounds(
+    model: Model, tasks: Tasks, found: Runs, parents: Parents
+) -> dict[str, tuple[str, ...]]:
+    """The observed sites whose supports have edges that are drawn, and what these read.
+
+    Provenance tells of it; where it is lost, as through torch.vmap, another draw of the model does.
+    """
+    observed = [n for n, site in found.drawn.items() if site.is_observed and not is_factor(site)]
+    reads = {name: edges_read(found.followed[name]) for name in observed}
+    unread = [n for n in observed if not reads[n] and edges(found.drawn[n].fn)]
+    other = run(model, tasks) if unread else {}
+    for name in unread:
+        pairs = zip(edges(found.drawn[name].fn), edges(other[name].fn), strict=False)
+        if any(not torch.equal(a, b) for a, b in pairs):
+            reads[name] = frozenset(parents.sites[name])
+    return {n: tuple(p for p in found.drawn if p in reads[n]) for n in observed if reads[n]}
