@@ -270,13 +270,13 @@ def mixture_of(components: object) -> Model:
     "components",
     [
         dist.Normal(torch.tensor([-0.5, 1.0]), 0.5),
-        dist.LogNormal(torch.tensor([-1.0, 1.0]), 0.4),
+        dist.LogNormal(torch.tensor([-0.3, 0.4]), 0.5),
     ],
     ids=["Normal", "LogNormal"],
 )
 def test_a_mixture_as_prior_is_sampled(components: object) -> None:
     tasks = bm.Tasks.from_arrays([[0.4, -0.2], [1.2, 1.0]]).to(dtype=torch.float64)
-    nuts = bm.NUTS(chains=1, tune=200, draws=1000, compile=False, noncentred=())
+    nuts = bm.NUTS(chains=2, tune=200, draws=1000, compile=False, noncentred=())
     post = bm.fit(mixture_of(components), tasks, theta=nuts, progress=False)
     a = torch.linspace(-6, 12, 20_001, dtype=torch.float64)
     a = a[a > 0] if isinstance(components, dist.LogNormal) else a
