@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 
-# ArviZ 0.23 writes the day of its last warning to a file at import, which another process that imports
-# it at once finds empty, and fails: here it is imported before the workers start.
+# ArviZ 0.23.0 writes the day of its last warning at import, to a file that another process which
+# imports it at once finds empty, and fails: here it is imported before the workers start.
 import arviz  # noqa: F401
 import pytest
 import torch
