@@ -369,7 +369,9 @@ def test_the_loss_shown_is_zero_at_best(capsys):
     theta = torch.zeros(FEATURES, dtype=torch.float64)
     post = bm.fit(linear, tasks, theta=bm.Fixed({"theta": theta}), phi=tuning)
     assert not post.free_phi.any()
-    shown = float(capsys.readouterr().err.rsplit("loss=", 1)[1].split("]")[0])
+    said = capsys.readouterr().err
+    assert "loss=" in said, said
+    shown = float(said.rsplit("loss=", 1)[1].split("]")[0])
     at_best = dist.Normal(0.0, SIGMA).log_prob(torch.tensor(0.0))
     assert shown == pytest.approx(-float(at_best), abs=1e-3)
 
