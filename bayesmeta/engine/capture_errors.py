@@ -81,8 +81,10 @@ def in_words(error: Exception) -> str:
 
 def _place(error: Exception) -> str:
     """The innermost line of the user's, which is in no file of torch, Pyro or this library."""
+    # Generated code is in no file: Python 3.13 takes it for the line that `python -c` was given.
+    others = (*_LIBRARIES, _OURS, "<string>")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.line and not frame.filename.startswith((*_LIBRARIES, _OURS)):
+        if frame.line and not frame.filename.startswith(others):
             return f", at line {frame.lineno} of {Path(frame.filename).name}, `{frame.line}`"
     return ""
 
