@@ -161,7 +161,7 @@ def _about(
 
 
 def _noted(found: Fit, theta: Theta, progress: bool) -> Fit:
-    """What was found, with notes on parameters and weights; the notes are shown."""
+    """What was found, with notes on parameters and outcomes; the notes are shown."""
     drawn_from = found.density.reading.drawn_from
     flat = {n: fn for n, fn in drawn_from.items() if isinstance(fn, FlatPrior)}
     if not theta.is_point:
@@ -173,9 +173,7 @@ def _noted(found: Fit, theta: Theta, progress: bool) -> Fit:
                 "estimate"
             )
             found = replace(found, notes=(*found.notes, note))
-    if weighted := found.density.reading.weighted:
-        note = f"{', '.join(weighted)}: weighted in the fit, as the model says; scores are not"
-        found = replace(found, notes=(*found.notes, note))
+    found = replace(found, notes=(*found.notes, *found.density.reading.remarks))
     if progress:
         for note in (*found.notes, *(found.doubts or ())):
             print(note, file=sys.stderr)

@@ -25,8 +25,11 @@ class Censored(TorchDistribution):
     1958), survival analysis with a limit for each datapoint. Its draws, and so predictions, are
     censored as the data are; give infinite limits to predict z itself.
 
-        ends = torch.where(tasks.x["died"] == 1, torch.inf, tasks.x["followed"])
-        pyro.sample("y", bm.Censored(dist.Weibull(scale, shape), upper=ends), obs=tasks.y)
+        days = dist.Weibull(scale, shape)
+        pyro.sample("y", bm.Censored(days, upper=tasks.x["followed"]), obs=tasks.y)
+
+    What is within 16 units of rounding of a limit is at it, as the limit may have been computed in
+    another way; the posterior's notes say how many limits are reached.
 
     Args:
         base: of z; univariate, with a `cdf`.
@@ -54,7 +57,13 @@ class Censored(TorchDistribution):
     @property
     def support(self) -> constraints.Constraint:
         """From limit to limit, with both."""
-        return constraints.interval(self.lower, self.upper)
+        lower, upper = self.lower - _near(self.lower), self.upper + _near(self.upper)
+        return constraints.interval(lower, upper)
+
+    def at_limits(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether values are at the lower limit or below, and at the upper one or above."""
+        below = value <= self.lower + _near(self.lower)
+        return below, value >= self.upper - _near(self.upper)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Censored:
         """The same in a larger batch."""
@@ -70,16 +79,22 @@ class Censored(TorchDistribution):
         """The log density between the limits, and the log probability of a limit."""
         # At a limit the tails are those of the value itself, which is finite as limits may not be.
         below, above = log_tails(self.base, value)
-        found = torch.where(value <= self.lower, below, self.base.log_prob(value))
-        found = torch.where(value >= self.upper, above, found)
-        outside = (value < self.lower) | (value > self.upper)
-        return torch.where(outside, -torch.inf, found)
+        is_low, is_high = self.at_limits(value)
+        found = torch.where(is_low, below, self.base.log_prob(value))
+        found = torch.where(is_high, above, found)
+        return torch.where(self.support.check(value), found, -torch.inf)
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(y <= value)."""
         found = log_tails(self.base, value)[0].exp()
         found = torch.where(value < self.lower, 0.0, found)
         return torch.where(value >= self.upper, 1.0, found)
+
+
+def _near(limit: Tensor) -> Tensor:
+    """What numbers that are computed in two ways may differ by; 0 at infinity."""
+    size = torch.where(limit.isfinite(), limit.abs(), 0.0)
+    return 16 * torch.finfo(limit.dtype).eps * size
 
 
 def log_tails(fn: Any, value: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.distributions.supports import edges, within
 from bayesmeta.distributions.wrappers import base_distribution
-from bayesmeta.model.sites import Site
+from bayesmeta.model.sites import Site, seen
 
 TASKS, DATA = "tasks", "data"
 RESERVED = frozenset({TASKS, DATA, "chain", "draw", "observation"})
@@ -172,15 +172,27 @@ def _check_support(site: Site, tasks: Tasks) -> None:
         return
     inside = within(site.fn, site.value).expand(site.fn.batch_shape)
     bad = tasks.mask & ~inside
+    if (shown := seen(site)) is not None:
+        bad = bad & shown
     if bool(bad.any()):
         at = bad.nonzero()[0].tolist()
         task, row = at[-2:]
         raise StructureError(
             f"observed site '{site.name}' is {site.value[tuple(at)].tolist()} at task "
             f"'{tasks.names[task]}', row {row} of that task, outside the support "
-            f"{site.fn.support} of {distribution_name(site.fn)} ({int(bad.sum())} such cells); "
+            f"{_support_at(site.fn, at)} of {distribution_name(site.fn)} ({int(bad.sum())} such "
+            "cells); "
             f"recode the outcomes or choose another likelihood{_about_counts(site.fn)}"
         )
+
+
+def _support_at(fn: Any, at: Sequence[int]) -> str:
+    """A support in words: where each cell has limits of its own, those of one."""
+    limits = [getattr(fn.support, name, None) for name in ("lower_bound", "upper_bound")]
+    if not any(isinstance(x, Tensor) and x.numel() > 1 for x in limits):
+        return str(fn.support)
+    lower, upper = (torch.as_tensor(x).expand(fn.batch_shape)[tuple(at)].item() for x in limits)
+    return f"from {lower:g} to {upper:g} there"
 
 
 def _about_counts(fn: Any) -> str:

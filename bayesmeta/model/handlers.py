@@ -33,6 +33,7 @@ from bayesmeta.model.sites import (
     SiteShapeError,
     flat_param,
     flat_site,
+    own_mask,
 )
 
 Model = Callable[[Tasks], Any]
@@ -184,7 +185,9 @@ def _plates(msg: Message) -> tuple[Plate, ...]:
 def _log_prob(msg: Message, fn: Any, is_bounded: bool) -> Tensor:
     given, expected = tuple(msg["value"].shape), tuple(fn.shape())
     try:
-        if is_bounded or has_own_density(fn):
+        # What is masked may hold anything, as a placeholder that has no density.
+        is_masked = msg["is_observed"] and not (msg["mask"] is None and own_mask(fn) is None)
+        if is_bounded or is_masked or has_own_density(fn):
             return log_prob_within(fn, msg["value"])
         return fn.log_prob(msg["value"])
     except (RuntimeError, ValueError) as error:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import torch
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.distributions.censored import Censored
 from bayesmeta.distributions.supports import edges
+from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.model.checked_run import Runs
-from bayesmeta.model.checks import edges_read, is_factor
+from bayesmeta.model.checks import DATA, edges_read, is_factor
 from bayesmeta.model.handlers import Model, run
 from bayesmeta.model.parents import Parents
-from bayesmeta.model.sites import Choice, Site, seen
-from bayesmeta.model.structure import Structure
+from bayesmeta.model.sites import Choice, seen
+from bayesmeta.model.structure import Role, Structure
 
 
 def factors_of_outcomes(
@@ -38,9 +40,33 @@ def _held(values: Mapping[str, torch.Tensor], name: str) -> Choice | None:
     return Choice(values[name]) if name in values else None
 
 
-def is_weighted(site: Site) -> bool:
-    """Whether `poutine.scale` weighs a site."""
-    return isinstance(site.scale, torch.Tensor) or site.scale != 1
+def remarks(tasks: Tasks, structure: Structure, found: Runs) -> Iterator[str]:
+    """What a user may not see of how outcomes count, and of what is kept, in sentences."""
+    for name in structure.data:
+        site = found.drawn[name]
+        if isinstance(site.scale, torch.Tensor) or site.scale != 1:
+            yield f"{name}: weighted in the fit, as the model says; scores are not"
+        fn = base_distribution(site.fn)
+        if isinstance(fn, Censored):
+            yield _about_limits(name, fn, site.value, tasks.mask)
+    inside = [
+        node.name
+        for node in structure.nodes.values()
+        if node.role is Role.DETERMINISTIC and DATA in {plate.name for plate in node.plates}
+    ]
+    if inside:
+        yield f"{', '.join(inside)}: deterministic in the plate 'data', and not kept"
+
+
+def _about_limits(name: str, fn: Censored, value: torch.Tensor, mask: torch.Tensor) -> str:
+    reached, there = 0, 0
+    for limit, at in zip((fn.lower, fn.upper), fn.at_limits(value), strict=True):
+        finite = limit.isfinite() & mask
+        reached, there = reached + int((at & finite).sum()), there + int(finite.sum())
+    said = f"{name}: {reached} of {there} finite limits are reached, and count as censored"
+    if there and not reached:
+        said += "; give y at its limit where an outcome is known to be beyond it"
+    return said
 
 
 def drawn_bounds(

@@ -28,7 +28,7 @@ from bayesmeta.model.checks import (
 )
 from bayesmeta.model.handlers import Model
 from bayesmeta.model.isolation import isolated, undisturbed
-from bayesmeta.model.observation import drawn_bounds, factors_of_outcomes, is_weighted
+from bayesmeta.model.observation import drawn_bounds, factors_of_outcomes, remarks
 from bayesmeta.model.padding import check_padding
 from bayesmeta.model.parents import Parents, find_parents
 from bayesmeta.model.sites import Site, seen
@@ -51,7 +51,7 @@ class Reading:
         scored: the observed sites, and the factors in the plate "data" that are said of outcomes,
             as of censored ones: they read y, or stand for what is masked.
         masked: the observed sites that the model masks somewhere.
-        weighted: the observed sites that `poutine.scale` weighs.
+        remarks: sentences on how outcomes count, and on what is not kept.
     """
 
     model: Model
@@ -60,7 +60,7 @@ class Reading:
     bounded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scored: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
-    weighted: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def check(self, tasks: Tasks) -> None:
         """Refuse tasks on which the model does not run: does it, and is every outcome possible?
@@ -174,7 +174,7 @@ def _reading(model: Model, tasks: Tasks, found: Runs, parents: Parents, num_task
         bounded=drawn_bounds(model, tasks, found, parents),
         scored=(*structure.data, *factors_of_outcomes(model, tasks, structure, found)),
         masked=masked,
-        weighted=tuple(n for n in structure.data if is_weighted(found.drawn[n])),
+        remarks=tuple(remarks(tasks, structure, found)),
     )
 
 

@@ -101,3 +101,48 @@ def test_what_has_no_distribution_function_is_refused() -> None:
         bm.Censored(dist.StudentT(3.0), upper=1.0)
     with pytest.raises(ValueError, match=r"MultivariateNormal has event shape \(2,\)"):
         bm.Censored(dist.MultivariateNormal(torch.zeros(2), torch.eye(2)))
+
+
+ENDS = np.random.default_rng(4).uniform(5.0, 30.0, (3, 40))
+DAYS = np.minimum(np.random.default_rng(5).exponential(12.0, (3, 40)), ENDS)
+
+
+def survival(tasks: bm.Tasks) -> None:
+    """Times until the end of what was followed."""
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        rate = pyro.sample("rate", dist.LogNormal(-2.5, 1.0))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            ends = tasks.x["followed"]
+            pyro.sample("days", bm.Censored(dist.Exponential(rate), upper=ends), obs=tasks.y)
+
+
+def rates(days: np.ndarray) -> tuple[torch.Tensor, str]:
+    tasks = bm.Tasks.from_arrays(days, {"followed": ENDS}, names=list("abc"))
+    post = bm.fit(survival, tasks, theta=bm.Fixed({}), phi=bm.Mode(), progress=False)
+    return post.phi["rate"][0, 0], " ".join(post.notes)
+
+
+def test_a_limit_that_was_computed_in_another_way_is_reached() -> None:
+    censored = int((DAYS == ENDS).sum())
+    right, said = rates(DAYS)
+    assert f"days: {censored} of 120 finite limits are reached" in said
+    for other in (DAYS / 365.25 * 365.25, np.where(DAYS == ENDS, ENDS * (1 + 1e-15), DAYS)):
+        found, said = rates(other)
+        assert f"{censored} of 120" in said
+        assert torch.allclose(found, right, rtol=1e-6)
+
+
+def test_whole_days_below_their_limits_are_loud() -> None:
+    right, _ = rates(DAYS)
+    found, said = rates(np.floor(DAYS))
+    assert "0 of 120 finite limits are reached" in said and "give y at its limit" in said
+    assert (found > 1.1 * right).all()
+
+
+def test_an_outcome_beyond_its_limit_names_the_limit_of_its_cell() -> None:
+    days = DAYS.copy()
+    days[1, 2] = 99.0
+    with pytest.raises(
+        bm.StructureError, match=rf"99.0 at task 'b', row 2 .* to {ENDS[1, 2]:g} there"
+    ):
+        rates(days)

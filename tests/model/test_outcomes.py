@@ -196,3 +196,26 @@ def test_a_factor_of_inputs_alone_predicts_nothing() -> None:
     right = normal(post.phi["a"][..., None], np.minimum(HEIGHT, 1.0))
     assert torch.allclose(post.log_likelihood(), torch.where(torch.as_tensor(MASK), right, 0.0))
     assert bm.structure(by_factor(False, False), LIMITED).data_factors == ("beyond",)
+
+
+@pytest.mark.parametrize("how", ["handler", "mask"])
+@pytest.mark.parametrize("phi", [bm.Laplace(draws=20), bm.HMC(draws=20)])
+def test_a_masked_placeholder_may_be_impossible(how: str, phi: bm.Phi) -> None:
+    def model(tasks: bm.Tasks) -> None:
+        seen = tasks.x["seen"] > 0
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            a = pyro.sample("a", dist.Normal(0.0, 2.0))
+            with (
+                pyro.plate("data", tasks.num_data, dim=-1),
+                poutine.mask(mask=seen if how == "handler" else True),
+            ):
+                fn = dist.LogNormal(a, 1.0)
+                pyro.sample("y", fn.mask(seen) if how == "mask" else fn, obs=tasks.y)
+
+    fits = []
+    for placeholder in (1.0, -999.0):
+        y = np.where(SEEN, np.exp(HEIGHT), placeholder)
+        tasks = bm.Tasks.from_arrays(y, {"seen": SEEN.astype(float)}, MASK, list("pqr"))
+        fits.append(bm.fit(model, tasks, theta=bm.Fixed({}), phi=phi, progress=False))
+    assert torch.equal(fits[0].phi["a"], fits[1].phi["a"])
+    assert torch.equal(fits[0].log_score().nan_to_num(), fits[1].log_score().nan_to_num())
