@@ -83,13 +83,25 @@ class Structure:
         return self._with_role(Role.PHI)
 
     def computed(self, *, is_phi: bool) -> tuple[str, ...]:
-        """Deterministic sites with one value a task, or those outside the plate "tasks"."""
+        """Deterministic sites that are of theta alone, or those that are of the tasks, too.
+
+        The latter have a value for each task or read phi, as a maximum over tasks does. Those in
+        the plate "data" are neither.
+        """
         return tuple(
             node.name
             for node in self.nodes.values()
             if node.role is Role.DETERMINISTIC
             and DATA not in {plate.name for plate in node.plates}
-            and node.is_by_task is is_phi
+            and (node.is_by_task or self._reads_phi(node)) is is_phi
+        )
+
+    def _reads_phi(self, node: Node) -> bool:
+        above = [self.nodes[name] for name in node.parents]
+        return any(
+            other.role in (Role.PHI, Role.LOCAL)
+            or (other.role is Role.DETERMINISTIC and self._reads_phi(other))
+            for other in above
         )
 
     @property

@@ -110,13 +110,10 @@ def values(posterior: Draws) -> xr.Dataset:
 
 def with_computed(posterior: Draws) -> xr.Dataset:
     """`values`, and those of deterministic sites."""
-    found = {}
-    for lead, computed in (
-        (_SAMPLE, posterior.computed_theta),
-        ((*_SAMPLE, TASKS), posterior.computed_phi),
-    ):
-        for name, value in computed.items():
-            found[name] = _dims(name, value.dim(), lead), value.cpu().numpy()
+    nodes, found = posterior.structure.nodes, {}
+    for name, value in (posterior.computed_theta | posterior.computed_phi).items():
+        lead = (*_SAMPLE, TASKS) if nodes[name].is_by_task else _SAMPLE
+        found[name] = _dims(name, value.dim(), lead), value.cpu().numpy()
     return values(posterior).merge(_dataset(found, posterior.tasks))
 
 

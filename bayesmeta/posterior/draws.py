@@ -131,13 +131,13 @@ class Draws:
 
     @made_when_asked
     def computed_theta(self) -> dict[str, Tensor]:
-        """Draws of deterministic sites outside the plate "tasks", (chain, draw, ...)."""
-        return _computed(self.density, self.fit.theta, self.free_phi, self.tasks, is_phi=False)
+        """Draws of deterministic sites that are of theta alone, (chain, draw, ...)."""
+        return _computed(self, is_phi=False)
 
     @made_when_asked
     def computed_phi(self) -> dict[str, Tensor]:
-        """Draws of deterministic sites with a value a task, (chain, draw, tasks, ...)."""
-        return _computed(self.density, self.fit.theta, self.free_phi, self.tasks, is_phi=True)
+        """Draws of deterministic sites of tasks: (chain, draw, tasks, ...), or of all together."""
+        return _computed(self, is_phi=True)
 
     @made_when_asked
     def log_weights(self) -> Tensor | None:
@@ -195,37 +195,22 @@ class Draws:
         return joined([phi for (phi,) in outputs])
 
 
-def _computed(
-    density: Density, theta: Tensor, phi: Tensor, tasks: Tasks, *, is_phi: bool
-) -> dict[str, Tensor]:
-    """Of each task, (chain, draw, tasks, ...), or of all of them together, (chain, draw, ...).
-
-    None where the tasks are without data.
-
-    Args:
-        density: whose model it is.
-        theta, phi: unconstrained draws, (chain, draw, ...).
-        tasks: whose phi it is.
-        is_phi: which of the two.
-    """
-    structure = density.structure
-    names = structure.computed(is_phi=is_phi)
+def _computed(draws: Draws, *, is_phi: bool) -> dict[str, Tensor]:
+    """Deterministic sites: (chain, draw, tasks, ...) where they have a value a task."""
+    density, tasks, nodes = draws.density, draws.tasks, draws.structure.nodes
+    names = draws.structure.computed(is_phi=is_phi)
     # Those of a posterior that was loaded might read columns, which it does not hold.
     if not names or not bool(tasks.mask.any()):
         return {}
 
     def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor, ...]:
         sites = density.sites(theta, free, given, jacobian=False, priors=False)
-        values = [sites[name].value.to(given.dtype) for name in names]
-        if not is_phi:
-            return tuple(values)
-        axes = [structure.nodes[name].tasks_axis for name in names]
-        return tuple(
-            value.movedim(axis, 0).squeeze(axis + 1)
-            for value, axis in zip(values, axes, strict=True)
-        )
+        found = []
+        for name in names:
+            value, axis = sites[name].value.to(given.dtype), nodes[name].tasks_axis
+            by_task = nodes[name].is_by_task
+            found.append(value.movedim(axis, 0).squeeze(axis + 1) if by_task else value)
+        return tuple(found)
 
-    if not is_phi:
-        return dict(zip(names, at_draws(at, theta, phi, tasks), strict=True))
-    chunks = zip(*in_chunks(at_draws, at, theta, phi, tasks), strict=True)
-    return dict(zip(names, (joined(each) for each in chunks), strict=True))
+    # All tasks at once: some are of all of them together.
+    return dict(zip(names, at_draws(at, draws.fit.theta, draws.free_phi, tasks), strict=True))

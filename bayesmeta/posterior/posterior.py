@@ -47,7 +47,7 @@ class Posterior:
     def theta(self) -> dict[str, Tensor]:
         """Draws of the shared sites, (chain, draw, ...); after them those of what they compute.
 
-        The latter are `pyro.deterministic` sites outside the plate "tasks".
+        The latter are `pyro.deterministic` sites that read neither phi nor the plate "tasks".
         """
         latent = {name: self.draws.values[name] for name in self.structure.theta}
         return latent | self.draws.computed_theta
@@ -55,6 +55,9 @@ class Posterior:
     @property
     def phi(self) -> dict[str, Tensor]:
         """Draws of the sites of each task, (chain, draw, tasks, ...), deterministic ones last.
+
+        Among the latter are those that read phi outside the plate, as a maximum over the tasks:
+        (chain, draw, ...), and after `adapt` that of the new tasks.
 
         Where the theta strategy did not infer phi itself, this waits until it is first asked for.
         """

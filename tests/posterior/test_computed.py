@@ -84,6 +84,29 @@ def test_a_model_that_does_not_run_without_y_is_refused() -> None:
         bm.structure(lagged, TASKS)
 
 
+def test_what_is_of_all_tasks_together_is_theirs_and_not_of_theta() -> None:
+    def spread(tasks: bm.Tasks) -> None:
+        mu = pyro.sample("mu", dist.Normal(0.0, 3.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(mu, 1.0))
+            off = pyro.deterministic("off", phi - mu)
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
+        pyro.deterministic("widest", off.max())
+
+    post = bm.fit(spread, TASKS, theta=bm.Point(), phi=bm.Exact(draws=30), progress=False)
+    assert set(post.theta) == {"mu"} and set(post.phi) == {"phi", "off", "widest"}
+    adapted = post.adapt(bm.Tasks.from_list([[5.0, 4.0]]).to(dtype=torch.float64))
+    for one in (post, adapted):
+        assert torch.allclose(one.phi["widest"], one.phi["off"].amax(-1))
+    assert groups(post.draws)["posterior"]["widest"].dims == ("chain", "draw")
+
+
+def test_what_is_not_kept_is_said() -> None:
+    post = bm.fit(model, TASKS, theta=bm.Point(), phi=bm.Exact(draws=30), progress=False)
+    assert "mean: deterministic in the plate 'data', and not kept" in post.notes
+
+
 def test_many_tasks_are_read_from_some() -> None:
     many = bm.Tasks.from_arrays(torch.zeros(2100, 1))
     nodes = bm.structure(model, many).nodes
