@@ -49,6 +49,7 @@ class Tasks:
         origin: where names are mere positions, what tells these tasks from others that were made
             apart; None where names were given.
         index: which row of a data frame each datapoint was; None where they were made of arrays.
+        is_query: whether these are other datapoints than those that phi was inferred from.
     """
 
     x: Mapping[str, Tensor]
@@ -60,6 +61,7 @@ class Tasks:
     dtype: torch.dtype = field(default=torch.float32)
     origin: object | None = field(default=None)
     index: RowIndex | None = field(default=None)
+    is_query: bool = field(default=False)
 
     @classmethod
     def from_arrays(
@@ -152,12 +154,26 @@ class Tasks:
 
         A statistic that a model may read of its own task: padding does not count, as it would in
         `x[name].mean(1)`. Of a task without datapoints it is 0.
+
+        Raises:
+            TasksError: of a query, whose statistic is another than that of the support.
         """
+        self._check_statistic("mean", name)
         return masked_mean(self.x[name], self.mask).to(self.dtype)
 
     def sum(self, name: str) -> Tensor:
         """The sum of column x[name] over each task's datapoints, (tasks, 1, ...); see `mean`."""
+        self._check_statistic("sum", name)
         return masked_sum(self.x[name], self.mask).to(self.dtype)
+
+    def _check_statistic(self, what: str, name: str) -> None:
+        if self.is_query:
+            raise TasksError(
+                f"the model reads tasks.{what}('{name}'), which of these datapoints is not that of "
+                "those that it was fitted to; give it as a column of one number a task, made "
+                f"before tasks are split: x={{'{name}_{what}': ...}}, in a data frame "
+                f"frame.groupby(task)['{name}'].transform('{what}') as task_x"
+            )
 
     @property
     def device(self) -> torch.device:
@@ -278,7 +294,8 @@ class Tasks:
         """
         check_same_tasks(self.names, query.names)
         # Whoever says so knows that these are the same tasks, where names are mere positions.
-        return replace(self, query=replace(query, names=self.names, origin=self.origin))
+        same = replace(query, names=self.names, origin=self.origin, is_query=True)
+        return replace(self, query=same)
 
     def without_y(self) -> Tasks:
         """The inputs alone: a model given these predicts."""

@@ -14,6 +14,7 @@ from torch._subclasses import FakeTensorMode
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from bayesmeta.data.columns import TasksError
 from bayesmeta.engine.capture_errors import CaptureError, RefuseValues, in_words
 from bayesmeta.engine.sources import let_go, recompile
 from bayesmeta.model.checks import StructureError
@@ -43,7 +44,7 @@ def capture(function: Callable[..., Outputs], inputs: Sequence[Tensor]) -> Graph
                 graph = record(torch.func.functionalize(graph), own)
                 _for_vmap(graph)
                 _finish(graph)
-    except StructureError:
+    except (StructureError, TasksError):
         raise
     except (RuntimeError, ValueError) as error:
         raise CaptureError(in_words(error)) from error

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.posterior.own_tasks import places_among
+from bayesmeta.posterior.own_tasks import have_rows_of, places_among
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.posterior.predict import observed, outcome_values
 
@@ -107,12 +107,11 @@ def _check(posteriors: object, query: object) -> None:
 def _has_seen(posterior: Posterior, query: Tasks) -> bool:
     """Whether the posterior's own datapoints of these tasks are those of the query."""
     own = posterior.tasks.select(torch.tensor(places_among(query, posterior.tasks)))
-    width = max(own.num_data, query.num_data)
-    known, asked = own.to(query.device, query.dtype).widen(width), query.widen(width)
-    assert known.y is not None and asked.y is not None
-    pairs = [(known.x[name], column) for name, column in asked.x.items() if name in known.x]
-    pairs += [(known.mask, asked.mask), (known.y, asked.y)]
-    return all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
+    assert own.y is not None and query.y is not None
+    if own.sizes.tolist() != query.sizes.tolist():
+        return False
+    y = query.y.to(own.y)
+    return torch.equal(own.y[own.mask], y[query.mask]) and have_rows_of(own, query)
 
 
 def _check_same_datapoints(found: Mapping[str, _Scores]) -> None:

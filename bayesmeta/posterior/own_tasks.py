@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+import torch
+
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
 
@@ -12,6 +14,16 @@ class Own(Enum):
     """The default of what asks for tasks; not None, as that is the query of tasks without one."""
 
     TASKS = "the posterior's own"
+
+
+def have_rows_of(own: Tasks, tasks: Tasks) -> bool:
+    """Whether the tasks given, which are these of a posterior's own, have the same inputs."""
+    if own.sizes.tolist() != tasks.sizes.tolist():
+        return False
+    width = max(own.num_data, tasks.num_data)
+    known, asked = own.widen(width), tasks.to(own.device, own.dtype).widen(width)
+    pairs = [(known.x[name], column) for name, column in asked.x.items() if name in known.x]
+    return all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
 
 
 def places_among(tasks: Tasks | None, own: Tasks) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +17,7 @@ from bayesmeta.model import outcomes
 from bayesmeta.model.isolation import isolated
 from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined, random_at_draws
 from bayesmeta.posterior.draws import Draws, where_the_tasks_are
-from bayesmeta.posterior.own_tasks import Own, places_among
+from bayesmeta.posterior.own_tasks import Own, have_rows_of, places_among
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -211,6 +211,9 @@ def _own(draws: Draws, tasks: Tasks | Own) -> tuple[Tasks, Tensor]:
         places = places_among(tasks, draws.tasks)
         tasks = tasks.to(draws.tasks.device, draws.tasks.dtype)
         draws.density.reading.check_padding(tasks)
+        own = draws.tasks.select(torch.tensor(places, device="cpu"))
+        if tasks.are_episodes or not have_rows_of(own, tasks):
+            tasks = replace(tasks, is_query=True)
         return tasks, draws.centred_phi[:, :, places]
     if not bool(draws.tasks.mask.any()):
         raise TasksError(
