@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +16,7 @@ from bayesmeta.distributions.samplers import draw
 from bayesmeta.distributions.supports import bijection
 from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.model.checks import DATA, TASKS, StructureError, check_value, plate_names
-from bayesmeta.model.flat_vectors import lay_out
+from bayesmeta.model.flat_vectors import assemble, lay_out
 from bayesmeta.model.handlers import Model, run
 from bayesmeta.model.isolation import isolated
 from bayesmeta.model.location_scale import (
@@ -39,11 +41,14 @@ class Terms(NamedTuple):
 
 
 class Density:
-    """The joint density of a model on flat unconstrained theta (d_theta,) and phi (tasks, d_phi).
+    """The joint density of a model on flat unconstrained theta (d_theta,) and phi (tasks, width).
 
     A site x with support S is x = T(u), T onto S from the reals, and its term gets log |dT/du|. A
     noncentred site is x = loc + scale * u (Papaspiliopoulos, Roberts & Skold 2007), so its term is
     the standard density of u. Number of tasks and datapoints are those of the tasks given.
+
+    A row of phi holds d_phi numbers of the task, and after them d_local of each datapoint, padding
+    included: such latents of no datapoint, and those that the model masks, are standard normal.
 
     Args:
         reading: the model, as it was read.
@@ -55,6 +60,7 @@ class Density:
         segments: where each latent site lies in theta or phi.
         without_mean: the latent sites without a finite mean.
         real_phi: which coordinates of phi are their own unconstrained ones, bool (d_phi,).
+        d_theta, d_phi, d_local: numbers of theta, of each task, and of each datapoint.
         solvers: what strategies have made for this density, by kind; it lives as long as it.
 
     Raises:
@@ -66,19 +72,21 @@ class Density:
     ) -> None:
         self.reading, self.noncentred, self.start = reading, tuple(noncentred), start
         self.solvers: dict[Hashable, Any] = {}
-        drawn_from = reading.drawn_from
+        drawn_from, structure = reading.drawn_from, reading.structure
         for name in self.noncentred:
-            check_noncentred(name, reading.structure, drawn_from)
-        self.segments = lay_out(reading.structure, drawn_from)
+            check_noncentred(name, structure, drawn_from)
+        self.segments = lay_out(structure, drawn_from)
         self.without_mean = {name for name in self.segments if not has_mean(drawn_from[name])}
         real = [
             torch.full((s.size,), is_identity(bijection(drawn_from[n])))
             for n, s in self.segments.items()
-            if s.is_phi
+            if n in reading.structure.phi
         ]
         self.real_phi = torch.cat([torch.empty(0, dtype=torch.bool), *real])
-        self.d_theta = max((s.stop for s in self.segments.values() if not s.is_phi), default=0)
-        self.d_phi = max((s.stop for s in self.segments.values() if s.is_phi), default=0)
+        self.d_theta, self.d_phi, self.d_local = (
+            max((self.segments[n].stop for n in names), default=0)
+            for names in (structure.theta, structure.phi, structure.local)
+        )
 
     @property
     def model(self) -> Model:
@@ -89,6 +97,10 @@ class Density:
     def structure(self) -> Structure:
         """The sites of the model by role."""
         return self.reading.structure
+
+    def width(self, tasks: Tasks) -> int:
+        """How many numbers a row of phi has: of a task, and of each of its datapoints."""
+        return self.d_phi + tasks.num_data * self.d_local
 
     def noncentre(self, names: Sequence[str]) -> Density:
         """The same density with the phi sites `names` as loc + scale * u."""
@@ -101,7 +113,7 @@ class Density:
         return found
 
     def terms(self, theta: Tensor, phi: Tensor, tasks: Tasks, *, jacobian: bool = True) -> Terms:
-        """The terms at unconstrained theta (d_theta,) and phi (tasks, d_phi).
+        """The terms at unconstrained theta (d_theta,) and phi (tasks, width).
 
         With jacobian=False they are densities of the constrained values, whose maximum is MAP.
         """
@@ -116,6 +128,18 @@ class Density:
         """The sites' values at unconstrained vectors; phi sites of shape (tasks, ...)."""
         sites = self.sites(theta, phi, tasks, jacobian=False)
         return {name: segment.publish(sites[name].value) for name, segment in self.segments.items()}
+
+    def shown(self, theta: Tensor, phi: Tensor, tasks: Tasks) -> Values:
+        """`constrain` with NaN where a local latent is that of no datapoint, or masked."""
+        sites = self.sites(theta, phi, tasks, jacobian=False)
+        found = {}
+        for name, segment in self.segments.items():
+            value, there = sites[name].value, sites[name].there
+            if there is not None:
+                events = [1] * (value.dim() - there.dim())
+                value = value.masked_fill(~there.reshape(*there.shape, *events), torch.nan)
+            found[name] = segment.publish(value)
+        return found
 
     def unconstrain(self, values: Mapping[str, Tensor], tasks: Tasks) -> tuple[Tensor, Tensor]:
         """The inverse of `constrain`."""
@@ -149,9 +173,9 @@ class Density:
             return self.collect(given, tasks.sample())[0]
 
     def distributions(self, theta: Tensor, phi: Tensor, tasks: Tasks) -> dict[str, Any]:
-        """What each phi site is drawn from at theta and phi."""
+        """What each site of phi, and each local one, is drawn from at theta and phi."""
         sites = self.sites(theta, phi, tasks, jacobian=False)
-        return {name: sites[name].fn for name in self.structure.phi}
+        return {name: sites[name].fn for name, s in self.segments.items() if s.is_phi}
 
     def outcomes(self, theta: Tensor, phi: Tensor, tasks: Tasks) -> dict[str, Site]:
         """The observed sites at theta and phi, with what they are drawn from."""
@@ -180,16 +204,16 @@ class Density:
             segment = self.segments[name]
             u = segment.unflatten(phi if segment.is_phi else theta)
             if name in self.noncentred:
-                return place_noncentred(fn, u)
-            transform = bijection(fn)
-            value = transform(u)
-            if not priors:
-                return Choice(value, value.new_zeros(1, 1))
-            log_prob = fn.log_prob(value)
-            if not jacobian or is_identity(transform):
-                return Choice(value, log_prob)
-            stretch = transform.log_abs_det_jacobian(u, value)
-            return Choice(value, log_prob + stretch, stretch)
+                choice = place_noncentred(fn, u)
+            elif priors:
+                choice = _place(fn, u, jacobian=jacobian)
+            else:
+                value = bijection(fn)(u)
+                choice = Choice(value, value.new_zeros(1, 1))
+            if segment.rows is None:
+                return choice
+            idle = _normal(u, len(fn.batch_shape))
+            return replace(choice, there=tasks.mask, idle=idle)
 
         return run(self.model, tasks, choose, bounded=self.reading.bounded)
 
@@ -218,13 +242,7 @@ class Density:
             return Choice(value)
 
         run(self.model, tasks, choose)
-        theta = [flat[n] for n, s in self.segments.items() if not s.is_phi]
-        phi = [flat[n] for n, s in self.segments.items() if s.is_phi]
-        empty = torch.empty(0, dtype=tasks.dtype, device=tasks.device)
-        return (
-            torch.cat(theta) if theta else empty,
-            torch.cat(phi, dim=1) if phi else empty.expand(tasks.num_tasks, 0),
-        )
+        return assemble(self.segments, {name: flat[name] for name in self.segments}, tasks)
 
     def _gather(self, sites: Mapping[str, Site], tasks: Tasks) -> Terms:
         zero = tasks.mask.new_zeros((), dtype=tasks.dtype)
@@ -235,11 +253,28 @@ class Density:
                 continue
             if TASKS not in plates:
                 theta = theta + site.log_prob.sum()
-            elif DATA in plates:
+            elif DATA in plates and role is not Role.LOCAL:
                 data = data + _by_task(masked(site.log_prob, tasks))
             else:
                 phi = phi + _by_task(site.log_prob)
         return Terms(theta, phi, data)
+
+
+def _place(fn: Any, u: Tensor, *, jacobian: bool) -> Choice:
+    """The value T(u), with the density of u, or that of the value."""
+    transform = bijection(fn)
+    value = transform(u)
+    log_prob = fn.log_prob(value)
+    if not jacobian or is_identity(transform):
+        return Choice(value, log_prob)
+    stretch = transform.log_abs_det_jacobian(u, value)
+    return Choice(value, log_prob + stretch, stretch)
+
+
+def _normal(u: Tensor, batch: int) -> Tensor:
+    """The log density of standard normal u, summed over what follows its batch dimensions."""
+    found = -0.5 * (u.square() + math.log(2 * math.pi))
+    return found.flatten(batch).sum(-1) if found.dim() > batch else found
 
 
 def _by_task(log_prob: Tensor) -> Tensor:

@@ -109,6 +109,11 @@ class _Recorder(Messenger):
             origin = get_provenance(value if is_deterministic else log_prob) - {name}
             log_prob, value = detach_provenance(log_prob), detach_provenance(value)
             msg["value"] = track_provenance(value, frozenset({name}))
+        whole = _handled(log_prob, choice, msg)
+        there = None
+        if choice is not None and choice.idle is not None:
+            there = _there(choice, msg).expand(choice.idle.shape)
+            whole = torch.where(there, whole, choice.idle)
         self.sites[name] = Site(
             name=name,
             fn=fn,
@@ -117,11 +122,12 @@ class _Recorder(Messenger):
             is_param=msg["type"] == "param",
             is_deterministic=is_deterministic,
             plates=_plates(msg),
-            log_prob=_handled(log_prob, choice, msg),
+            log_prob=whole,
             provenance=origin,
             plain=log_prob,
             scale=msg["scale"],
             mask=msg["mask"],
+            there=there,
         )
 
 
@@ -175,6 +181,15 @@ def _handled(log_prob: Tensor, choice: Choice | None, msg: Message) -> Tensor:
     if is_plain or choice is None or choice.jacobian is None:
         return scale_and_mask(log_prob, scale, mask)
     return scale_and_mask(log_prob - choice.jacobian, scale, mask) + choice.jacobian
+
+
+def _there(choice: Choice, msg: Message) -> Tensor:
+    """The datapoints that are no padding, and that no handler masks; a mask of all is a flat prior.
+
+    So a covariate that is missing in some rows, given as `obs_mask=`, is no latent in the others.
+    """
+    assert choice.there is not None
+    return choice.there & msg["mask"] if isinstance(msg["mask"], Tensor) else choice.there
 
 
 def _plates(msg: Message) -> tuple[Plate, ...]:

@@ -60,7 +60,7 @@ def check_noncentred(name: str, structure: Structure, drawn_from: Mapping[str, A
     Raises:
         StructureError: naming the site and what to give instead.
     """
-    if name not in structure.phi:
+    if name not in (*structure.phi, *structure.local):
         raise StructureError(
             f"noncentred names '{name}', which is no phi; the phi sites are {structure.phi}"
         )

@@ -12,11 +12,11 @@ from bayesmeta.distributions.censored import Censored
 from bayesmeta.distributions.supports import edges
 from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.model.checked_run import Runs
-from bayesmeta.model.checks import DATA, edges_read, is_factor
+from bayesmeta.model.checks import edges_read, is_factor
 from bayesmeta.model.handlers import Model, run
 from bayesmeta.model.parents import Parents
 from bayesmeta.model.sites import Choice, seen
-from bayesmeta.model.structure import Role, Structure
+from bayesmeta.model.structure import Structure
 
 
 def factors_of_outcomes(
@@ -41,7 +41,7 @@ def _held(values: Mapping[str, torch.Tensor], name: str) -> Choice | None:
 
 
 def remarks(tasks: Tasks, structure: Structure, found: Runs) -> Iterator[str]:
-    """What a user may not see of how outcomes count, and of what is kept, in sentences."""
+    """What a user may not see of how outcomes count, in sentences."""
     for name in structure.data:
         site = found.drawn[name]
         if isinstance(site.scale, torch.Tensor) or site.scale != 1:
@@ -49,13 +49,12 @@ def remarks(tasks: Tasks, structure: Structure, found: Runs) -> Iterator[str]:
         fn = base_distribution(site.fn)
         if isinstance(fn, Censored):
             yield _about_limits(name, fn, site.value, tasks.mask)
-    inside = [
-        node.name
-        for node in structure.nodes.values()
-        if node.role is Role.DETERMINISTIC and DATA in {plate.name for plate in node.plates}
-    ]
-    if inside:
-        yield f"{', '.join(inside)}: deterministic in the plate 'data', and not kept"
+    if structure.local:
+        yield (
+            f"{', '.join(structure.local)}: one a datapoint; scores of the rows that were fitted "
+            "are given what was inferred of each, so that leaving rows out by importance (LOO) has "
+            "large k, and bm.cross_validate or a query compare models"
+        )
 
 
 def _about_limits(name: str, fn: Censored, value: torch.Tensor, mask: torch.Tensor) -> str:

@@ -15,8 +15,9 @@ from bayesmeta.distributions.supports import bijection
 from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.model.checks import StructureError, distribution_name
 from bayesmeta.model.density import Density
+from bayesmeta.model.flat_vectors import assemble
 from bayesmeta.model.isolation import isolated
-from bayesmeta.model.location_scale import is_identity, median
+from bayesmeta.model.location_scale import is_identity, median, place_noncentred
 
 
 def draw_prior(density: Density, tasks: Tasks) -> tuple[Tensor, Tensor]:
@@ -25,7 +26,7 @@ def draw_prior(density: Density, tasks: Tasks) -> tuple[Tensor, Tensor]:
 
 
 def draw_prior_phi(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
-    """One draw of unconstrained phi (tasks, d_phi) from p(phi | theta); y is not read."""
+    """One draw of unconstrained phi (tasks, width) from p(phi | theta); y is not read."""
 
     def drawn(name: str, fn: Any) -> Tensor:
         if density.segments[name].is_phi:
@@ -73,7 +74,7 @@ def theta_sd(density: Density, tasks: Tasks) -> Tensor:
 
 
 def prior_mean(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
-    """The mean of p(phi | theta), unconstrained, of shape (tasks, d_phi).
+    """The mean of p(phi | theta), unconstrained, of shape (tasks, width).
 
     A site without a finite mean (Cauchy) has its median instead.
 
@@ -90,19 +91,38 @@ def prior_mean(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
 
 
 def prior_sd(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> Tensor:
-    """The sd of p(phi | theta) where phi is real, (tasks, d_phi); 1 elsewhere.
+    """The sd of p(phi | theta) where phi is real, (tasks, width); 1 elsewhere.
 
     A site without a finite sd (Cauchy) has its scale instead. Where a phi site depends on
     another, it is that at the phi given.
     """
-    parts = []
+    parts = {}
     for name, fn in density.distributions(theta, phi, tasks).items():
         segment = density.segments[name]
-        if not is_identity(bijection(fn)):
-            parts.append(phi.new_ones(len(phi), segment.size))
-            continue
-        parts.append(segment.flatten(_sd(density, name, fn)))
-    return torch.cat(parts, 1)
+        is_real = is_identity(bijection(fn))
+        unit = segment.unflatten(torch.ones_like(phi))
+        parts[name] = segment.flatten(_sd(density, name, fn) if is_real else unit)
+    return assemble(density.segments, parts, tasks)[1]
+
+
+def redraw_local(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> Tensor:
+    """phi (tasks, width) with local latents drawn from p(. | phi, theta), of what begins as phi.
+
+    Args:
+        density, tasks: whose datapoints they are; y is not read.
+        theta: unconstrained, (d_theta,).
+        phi: of which the numbers of the tasks are kept, (tasks, d_phi or more).
+    """
+    segments = density.segments
+
+    def value_of(name: str, fn: Any) -> Tensor:
+        segment = segments[name]
+        if segment.rows is not None:
+            return draw(fn)
+        u = segment.unflatten(phi if segment.is_phi else theta)
+        return place_noncentred(fn, u).value if name in density.noncentred else bijection(fn)(u)
+
+    return density.collect(value_of, tasks)[1]
 
 
 def _start(density: Density, name: str, fn: Any) -> Tensor:

@@ -30,11 +30,15 @@ class Choice:
         log_prob: the log density of the unconstrained number behind the value.
         jacobian: what of that is no density of the value, log |dx/du|: handlers around a site, as
             `poutine.scale`, act on its density alone.
+        there: of a latent that is one a datapoint, where there is one, (tasks, data).
+        idle: its log density elsewhere, and where a handler masks cells.
     """
 
     value: Tensor
     log_prob: Tensor | None = None
     jacobian: Tensor | None = None
+    there: Tensor | None = None
+    idle: Tensor | None = None
 
 
 Chooser = Callable[[str, Any], Choice | None]
@@ -50,6 +54,8 @@ class Site:
         log_prob: as handlers around it, such as `poutine.mask`, scale and mask it.
         plain: the same before they do.
         scale, mask: by what they do.
+        there: of a latent that was chosen and is one a datapoint, where it is; it has the shape of
+            the log density.
     """
 
     name: str
@@ -64,6 +70,7 @@ class Site:
     plain: Tensor
     scale: Tensor | float
     mask: Tensor | bool | None
+    there: Tensor | None = None
 
 
 def seen(site: Site) -> Tensor | None:

@@ -62,6 +62,12 @@ class Node:
         axis = self.tasks_axis
         return bool(sizes) and axis >= 0 and self.shape[axis] == sizes[0]
 
+    @property
+    def is_by_datapoint(self) -> bool:
+        """Whether it has a value for each datapoint; one inside the plate may read none of it."""
+        sizes = [plate.size for plate in self.plates if plate.name == DATA]
+        return bool(sizes) and self.is_by_task and self.shape[self.tasks_axis + 1] == sizes[0]
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -85,14 +91,13 @@ class Structure:
     def computed(self, *, is_phi: bool) -> tuple[str, ...]:
         """Deterministic sites that are of theta alone, or those that are of the tasks, too.
 
-        The latter have a value for each task or read phi, as a maximum over tasks does. Those in
-        the plate "data" are neither.
+        The latter have a value for each task, or datapoint, or read phi, as a maximum over tasks
+        does.
         """
         return tuple(
             node.name
             for node in self.nodes.values()
             if node.role is Role.DETERMINISTIC
-            and DATA not in {plate.name for plate in node.plates}
             and (node.is_by_task or self._reads_phi(node)) is is_phi
         )
 
@@ -137,11 +142,15 @@ class Structure:
         )
 
     def check_treatable(self, strategy: str, *, needs_phi: bool) -> None:
-        """Refuse what no strategy of this library that works on real vectors can treat.
+        """Refuse what strategies that work on real vectors cannot treat.
+
+        Args:
+            strategy: its name, in words.
+            needs_phi: whether it infers phi task by task, and so no latent of a datapoint.
 
         Raises:
-            StructureError: for a discrete latent, one that is a constant, a latent in the plate
-                "data", and, where the strategy needs one, no phi.
+            StructureError: for a discrete latent, and one that is a constant; where phi is inferred
+                task by task, for a latent in the plate "data", and where there is no phi.
         """
         for node in self.nodes.values():
             if node.role not in (Role.THETA, Role.PHI, Role.LOCAL):
@@ -156,11 +165,12 @@ class Structure:
                     f"site '{node.name}' is drawn from a Delta, so that it is a constant and no "
                     "latent; write pyro.deterministic"
                 )
-            if node.role is Role.LOCAL:
+            if node.role is Role.LOCAL and needs_phi:
                 raise StructureError(
                     f"site '{node.name}' is a latent in the plate 'data', one a datapoint, but "
-                    f"{strategy} treats theta and phi only; integrate it into the likelihood, or "
-                    "move it to the plate 'tasks'"
+                    f"{strategy} infers latents of tasks only; take phi=bm.Joint(), which infers "
+                    "both, or draw the outcome from its distribution with the latent integrated "
+                    "out, as dist.GammaPoisson is for a rate"
                 )
         if needs_phi and not self.phi:
             raise StructureError(

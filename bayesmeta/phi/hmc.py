@@ -70,7 +70,7 @@ class HMC(Phi):
         state: Sequence[Tensor] = (),
     ) -> Tensor:
         """The last state of a chain for each draw of theta."""
-        if density.d_phi == 0:
+        if density.width(tasks) == 0:
             return theta.new_empty(len(theta), tasks.num_tasks, 0)
         curvature = choose(None, density, tasks)
         conditional = Conditional(density, tasks, jacobian=True, curvature=curvature)

@@ -89,7 +89,7 @@ class Integrated(Phi):
         value, gradient, precision = curvature.expand(density, theta, at, parts, jacobian=True)
         step, log_det = precision.solve(gradient)
         at_mode = value + 0.5 * (step * gradient).sum(-1)
-        return at_mode + 0.5 * (density.d_phi * math.log(2 * math.pi) - log_det)
+        return at_mode + 0.5 * (at.shape[1] * math.log(2 * math.pi) - log_det)
 
     def infer(
         self,

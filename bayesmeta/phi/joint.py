@@ -42,7 +42,7 @@ class Joint(Phi):
         state: Sequence[Tensor] = (),
     ) -> Tensor:
         """phi given each draw of theta: drawn, or its maximum after a point estimate."""
-        if density.d_phi == 0:
+        if density.width(tasks) == 0:
             return theta.new_empty(len(theta), tasks.num_tasks, 0)
         if not is_point:
             return HMC().infer(density, theta, tasks, generator, is_point=False)

@@ -132,7 +132,7 @@ class Laplace(Integrated):
             return log_density(density, theta, phi, parts, jacobian=True) + 0.5 * size
 
         mean = (torch.func.vmap(ratio)(nodes) + log_weights).logsumexp(0)
-        return mean + 0.5 * (density.d_phi * math.log(2 * math.pi) - log_det)
+        return mean + 0.5 * (mode.shape[1] * math.log(2 * math.pi) - log_det)
 
 
 def _warn_of_edges(density: Density) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import Concatenate, Generic, ParamSpec, TypeVar
 
+import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
@@ -99,7 +100,7 @@ class Draws:
 
     @made_when_asked
     def free_phi(self) -> Tensor:
-        """Draws of unconstrained phi, (chain, draw, tasks, d_phi)."""
+        """Draws of unconstrained phi, (chain, draw, tasks, width)."""
         if self.fit.phi is not None:
             return self.fit.phi
         return infer_phi(
@@ -114,11 +115,15 @@ class Draws:
 
     @made_when_asked
     def values(self) -> dict[str, Tensor]:
-        """Draws of each latent site: (chain, draw, ...), or of phi (chain, draw, tasks, ...)."""
+        """Draws of each latent site: (chain, draw, ...), or of phi (chain, draw, tasks, ...).
+
+        Of a latent that is one a datapoint, (chain, draw, tasks, data, ...), NaN where there is
+        none.
+        """
         segments = self.density.segments
 
         def constrain(theta: Tensor, phi: Tensor, tasks: Tasks) -> tuple[Tensor, ...]:
-            values = self.density.constrain(theta, phi, tasks)
+            values = self.density.shown(theta, phi, tasks)
             return tuple(values[name] for name in segments)
 
         outputs = zip(
@@ -196,7 +201,10 @@ class Draws:
 
 
 def _computed(draws: Draws, *, is_phi: bool) -> dict[str, Tensor]:
-    """Deterministic sites: (chain, draw, tasks, ...) where they have a value a task."""
+    """Deterministic sites: (chain, draw, tasks, ...) where they have a value a task.
+
+    Those with a value a datapoint have (chain, draw, tasks, data, ...), NaN on padding.
+    """
     density, tasks, nodes = draws.density, draws.tasks, draws.structure.nodes
     names = draws.structure.computed(is_phi=is_phi)
     # Those of a posterior that was loaded might read columns, which it does not hold.
@@ -208,8 +216,14 @@ def _computed(draws: Draws, *, is_phi: bool) -> dict[str, Tensor]:
         found = []
         for name in names:
             value, axis = sites[name].value.to(given.dtype), nodes[name].tasks_axis
-            by_task = nodes[name].is_by_task
-            found.append(value.movedim(axis, 0).squeeze(axis + 1) if by_task else value)
+            if nodes[name].is_by_datapoint:
+                value = value.movedim((axis, axis + 1), (0, 1))
+                events = [1] * (value.dim() - 2)
+                there = given.mask.reshape(*given.mask.shape, *events)
+                value = torch.where(there, value, torch.nan)
+            elif nodes[name].is_by_task:
+                value = value.movedim(axis, 0).squeeze(axis + 1)
+            found.append(value)
         return tuple(found)
 
     # All tasks at once: some are of all of them together.

@@ -56,13 +56,17 @@ class Posterior:
     def phi(self) -> dict[str, Tensor]:
         """Draws of the sites of each task, (chain, draw, tasks, ...), deterministic ones last.
 
+        Latents in the plate "data" are among them, (chain, draw, tasks, data, ...), NaN where there
+        is no datapoint, or the model masks the latent.
+
         Among the latter are those that read phi outside the plate, as a maximum over the tasks:
         (chain, draw, ...), and after `adapt` that of the new tasks.
 
         Where the theta strategy did not infer phi itself, this waits until it is first asked for.
         """
-        latent = {name: self.draws.values[name] for name in self.structure.phi}
-        return latent | self.draws.computed_phi
+        has_data = bool(self.tasks.mask.any())
+        names = (*self.structure.phi, *(self.structure.local if has_data else ()))
+        return {name: self.draws.values[name] for name in names} | self.draws.computed_phi
 
     @property
     def tasks(self) -> Tasks:

@@ -17,6 +17,7 @@ from bayesmeta.model import outcomes
 from bayesmeta.model.isolation import isolated
 from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined, random_at_draws
 from bayesmeta.posterior.draws import Draws, where_the_tasks_are
+from bayesmeta.posterior.local_latents import at_rows
 from bayesmeta.posterior.own_tasks import Own, have_rows_of, places_among
 
 if TYPE_CHECKING:
@@ -119,15 +120,15 @@ def predictions(
     seed: int | None = None,
 ) -> dict[str, Prediction]:
     """Of each of these outcomes, drawn together."""
-    tasks, phi = _own(draws, tasks)
+    seed = draws.seeds[1] if seed is None else seed
+    tasks, theta, phi = _own(draws, tasks, repeats, seed)
     density = draws.centred
-    theta, phi = (x.repeat_interleave(repeats, dim=1) for x in (draws.fit.theta, phi))
     samples = max(_FEWEST_SAMPLES, _SAMPLES // theta.shape[:2].numel())
 
     def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor, ...]:
         return outcomes.predict(density, theta, free, given, names, samples)
 
-    with isolated(draws.seeds[1] if seed is None else seed):
+    with isolated(seed):
         outputs = in_chunks(random_at_draws, at, theta, phi, tasks)
     each = [_hide_padding(joined(o), tasks) for o in zip(*outputs, strict=True)]
     triples = zip(each[::3], each[1::3], each[2::3], strict=True)
@@ -139,7 +140,7 @@ def log_likelihood(
     draws: Draws, tasks: Tasks | Own = Own.TASKS, *, outcome: str | None = None
 ) -> Tensor:
     """log p(y_ij | x_ij, phi_i, theta) at each draw; see `Posterior.log_likelihood`."""
-    tasks, phi = _own(draws, tasks)
+    tasks, theta, phi = _own(draws, tasks)
     if tasks.y is None:
         raise TasksError("the tasks have no y to score; predict gives draws of it")
     density, names = draws.centred, _scored(draws, outcome)
@@ -149,7 +150,7 @@ def log_likelihood(
         return (torch.stack([found[name] for name in names]).sum(0),)
 
     try:
-        outputs = in_chunks(at_draws, at, draws.fit.theta, phi, tasks)
+        outputs = in_chunks(at_draws, at, theta, phi, tasks)
     except (IndexError, RuntimeError):
         # Such as of a class that the model does not have: say so, if that is it.
         density.reading.check(tasks)
@@ -170,12 +171,12 @@ def log_score(
 @where_the_tasks_are
 def observed(draws: Draws, tasks: Tasks | Own = Own.TASKS, *, outcome: str | None = None) -> Tensor:
     """Which cells (tasks, data) hold an outcome: no padding, and not masked in the model."""
-    tasks, phi = _own(draws, tasks)
+    tasks, theta, phi = _own(draws, tasks)
     names = _scored(draws, outcome)
     reading = draws.density.reading
     if not set(names) & {*reading.masked, *draws.structure.data_factors}:
         return tasks.mask
-    theta, density = draws.fit.theta, draws.centred
+    density = draws.centred
 
     def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor]:
         found = outcomes.observed(density, theta, free, given)
@@ -190,8 +191,8 @@ def outcome_values(
     draws: Draws, tasks: Tasks | Own = Own.TASKS, *, outcome: str | None = None
 ) -> Tensor:
     """What was observed, (tasks, data, ...): y, or what of it the model gives to that site."""
-    tasks, phi = _own(draws, tasks)
-    theta, density, name = draws.fit.theta, draws.centred, draws.structure.outcome(outcome)
+    tasks, theta, phi = _own(draws, tasks)
+    density, name = draws.centred, draws.structure.outcome(outcome)
 
     def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor]:
         return (outcomes.values(density, theta, free, given)[name],)
@@ -205,22 +206,30 @@ def _scored(draws: Draws, outcome: str | None) -> tuple[str, ...]:
     return draws.density.reading.scored if outcome is None else (draws.structure.outcome(outcome),)
 
 
-def _own(draws: Draws, tasks: Tasks | Own) -> tuple[Tasks, Tensor]:
-    """The tasks given, and the draws of centred phi that are theirs."""
+def _own(
+    draws: Draws, tasks: Tasks | Own, repeats: int = 1, seed: int | None = None
+) -> tuple[Tasks, Tensor, Tensor]:
+    """The tasks given, and the draws of theta and of centred phi that are theirs, repeated."""
+    theta, phi = (
+        x if repeats == 1 else x.repeat_interleave(repeats, dim=1)
+        for x in (draws.fit.theta, draws.centred_phi)
+    )
     if not isinstance(tasks, Own):
         places = places_among(tasks, draws.tasks)
         tasks = tasks.to(draws.tasks.device, draws.tasks.dtype)
         draws.density.reading.check_padding(tasks)
         own = draws.tasks.select(torch.tensor(places, device="cpu"))
+        seed = draws.seeds[1] if seed is None else seed
+        phi = at_rows(draws.centred, theta, phi[:, :, places], own, tasks, seed)
         if tasks.are_episodes or not have_rows_of(own, tasks):
             tasks = replace(tasks, is_query=True)
-        return tasks, draws.centred_phi[:, :, places]
+        return tasks, theta, phi
     if not bool(draws.tasks.mask.any()):
         raise TasksError(
             "the posterior's own tasks hold no datapoints (a posterior that was loaded holds "
             "no data); give tasks of the same names, as in predict(tasks)"
         )
-    return draws.tasks, draws.centred_phi
+    return draws.tasks, theta, phi
 
 
 def _hide_padding(value: Tensor, tasks: Tasks) -> Tensor:

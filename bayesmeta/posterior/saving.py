@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from bayesmeta.amortisation.bounds import Bound
 from bayesmeta.amortisation.encoders import Encoder
@@ -42,7 +43,8 @@ def save(posterior: Draws, folder: Path) -> None:
     strategy = _encoded(posterior.strategy)
     tensors = {
         "theta": posterior.fit.theta,
-        "phi": posterior.centred_phi,
+        # What was inferred of datapoints says nothing without these.
+        "phi": posterior.centred_phi[..., : posterior.density.d_phi],
         "losses": posterior.fit.losses,
     }
     tensors |= {f"state_{k}": x for k, x in enumerate(posterior.fit.state)}
@@ -80,18 +82,28 @@ def restored(folder: str | Path, model: Model) -> Draws:
         )
     tensors, about = found
     reading, tasks = _read_without_data(model, about, folder)
+    density, phi = Density(reading), tensors["phi"]
     fit = Fit(
-        density=Density(reading),
+        density=density,
         tasks=tasks,
         theta=tensors["theta"],
-        phi=tensors["phi"],
+        phi=pad(phi, (0, density.width(tasks) - phi.shape[-1])),
         stats=_by_prefix(tensors, "stats_"),
         state=tuple(_by_prefix(tensors, "state_").values()),
         losses=tensors["losses"],
-        notes=tuple(about["notes"]),
+        notes=(*about["notes"], *_about_local(reading.structure)),
         doubts=None if about.get("doubts") is None else tuple(about["doubts"]),
     )
     return Draws(fit, _decoded(about["strategy"], folder), about["is_point"], about["seed"])
+
+
+def _about_local(found: Structure) -> tuple[str, ...]:
+    if not found.local:
+        return ()
+    return (
+        f"{', '.join(found.local)}: one a datapoint, and not stored; predictions and scores are of "
+        "new rows, and adapt(tasks) infers it of the rows given",
+    )
 
 
 def _by_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -45,7 +45,7 @@ class Conditional:
         self.data = tasks.tensors()
         self._compiled: dict[GraphModule, Callable[..., tuple[Tensor, ...]]] = {}
         self._theta = torch.zeros(density.d_theta, dtype=tasks.dtype)
-        self._phi = torch.zeros(tasks.num_tasks, density.d_phi, dtype=tasks.dtype)
+        self._phi = torch.zeros(tasks.num_tasks, density.width(tasks), dtype=tasks.dtype)
         self.start = capture(self._start, [self._theta, *self.data])
         inputs = [self._theta, self._phi, *self.data]
         self.curve = capture(self._curve, inputs)
@@ -104,7 +104,9 @@ class Conditional:
         self, graph: GraphModule, *draws: Tensor, data: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, ...]:
         """A graph at all draws, in chunks that fit in memory; on other data of the same shapes."""
-        cells = max(1, self.tasks.num_tasks * self.tasks.num_data * max(1, self.density.d_phi))
+        cells = max(
+            1, self.tasks.num_tasks * self.tasks.num_data * max(1, self.density.width(self.tasks))
+        )
         given = self.data if data is None else data
         if graph in self._compiled and len(draws[0]) == 1:
             found = self._compiled[graph](*(d[0] for d in draws), *given)

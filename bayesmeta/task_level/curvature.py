@@ -149,6 +149,6 @@ class Hessian(Curvature):
             torch.autograd.grad(
                 gradient[:, k].sum(), phi, create_graph=True, materialize_grads=True
             )[0]
-            for k in range(density.d_phi)
+            for k in range(phi.shape[1])
         ]
         return DensePrecision(-torch.stack(rows, dim=1) if rows else phi.new_zeros(*phi.shape, 0))

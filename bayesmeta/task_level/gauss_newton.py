@@ -113,7 +113,7 @@ def choose(
     """
     if curvature is not None:
         return curvature
-    if density.d_phi <= most_dense:
+    if density.d_phi <= most_dense or density.d_local:
         return Hessian()
     if choose not in density.solvers:
         try:

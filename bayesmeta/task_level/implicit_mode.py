@@ -142,7 +142,9 @@ def _mode(theta: Tensor, data: list[Tensor], solver: int) -> Tensor:
 
 @_mode.register_fake
 def _shape(theta: Tensor, data: list[Tensor], solver: int) -> Tensor:
-    return theta.new_empty(*theta.shape[:-1], len(data[0]), _solvers[solver].density.d_phi)
+    found = _solvers[solver]
+    width = found.density.width(found.tasks.with_tensors(data))
+    return theta.new_empty(*theta.shape[:-1], len(data[0]), width)
 
 
 @_mode.register_vmap

@@ -86,14 +86,14 @@ class Gaussian(Theta):
             # It starts within a fraction of a standard deviation of where it ends.
             adam = self.adam or Adam(steps=2000, patience=200)
             density = density.starting_at(pilot.theta, pilot.sd)
-            family = in_units(family, density, tasks, pilot, d_free(density, phi))
+            family = in_units(family, density, tasks, pilot, d_free(density, phi, tasks))
         training = replace(self, family=family, adam=adam)
         found = training._train(density, tasks, phi, replace(options, seed=seed_train))
         return replace(found, notes=(*notes, *found.notes))
 
     def _train(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
         seed_train, seed_draw = seeds(options.seed, 2)
-        shared, rows = self._start(density, tasks, d_free(density, phi))
+        shared, rows = self._start(density, tasks, d_free(density, phi, tasks))
         state, n_shared = phi.start(density, tasks), len(shared)
         start = Parameters([*shared, *state], rows)
         objective = Objective(
@@ -103,7 +103,7 @@ class Gaussian(Theta):
             held_out=held_out(
                 density, phi, options, lambda given: self._mean(given, density, tasks)
             ),
-            d_phi=density.d_phi,
+            d_phi=density.width(tasks),
             inner_lr=phi.inner_lr,
             probed=2 if 0 < density.d_theta <= _MOST_PROBED else 0,
             title="variational",
@@ -113,7 +113,7 @@ class Gaussian(Theta):
         done = train(objective, tasks, batch_size=self.batch_size, adam=self.adam, options=training)
         family = Parameters(start.shared[:n_shared], start.rows)
         theta, found, log_theta, log_phi = self._sample(
-            density, family, tasks, d_free(density, phi), seed_draw
+            density, family, tasks, d_free(density, phi, tasks), seed_draw
         )
         weights, doubts = None, None
         if phi.is_joint:
@@ -164,7 +164,10 @@ class Gaussian(Theta):
     def _noise(
         self, density: Density, strategy: Phi, size: int, tasks: Tasks, generator: torch.Generator
     ) -> Noise:
-        shapes = (self.family.noise_theta(density.d_theta),), (size, d_free(density, strategy))
+        shapes = (
+            (self.family.noise_theta(density.d_theta),),
+            (size, d_free(density, strategy, tasks)),
+        )
         theta, phi = (normal((self.particles, *shape), tasks.dtype, generator) for shape in shapes)
         return Noise([theta], [phi, *strategy.noise(density, size, tasks.dtype, generator)])
 
@@ -187,7 +190,7 @@ class Gaussian(Theta):
         """The loss of `size` tasks."""
         example = tasks.select(torch.arange(size))
         theta = torch.zeros(density.d_theta, dtype=tasks.dtype)
-        free = torch.zeros(size, d_free(density, phi), dtype=tasks.dtype)
+        free = torch.zeros(size, d_free(density, phi, tasks), dtype=tasks.dtype)
         noise = phi.noise(density, size, tasks.dtype, torch.Generator().manual_seed(0))
         # Captured apart: one graph may not hold the model's own gradients and vmap at once.
         terms = capture(

@@ -30,7 +30,7 @@ def level_terms(
         state, noise = rest[:n_state], rest[n_state : n_state + n_noise]
         given = tasks.with_tensors(rest[n_state + n_noise :])
         if not phi.is_joint:
-            free = theta.new_zeros(given.num_tasks, density.d_phi)
+            free = theta.new_zeros(given.num_tasks, density.width(given))
         levels = density.terms(theta, free, given, jacobian=jacobian)
         if phi.is_joint:
             return levels.theta, levels.phi + levels.data
@@ -48,9 +48,9 @@ def check_training(strategy: object, batch_size: object, adam: object) -> None:
         )
 
 
-def d_free(density: Density, phi: Phi) -> int:
+def d_free(density: Density, phi: Phi, tasks: Tasks) -> int:
     """How many numbers a task the theta strategy treats itself."""
-    return density.d_phi if phi.is_joint else 0
+    return density.width(tasks) if phi.is_joint else 0
 
 
 def held_out(

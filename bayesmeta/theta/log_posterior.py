@@ -37,7 +37,7 @@ class LogPosterior:
         self.density, self.phi, self.jacobian, self.weight = density, phi, jacobian, weight
         self.tasks = tasks.to(dtype=torch.float64)
         self.data = self.tasks.tensors()
-        cells = self.tasks.num_tasks * self.tasks.num_data * (1 + density.d_phi)
+        cells = self.tasks.num_tasks * self.tasks.num_data * (1 + density.width(self.tasks))
         self._at_once = max(1, _CELLS_AT_ONCE // max(1, cells))
         example = torch.zeros(density.d_theta, dtype=torch.float64)
         inputs = [example, *self.data]
@@ -55,7 +55,7 @@ class LogPosterior:
 
     def _minus(self, theta: Tensor, *data: Tensor) -> Tensor:
         given = self.tasks.with_tensors(data)
-        phi = theta.new_zeros(given.num_tasks, self.density.d_phi)
+        phi = theta.new_zeros(given.num_tasks, self.density.width(given))
         if self.phi.is_joint:
             phi = self._mode(theta, given)
         levels = self.density.terms(theta, phi, given, jacobian=self.jacobian)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -12,14 +14,15 @@ from bayesmeta.model.density import Density
 from bayesmeta.model.location_scale import is_location_scale
 from bayesmeta.model.prior import prior_mean, theta_start
 from bayesmeta.phi.base import Phi
-from bayesmeta.task_level.ascent import find_mode
+from bayesmeta.task_level.ascent import Modes, find_mode
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.gauss_newton import choose
+from bayesmeta.task_level.positive_definite import DensePrecision
 from bayesmeta.theta.pilot import Pilot
 
 # At a half, a logistic regression of 200 tasks of 20 rows kept 40 effective draws of 4,000 centred.
 _THRESHOLD = 0.25
-_PILOT_TASKS = 256
+_PILOT_TASKS, _PILOT_ROWS = 256, 32
 
 
 def check_names(noncentred: object) -> None:
@@ -85,13 +88,12 @@ def _choose(
     tasks = tasks.select(order[:_PILOT_TASKS].sort().values)
     tasks = tasks.to(dtype=torch.float64)
     theta = theta_start(density, tasks) if pilot is None else pilot.theta
-    if pilot is None:
-        phi = prior_mean(density, theta, tasks)
+    if density.d_local:
+        shares = _shares_beside_local(density, candidates, theta, tasks)
     else:
-        curvature = choose(None, density, tasks)
-        conditional = Conditional(density, tasks, jacobian=True, curvature=curvature)
-        phi = find_mode(conditional, theta[None]).phi[0]
-    shares = {n: _prior_share(density, n, theta, phi, tasks) for n in candidates}
+        at_mean = pilot is None
+        phi = prior_mean(density, theta, tasks) if at_mean else _mode(density, theta, tasks).phi[0]
+        shares = {n: _prior_share(density, n, theta, phi, tasks) for n in candidates}
     chosen = tuple(n for n, share in shares.items() if share > _THRESHOLD)
     parts = ", ".join(f"{n} {share:.0%}" for n, share in shares.items())
     verdict = f"noncentred: {', '.join(chosen)}" if chosen else "all sites stay centred"
@@ -101,9 +103,38 @@ def _choose(
     )
 
 
+def _mode(density: Density, theta: Tensor, tasks: Tasks) -> Modes:
+    curvature = choose(None, density, tasks)
+    conditional = Conditional(density, tasks, jacobian=True, curvature=curvature)
+    return find_mode(conditional, theta[None])
+
+
+def _shares_beside_local(
+    density: Density, names: Sequence[str], theta: Tensor, tasks: Tasks
+) -> dict[str, float]:
+    """The mean of var(phi_i | D_i) / scale^2, by Laplace's method, of at most so many datapoints.
+
+    Without latents of datapoints it is that of `_prior_share`; with them what the data say of a
+    task comes through those.
+    """
+    rows = torch.arange(min(tasks.num_data, _PILOT_ROWS)).expand(tasks.num_tasks, -1)
+    tasks = tasks.take_rows(rows, tasks.mask.gather(1, rows))
+    found = _mode(density, theta, tasks)
+    assert isinstance(found.precision, DensePrecision)
+    variance = torch.linalg.inv(found.precision.matrix[0]).diagonal(dim1=-2, dim2=-1)
+    drawn_from, shares = density.distributions(theta, found.phi[0], tasks), {}
+    for name in names:
+        segment, fn = density.segments[name], drawn_from[name]
+        scale = base_distribution(fn).scale.expand(fn.batch_shape + fn.event_shape)
+        share = (segment.unflatten(variance) / scale.square()).clamp(max=1)
+        share = segment.flatten(share)
+        shares[name] = float((share[tasks.mask] if segment.rows else share).mean())
+    return shares
+
+
 def _with_learned_scale(density: Density, tasks: Tasks) -> tuple[str, ...]:
     theta = torch.zeros(density.d_theta, dtype=tasks.dtype, requires_grad=True)
-    phi = torch.zeros(tasks.num_tasks, density.d_phi, dtype=tasks.dtype)
+    phi = torch.zeros(tasks.num_tasks, density.width(tasks), dtype=tasks.dtype)
     return tuple(
         name
         for name, fn in density.distributions(theta, phi, tasks).items()

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from bayesmeta.data.arguments import check_number, check_whole, check_wholes
-from bayesmeta.data.size_groups import group_by_size, lay_out
+from bayesmeta.data.size_groups import lay_out
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, compile_graph, value_and_gradient
 from bayesmeta.engine.native import NativeDensity, build, has_c_entries, why_unavailable
@@ -24,7 +24,8 @@ from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.task_level.implicit_mode import compile_searches
 from bayesmeta.theta.base import Fit, Theta
-from bayesmeta.theta.levels import d_free, level_terms
+from bayesmeta.theta.joint_vector import JointVector
+from bayesmeta.theta.levels import level_terms
 from bayesmeta.theta.noncentring import check_names, noncentre
 from bayesmeta.theta.pilot import find_pilot
 from bayesmeta.theta.starts import Start, Starts, check_start
@@ -83,21 +84,16 @@ class NUTS(Theta):
         pilot_seed, chain_seed = seeds(options.seed, 2)
         pilot = find_pilot(density, tasks, phi, pilot_seed)
         density, notes = noncentre(self.noncentred, density, tasks, phi, pilot_seed, pilot)
-        order, groups = group_by_size(tasks) if phi.is_joint else (None, [tasks])
-        dim = density.d_theta + tasks.num_tasks * d_free(density, phi)
-        data = [lay_out(t) for group in groups for t in group.tensors()]
-        inputs = [torch.zeros(dim, dtype=torch.float64), *data]
-        graph = capture(value_and_gradient(_target(density, phi, groups), 1), inputs)
-        starts = Starts(density, tasks, order, _by_callback(graph, data), self.start, pilot)
+        vector = JointVector.of(density, tasks, phi)
+        data = [lay_out(t) for group in vector.groups for t in group.tensors()]
+        inputs = [torch.zeros(vector.dim, dtype=torch.float64), *data]
+        graph = capture(value_and_gradient(_target(vector, phi), 1), inputs)
+        starts = Starts(vector, _by_callback(graph, data), self.start, pilot)
         starts.prepare(chain_seed, _STARTS_A_CHAIN * self.chains)
         draws, seconds = self._sample(graph, inputs, starts, chain_seed, options.progress)
         q = torch.from_numpy(draws.q)
-        theta, rest = q[..., : density.d_theta], q[..., density.d_theta :]
         stats = {name: torch.from_numpy(np.asarray(s)) for name, s in draws.stats.items()}
-        found = None
-        if order is not None:
-            found = rest.reshape(*q.shape[:2], tasks.num_tasks, density.d_phi)
-            found = found[:, :, torch.argsort(order)]
+        theta, found = q[..., : density.d_theta], vector.phi(q) if vector.has_phi else None
         return Fit(density, tasks, theta, found, stats=stats, seconds=seconds, notes=notes)
 
     def _sample(
@@ -196,17 +192,15 @@ def _check_phi(density: Density, phi: Phi, tasks: Tasks) -> None:
         raise ValueError(f"phi={phi!r}: {why}; fit with theta=bm.Point() or bm.Gaussian()")
 
 
-def _target(density: Density, phi: Phi, groups: list[Tasks]) -> Callable[..., Tensor]:
+def _target(vector: JointVector, phi: Phi) -> Callable[..., Tensor]:
     """log p(theta) + the tasks' terms, as a function of (q, *data of all groups)."""
-    terms = [level_terms(density, phi, group, jacobian=True) for group in groups]
-    counts = [len(group.tensors()) for group in groups]
-    free = d_free(density, phi)
+    terms = [level_terms(vector.density, phi, group, jacobian=True) for group in vector.groups]
+    counts = [len(group.tensors()) for group in vector.groups]
 
     def target(q: Tensor, *data: Tensor) -> Tensor:
-        theta, *blocks = q.split([density.d_theta, *(g.num_tasks * free for g in groups)])
+        theta, blocks = vector.split(q)
         total, at = torch.zeros((), dtype=q.dtype), 0
-        for k, group in enumerate(groups):
-            block = blocks[k].reshape(group.num_tasks, free)
+        for k, block in enumerate(blocks):
             prior, values = terms[k](theta, block, *data[at : at + counts[k]])
             total = total + values.sum() + (prior if k == 0 else 0.0)
             at = at + counts[k]

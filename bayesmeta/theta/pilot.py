@@ -26,6 +26,8 @@ _FAR, _STEPS, _FLAT = 0.1, 50, 1e-6
 # Each second derivative of theta is by differences. Phi that is no smooth function of theta is most
 # often a network's, or inferred by one.
 _MOST_THETA, _MOST_OF_NETWORKS = 256, 32
+# Of numbers a task with those of its datapoints, all of which a Hessian is made of.
+_MOST_ROWS = 128
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def find_pilot(density: Density, tasks: Tasks, phi: Phi, seed: int) -> Pilot | N
     """
     if tasks.are_episodes or not is_for_newton(density, tasks, phi):
         return None
-    some = _some(tasks, density.d_phi, seed)
+    some = _some(tasks, density.width(tasks), seed)
     weight = tasks.num_tasks / some.num_tasks
     by = phi if isinstance(phi, Exact) else Laplace()
     try:
@@ -93,14 +95,16 @@ def is_for_newton(density: Density, tasks: Tasks, phi: Phi) -> bool:
     most = _MOST_THETA if phi.is_smooth else _MOST_OF_NETWORKS
     if not 1 <= density.d_theta <= most:
         return False
-    if isinstance(phi, Exact) or not density.d_phi:
+    if isinstance(phi, Exact) or not density.width(tasks):
         return True
+    if density.d_local and density.width(tasks) > _MOST_ROWS:
+        return False
     return isinstance(choose(None, density, tasks), Hessian)
 
 
-def _some(tasks: Tasks, d_phi: int, seed: int) -> Tasks:
+def _some(tasks: Tasks, width: int, seed: int) -> Tasks:
     """So many of the tasks that a gradient takes milliseconds."""
-    most = _CELLS // (tasks.num_data * (1 + d_phi) ** 2)
+    most = _CELLS // (tasks.num_data * (1 + width) ** 2)
     count = min(tasks.num_tasks, _MOST_TASKS, max(_FEWEST_TASKS, most))
     if count == tasks.num_tasks:
         return tasks

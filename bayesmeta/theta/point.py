@@ -96,7 +96,7 @@ class Point(Theta):
         (pilot_seed,) = seeds(options.seed, 1)
         pilot = find_pilot(density, tasks, phi, pilot_seed)
         density = density if pilot is None else density.starting_at(pilot.theta, pilot.sd)
-        place = _Place(density, tasks, pilot, d_free(density, phi))
+        place = _Place(density, tasks, pilot, d_free(density, phi, tasks))
         state = phi.start(density, tasks)
         loss = _loss(density, phi, tasks, len(state))
         start = Parameters([place.start, *state], place.rows)
@@ -112,7 +112,7 @@ class Point(Theta):
             loss_of=lambda size: in_place,
             noise=lambda size, random: Noise(rows=phi.noise(density, size, tasks.dtype, random)),
             held_out=held_out(density, phi, options, lambda shared: place.theta(shared[0])),
-            d_phi=density.d_phi,
+            d_phi=density.width(tasks),
             inner_lr=phi.inner_lr,
             title="point",
         )

@@ -20,6 +20,7 @@ from bayesmeta.model.isolation import isolated
 from bayesmeta.model.location_scale import place_noncentred
 from bayesmeta.model.prior import draw_prior, draw_prior_phi
 from bayesmeta.model.structure import Role
+from bayesmeta.theta.joint_vector import JointVector
 from bayesmeta.theta.pilot import Pilot
 from bayesmeta.theta.units import Rows, rows_of
 
@@ -55,8 +56,7 @@ class Starts:
     then: what needs one is made before, by `prepare`.
 
     Attributes:
-        density, tasks: of which the point is theta and, where `order` is not None, phi.
-        order: in which the tasks' phi stand in the point.
+        vector: how the point is made of theta and phi.
         value: the log density and its gradient at a point.
         given: values by site, as the posterior holds them, or a function of a seed.
         pilot: of theta, if there is one.
@@ -64,14 +64,22 @@ class Starts:
         is_near: whether points near the pilot, or 0, have a density.
     """
 
-    density: Density
-    tasks: Tasks
-    order: Tensor | None
+    vector: JointVector
     value: LogDensity
     given: Start | None
     pilot: Pilot | None = None
     made: list[np.ndarray] = field(default_factory=list)
     is_near: bool = False
+
+    @property
+    def density(self) -> Density:
+        """Whose theta and phi they are."""
+        return self.vector.density
+
+    @property
+    def tasks(self) -> Tasks:
+        """Whose phi is in the point, if it is."""
+        return self.vector.tasks
 
     def prepare(self, seed: int, count: int) -> None:
         """Find points by which all that are asked for can be served.
@@ -103,45 +111,42 @@ class Starts:
         raise StructureError(self._blame(tried))
 
     def _near(self, random: np.random.Generator) -> np.ndarray:
-        free = 0 if self.order is None else self.density.d_phi
-        shape = (self.tasks.num_tasks, free)
-        u = random.uniform(-1, 1, self.density.d_theta + shape[0] * shape[1])
+        u = random.uniform(-1, 1, self.vector.dim)
         if self.pilot is None:
             return u
-        z, w = torch.from_numpy(2 * u).split([self.density.d_theta, shape[0] * shape[1]])
+        q = torch.from_numpy(2 * u)
+        z, w = q[: self.density.d_theta], self.vector.phi(q)[:, : self._free]
         theta = self.pilot.theta + self.pilot.root @ z
-        return self._flat(theta, self._rows.place(z, w.reshape(shape)))
+        return self._flat(theta, self._rows.place(z, w))
 
     @cached_property
     def _rows(self) -> Rows:
         assert self.pilot is not None
-        free = 0 if self.order is None else self.density.d_phi
-        return rows_of(self.density, self.tasks, self.pilot.theta, self.pilot.root, free)
+        return rows_of(self.density, self.tasks, self.pilot.theta, self.pilot.root, self._free)
+
+    @property
+    def _free(self) -> int:
+        return self.density.width(self.tasks) if self.vector.has_phi else 0
 
     def _is_possible(self, point: np.ndarray) -> bool:
         value, gradient = self.value(point)
         return bool(np.isfinite(value) and np.isfinite(gradient).all())
 
     def _flat(self, theta: Tensor, phi: Tensor) -> np.ndarray:
-        parts = [theta] if self.order is None else [theta, phi[self.order].reshape(-1)]
-        flat: np.ndarray = torch.cat(parts).double().numpy()
+        flat: np.ndarray = self.vector.join(theta, phi).double().numpy()
         return flat
 
     def _given(self, point: np.ndarray, seed: int) -> list[tuple[Tensor, Tensor]]:
         """The values that are given, the others as they are at the point."""
         values = self.given(seed) if callable(self.given) else self.given
-        segments, d_theta = self.density.segments, self.density.d_theta
-        names = [n for n, s in segments.items() if self.order is not None or not s.is_phi]
+        segments, names = self.density.segments, self._names()
         assert values is not None
         if unknown := [name for name in values if name not in names]:
             raise StructureError(
                 f"start= names {', '.join(unknown)}, but what is sampled are {', '.join(names)}"
             )
-        free = torch.from_numpy(point)
-        theta, rest = free[:d_theta], free[d_theta:]
-        phi = rest.new_zeros(self.tasks.num_tasks, self.density.d_phi)
-        if self.order is not None:
-            phi[self.order] = rest.reshape(phi.shape)
+        q = torch.from_numpy(point)
+        theta, phi = q[: self.density.d_theta], self.vector.phi(q)
 
         def value_of(name: str, fn: Any) -> Tensor:
             segment = segments[name]
@@ -177,7 +182,7 @@ class Starts:
             phi, found = torch.where(fits[:, None], drawn, phi), found | fits
             if k % 10 == 0:
                 tried.append((theta, drawn))
-            if found.all() or self.order is None:
+            if found.all() or not self.vector.has_phi:
                 break
             drawn = draw_prior_phi(self.density, theta, self.tasks)
         return phi, tried
@@ -203,9 +208,8 @@ class Starts:
         return f"no start was found at which the density is finite; {how}"
 
     def _names(self) -> list[str]:
-        return [
-            n for n, s in self.density.segments.items() if self.order is not None or not s.is_phi
-        ]
+        sites = self.density.segments.items()
+        return [n for n, s in sites if self.vector.has_phi or not s.is_phi]
 
     def _place(self, name: str, bad: Tensor, site: Any, log_prob: Tensor) -> str:
         at = tuple(bad.nonzero()[0].tolist())

@@ -246,7 +246,7 @@ def local(tasks: bm.Tasks) -> None:
     [
         (no_phi, bm.GradientSteps(), ["'tasks'", "bm.GradientSteps", "bm.Joint()"]),
         (discrete, bm.Joint(), ["'kind'", "Bernoulli", "MixtureSameFamily"]),
-        (local, bm.Joint(), ["'noise'", "'data'", "'tasks'"]),
+        (local, bm.Laplace(), ["'noise'", "'data'", "bm.Joint()"]),
     ],
 )
 def test_refused_by_the_strategy(model: Any, phi: Any, words: list[str]) -> None:

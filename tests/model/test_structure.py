@@ -97,10 +97,12 @@ def test_a_latent_count_has_no_end_of_values(family: str, level: str) -> None:
     assert "Mixture" not in message
 
 
-def test_a_continuous_latent_of_a_datapoint_is_refused() -> None:
-    for pair in PAIRS:
+def test_a_continuous_latent_of_a_datapoint_is_for_joint() -> None:
+    for pair in ("laplace", "amortised"):
         message = refusal(latent("local", dist.Normal(0.0, 1.0)), pair)
-        assert "'z'" in message and "integrate it into the likelihood" in message
+        assert "'z'" in message and "take phi=bm.Joint()" in message
+    with pytest.raises(AssertionError, match="inference began"):
+        bm.fit(latent("local", dist.Normal(0.0, 1.0)), TASKS, theta=bm.NUTS(), progress=False)
 
 
 @pytest.mark.parametrize("level", ["theta", "phi"])

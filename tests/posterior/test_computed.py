@@ -34,7 +34,8 @@ def test_values_are_those_of_theta_and_phi(theta: bm.Theta) -> None:
     phi = bm.Exact(draws=30) if theta.is_point else bm.Joint()
     post = bm.fit(model, TASKS, theta=theta, phi=phi, progress=False)
     mu, of_task = post.theta["mu"], post.phi["phi"]
-    assert set(post.theta) == {"mu", "both", "same"} and set(post.phi) == {"phi", "off", "powers"}
+    assert set(post.theta) == {"mu", "both", "same"}
+    assert set(post.phi) == {"phi", "off", "powers", "mean"}
     assert torch.allclose(post.theta["both"], torch.stack([mu, mu**2], -1))
     assert torch.allclose(post.theta["same"], 2 * mu)
     assert torch.allclose(post.phi["off"], of_task - mu[..., None])
@@ -102,9 +103,26 @@ def test_what_is_of_all_tasks_together_is_theirs_and_not_of_theta() -> None:
     assert groups(post.draws)["posterior"]["widest"].dims == ("chain", "draw")
 
 
-def test_what_is_not_kept_is_said() -> None:
-    post = bm.fit(model, TASKS, theta=bm.Point(), phi=bm.Exact(draws=30), progress=False)
-    assert "mean: deterministic in the plate 'data', and not kept" in post.notes
+def test_those_of_datapoints_stand_at_rows() -> None:
+    def lines(tasks: bm.Tasks) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(0.0, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                line = pyro.deterministic("line", phi * tasks.x["x"])
+                pyro.deterministic("pair", torch.stack([line, -line], -1))
+                pyro.sample("y", dist.Normal(line, 1.0), obs=tasks.y)
+
+    x = [[1.0, 2.0, 3.0], [4.0, 5.0], [6.0, 7.0, 8.0]]
+    tasks = bm.Tasks.from_list(Y, x={"x": x}).to(dtype=torch.float64)
+    post = bm.fit(lines, tasks, theta=bm.Fixed({}), phi=bm.Exact(draws=30), progress=False)
+    want = post.phi["phi"][..., None] * tasks.x["x"]
+    assert torch.allclose(post.phi["line"][..., tasks.mask], want[..., tasks.mask])
+    assert post.phi["line"][0, 0, 1, 2].isnan() and post.phi["pair"].shape == (1, 30, 3, 3, 2)
+    found = groups(post.draws)["posterior"]
+    assert found["pair"].dims == ("chain", "draw", "observation", "pair_dim_0")
+    assert list(found["observation_task"].values) == [*"000", *"11", *"222"]
+    new = post.adapt(bm.Tasks.from_list([[5.0]], x={"x": [[2.0]]}).to(dtype=torch.float64))
+    assert torch.allclose(new.phi["line"][..., 0], 2 * new.phi["phi"])
 
 
 def test_many_tasks_are_read_from_some() -> None:
