@@ -138,6 +138,7 @@ def _density(
             reading.check(others)
     if tasks.query is not None:
         reading.check_padding(tasks.query)
+    reading.check_sums(tasks)
     return Density(reading)
 
 

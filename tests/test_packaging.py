@@ -57,7 +57,8 @@ def test_the_wheel_holds_every_file(wheel: Path) -> None:
 def test_the_installed_zoo_is_a_subpackage(wheel: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel))
+    # Isolated, so that a PYTHONPATH of the tests is not taken for an installation.
+    run(python, "-I", "-m", "pip", "install", "--quiet", "--no-deps", str(wheel))
     # Not an import: the environment has no torch.
     code = (
         "from importlib.machinery import PathFinder\n"

@@ -10,6 +10,7 @@
 - `native`: a graph as a C function
 - `nutpie_pointer`: that function for nutpie, by its address
 - `sampler`: NUTS, by nutpie, on a log density
+- `mixing`: R-hat and effective sample sizes of all entries at once
 - `newton`: the minimum of a smooth function of some numbers
 - `chunking`: how many tasks to differentiate at once
 """

@@ -48,7 +48,11 @@ class TaskNoise:
 
     def uniform(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Uniform numbers between 0 and 1, less than 1, (..., tasks), as `normal`."""
-        drawn = self._integers((*shape, 1))[..., 0].add_(0.5).mul_(2.0**-53).add_(0.5)
+        return self.uniforms((*shape, 1), dtype)[..., 0]
+
+    def uniforms(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Such numbers, several a task: (..., tasks, numbers)."""
+        drawn = self._integers(shape).add_(0.5).mul_(2.0**-53).add_(0.5)
         return drawn.to(torch.get_default_device(), dtype).clamp(max=1 - torch.finfo(dtype).eps / 2)
 
     def shuffled_rows(self, mask: Tensor) -> Tensor:

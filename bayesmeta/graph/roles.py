@@ -80,6 +80,14 @@ def _said(vertex: Vertex, diagram: Diagram, answers: _Answers) -> tuple[str, ...
             f"marginalised: {'no, it has no prior' if vertex.is_parameter else by_draws}",
             "amortised: no, there is one of it, and one set of tasks to learn it from",
         )
+    if vertex.name in diagram.reading.structure.discrete:
+        where = "task" if vertex.role is Role.PHI else "datapoint"
+        return (
+            f"discrete, one a {where}",
+            "minibatched: with its task",
+            "marginalised: yes, summed over its values under every strategy, where they are finite",
+            "amortised: no need: post.probabilities has the chances of its values",
+        )
     if vertex.role is Role.PHI:
         return (
             "phi, one a task",
@@ -92,7 +100,7 @@ def _said(vertex: Vertex, diagram: Diagram, answers: _Answers) -> tuple[str, ...
         return (
             "local, one a datapoint",
             "minibatched: with its task",
-            "marginalised: by no strategy; integrate it into the likelihood",
+            "marginalised: by draws of phi=bm.Joint() alone",
             "amortised: no, a network infers what is in the plate 'tasks' alone",
         )
     if vertex.role is Role.FACTOR:

@@ -4,10 +4,11 @@
 - `sites`: the statements of a model as they ran
 - `handlers`: a model and its tasks under Pyro's handlers
 - `checks`: what is refused: plates, shapes, supports
+- `structure`: what is theta, phi and data
+- `enumeration`: finite discrete latents, summed out
 - `checked_run`: a run with errors in words
 - `padding`: padding that is read, refused
 - `parents`: who depends on whom
-- `structure`: what is theta, phi and data
 - `observation`: what a run tells of outcomes
 - `reading`: a model, read once for all that follows
 - `flat_vectors`: where each site lies in flat theta and phi

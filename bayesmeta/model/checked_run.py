@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import torch
 
 from bayesmeta.data.tasks import Tasks, check_tasks
+from bayesmeta.distributions.supports import edges
 from bayesmeta.model.checks import (
     DATA,
     HOW,
@@ -18,8 +21,15 @@ from bayesmeta.model.checks import (
     is_factor,
     plate_names,
 )
+from bayesmeta.model.enumeration import Summed
 from bayesmeta.model.handlers import Model, run
 from bayesmeta.model.sites import Choice, PlateError, Site, SiteNameError
+
+_HOW_SUMMED = (
+    "all values of a discrete latent stand on a dimension of their own, to the left of the plates, "
+    "as in Pyro's parallel enumeration: choose by torch.where(z > 0, a, b) or by values[z.long()] "
+    "out of a vector, and not by if, .item(), torch.cat or sums over z"
+)
 
 
 def check_types(model: Model, tasks: Tasks) -> None:
@@ -99,6 +109,50 @@ def check_predicts(model: Model, tasks: Tasks) -> None:
             'column: x={"lag": ...}; a part of y is written y = None if tasks.y is None else '
             "tasks.y[..., 0], and a factor of y goes under if tasks.y is not None"
         ) from error
+
+
+def check_sums(model: Model, tasks: Tasks, summed: Summed) -> None:
+    """Refuse a model whose densities at all values of its discrete latents are not those at each.
+
+    Raises:
+        StructureError: naming the site, and how discrete latents are used.
+    """
+    drawn = run(model, tasks)
+    values = {s.name: s.value for s in drawn.values() if not (s.is_observed or s.is_deterministic)}
+
+    def at(joint: Sequence[int] | None) -> dict[str, Site]:
+        def choose(name: str, fn: Any) -> Choice | None:
+            if name not in summed.names:
+                return Choice(values[name]) if name in values else None
+            if joint is None:
+                return summed.choose(name, fn)
+            return summed.choose(
+                name, fn, torch.full(fn.batch_shape, joint[name in summed.of_rows])
+            )
+
+        return run(model, tasks, choose)
+
+    try:
+        whole = at(None)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        raise StructureError(
+            "the model does not run on all values of its discrete latents at once "
+            f"({type(error).__name__}: {error}): {_HOW_SUMMED}"
+        ) from error
+    moving = [n for n in values if any(x.dim() > summed.plates + 1 for x in edges(whole[n].fn))]
+    if moving:
+        raise StructureError(
+            f"the support of site '{moving[0]}' depends on the discrete "
+            f"{', '.join(summed.names)}; give it one that does not, and transform its value"
+        )
+    for joint in {(0, 0), tuple(n - 1 for n in summed.sizes), tuple(n // 2 for n in summed.sizes)}:
+        one = at(joint)
+        for name, site in whole.items():
+            if name not in summed.names and not summed.agree(site, one[name], joint):
+                raise StructureError(
+                    f"site '{name}' has another density where all values of "
+                    f"{', '.join(summed.names)} are tried at once than at each: {_HOW_SUMMED}"
+                )
 
 
 @contextlib.contextmanager

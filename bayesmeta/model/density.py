@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from bayesmeta.distributions.samplers import draw
 from bayesmeta.distributions.supports import bijection
 from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.model.checks import DATA, TASKS, StructureError, check_value, plate_names
+from bayesmeta.model.enumeration import Summed, cells_of
 from bayesmeta.model.flat_vectors import assemble, lay_out
 from bayesmeta.model.handlers import Model, run
 from bayesmeta.model.isolation import isolated
@@ -46,6 +47,8 @@ class Density:
     A site x with support S is x = T(u), T onto S from the reals, and its term gets log |dT/du|. A
     noncentred site is x = loc + scale * u (Papaspiliopoulos, Roberts & Skold 2007), so its term is
     the standard density of u. Number of tasks and datapoints are those of the tasks given.
+
+    Finite discrete latents are summed out: p(phi_i | theta) and p(D_i | phi_i, theta) are sums.
 
     A row of phi holds d_phi numbers of the task, and after them d_local of each datapoint, padding
     included: such latents of no datapoint, and those that the model masks, are standard normal.
@@ -121,7 +124,9 @@ class Density:
 
     def log_likelihood(self, theta: Tensor, phi: Tensor, tasks: Tasks) -> Tensor:
         """log p(D_i | phi_i, theta), (tasks,): the last of the terms, without the priors' work."""
-        sites = self.sites(theta, phi, tasks, jacobian=False, priors=False)
+        # What phi says of discrete latents is in its prior.
+        is_summed = self.reading.summed is not None
+        sites = self.sites(theta, phi, tasks, jacobian=False, priors=is_summed)
         return self._gather(sites, tasks).data
 
     def constrain(self, theta: Tensor, phi: Tensor, tasks: Tasks) -> Values:
@@ -192,12 +197,22 @@ class Density:
     ) -> dict[str, Site]:
         """The sites of the model at unconstrained theta and phi.
 
+        Discrete latents have all their values; or those whose joint values are given in further
+        columns of phi, see `Summed.states`.
+
         Args:
             theta, phi, tasks, jacobian: as of `terms`.
             priors: whether to take the densities of theta and phi, or 0 in their place.
         """
 
+        summed, joint = self.reading.summed, dict[str, Tensor]()
+        if summed is not None:
+            phi, further = phi.tensor_split([self.width(tasks)], 1)
+            joint = summed.states(further, tasks.num_data)
+
         def choose(name: str, fn: Any) -> Choice:
+            if summed is not None and name in summed.names:
+                return summed.choose(name, fn, joint.get(name))
             if name not in self.segments:
                 # An outcome to predict. Pyro would draw it in place, which vmap does not batch.
                 return Choice(draw(fn))
@@ -218,21 +233,36 @@ class Density:
         return run(self.model, tasks, choose, bounded=self.reading.bounded)
 
     def collect(
-        self, value_of: Callable[[str, Any], Tensor], tasks: Tasks
+        self,
+        value_of: Callable[[str, Any], Tensor],
+        tasks: Tasks,
+        drawn: dict[str, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Unconstrained theta and phi of the values that are given, site by site.
+
+        Where a value depends on discrete latents it is its mean over theirs.
 
         Args:
             value_of: the value of a latent site by its name and what it is drawn from, which is
                 at the values before it.
             tasks: the inputs; y is not read.
+            drawn: where given, discrete latents are drawn; it gets what `Summed.draw` tells.
         """
-        flat: Values = {}
+        flat, log_probs, summed = Values(), Values(), self.reading.summed
 
         def choose(name: str, fn: Any) -> Choice | None:
+            if summed is not None and name in summed.names:
+                if drawn is not None:
+                    value, drawn[name] = summed.draw(name, fn)
+                    return Choice(value)
+                choice = summed.choose(name, fn)
+                if name in summed.of_tasks and choice.log_prob is not None:
+                    log_probs[name] = choice.log_prob
+                return choice
             if name not in self.segments:
                 return None
             value = value_of(name, fn)
+            value = self.averaged(name, value, log_probs.values())
             if name in self.noncentred:
                 base = base_distribution(fn)
                 u = (value - base.loc) / base.scale
@@ -244,7 +274,28 @@ class Density:
         run(self.model, tasks, choose)
         return assemble(self.segments, {name: flat[name] for name in self.segments}, tasks)
 
+    def averaged(self, name: str, value: Tensor, log_probs: Collection[Tensor]) -> Tensor:
+        """The mean of a site's value over those of discrete latents, if it depends on them."""
+        summed, drawn_from = self.reading.summed, self.reading.drawn_from[name]
+        events = len(drawn_from.event_shape)
+        if summed is None or not summed.depends(value, events):
+            return value
+        batch = len(drawn_from.batch_shape)
+        return summed.average(value, summed.weights(log_probs), batch, events)
+
+    def _gather_summed(self, summed: Summed, sites: Mapping[str, Site], tasks: Tasks) -> Terms:
+        of_tasks, latent, whole = cells_of(summed, self.structure, sites, tasks)
+        prior, joint = (
+            summed.over_tasks(of_tasks, summed.over_rows(x, tasks.mask)) for x in (latent, whole)
+        )
+        theta = tasks.mask.new_zeros((), dtype=tasks.dtype)
+        for name in self.structure.theta:
+            theta = theta + sites[name].log_prob.sum()
+        return Terms(theta, prior, joint - prior)
+
     def _gather(self, sites: Mapping[str, Site], tasks: Tasks) -> Terms:
+        if self.reading.summed is not None:
+            return self._gather_summed(self.reading.summed, sites, tasks)
         zero = tasks.mask.new_zeros((), dtype=tasks.dtype)
         theta, phi, data = zero, zero.expand(tasks.num_tasks), zero.expand(tasks.num_tasks)
         for site in sites.values():

@@ -22,7 +22,16 @@ from bayesmeta.model.location_scale import is_identity, median, place_noncentred
 
 def draw_prior(density: Density, tasks: Tasks) -> tuple[Tensor, Tensor]:
     """One draw of unconstrained theta and phi from the prior, from the current random state."""
-    return density.collect(lambda name, fn: draw(fn), tasks)
+    return density.collect(lambda name, fn: draw(fn), tasks, {})
+
+
+def draw_prior_states(density: Density, tasks: Tasks) -> tuple[Tensor, Tensor, Tensor]:
+    """As `draw_prior`, with the joint values of discrete latents that were drawn with them."""
+    parts, summed = dict[str, Tensor](), density.reading.summed
+    theta, phi = density.collect(lambda name, fn: draw(fn), tasks, parts)
+    if summed is None:
+        return theta, phi, phi[:, :0]
+    return theta, phi, summed.columns(parts, tasks.num_data).to(phi.dtype)
 
 
 def draw_prior_phi(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
@@ -33,7 +42,7 @@ def draw_prior_phi(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
             return draw(fn)
         return bijection(fn)(density.segments[name].unflatten(theta))
 
-    return density.collect(drawn, tasks)[1]
+    return density.collect(drawn, tasks, {})[1]
 
 
 def theta_start(density: Density, tasks: Tasks) -> Tensor:
@@ -96,12 +105,20 @@ def prior_sd(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> Tens
     A site without a finite sd (Cauchy) has its scale instead. Where a phi site depends on
     another, it is that at the phi given.
     """
-    parts = {}
-    for name, fn in density.distributions(theta, phi, tasks).items():
-        segment = density.segments[name]
-        is_real = is_identity(bijection(fn))
-        unit = segment.unflatten(torch.ones_like(phi))
-        parts[name] = segment.flatten(_sd(density, name, fn) if is_real else unit)
+    parts, sites = {}, density.sites(theta, phi, tasks, jacobian=False)
+    summed = density.reading.summed
+    log_probs = [sites[n].log_prob for n in (() if summed is None else summed.of_tasks)]
+    for name, segment in density.segments.items():
+        if not segment.is_phi:
+            continue
+        fn, sd = sites[name].fn, segment.unflatten(torch.ones_like(phi))
+        if is_identity(bijection(fn)):
+            sd = _sd(density, name, fn)
+            middle = _middle(density, name, fn)
+            about = middle - density.averaged(name, middle, log_probs)
+            square = density.averaged(name, sd.square() + about.square(), log_probs)
+            sd = square.sqrt() if square.shape != sd.shape else sd
+        parts[name] = segment.flatten(sd)
     return assemble(density.segments, parts, tasks)[1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from bayesmeta.model.checked_run import (
     Runs,
     check_predicts,
     check_runs,
+    check_sums,
     check_types,
     run_checked,
     run_followed,
@@ -26,6 +28,7 @@ from bayesmeta.model.checks import (
     is_factor,
     plate_names,
 )
+from bayesmeta.model.enumeration import Summed, check_count, summed_of
 from bayesmeta.model.handlers import Model
 from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.observation import drawn_bounds, factors_of_outcomes, remarks
@@ -51,7 +54,7 @@ class Reading:
         scored: the observed sites, and the factors in the plate "data" that are said of outcomes,
             as of censored ones: they read y, or stand for what is masked.
         masked: the observed sites that the model masks somewhere.
-        remarks: sentences on how outcomes count, and on what is not kept.
+        remarks: sentences on how outcomes count.
     """
 
     model: Model
@@ -61,6 +64,15 @@ class Reading:
     scored: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+
+    @cached_property
+    def summed(self) -> Summed | None:
+        """The finite discrete latents in the plates, which are summed out; None without any.
+
+        Raises:
+            StructureError: where they are not among those that can be.
+        """
+        return summed_of(self.structure, self.drawn_from)
 
     def check(self, tasks: Tasks) -> None:
         """Refuse tasks on which the model does not run: does it, and is every outcome possible?
@@ -73,6 +85,16 @@ class Reading:
             for some in _tries(tasks):
                 check_runs(self.model, some)
             self.check_padding(tasks)
+
+    def check_sums(self, tasks: Tasks) -> None:
+        """Refuse a model that does not take all values of its discrete latents at once.
+
+        Raises:
+            StructureError: naming the site, and the remedy.
+        """
+        if self.summed is not None:
+            with isolated(seed=0), torch.no_grad():
+                check_sums(self.model, tasks.sample(), self.summed)
 
     def check_padding(self, tasks: Tasks) -> None:
         """Refuse tasks whose padding the model reads.
@@ -166,6 +188,7 @@ def _reading(model: Model, tasks: Tasks, found: Runs, parents: Parents, num_task
     latent = (Role.THETA, Role.PHI, Role.LOCAL)
     drawn_from = {n: found.drawn[n].fn for n, node in nodes.items() if node.role in latent}
     structure = Structure(nodes)
+    check_count(structure, drawn_from)
     masked = tuple(n for n in structure.data if seen(found.drawn[n]) is not None)
     return Reading(
         model,

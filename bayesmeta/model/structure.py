@@ -75,8 +75,12 @@ class Structure:
 
     nodes: Mapping[str, Node]
 
-    def _with_role(self, role: Role) -> tuple[str, ...]:
-        return tuple(n.name for n in self.nodes.values() if n.role is role)
+    def _with_role(self, *roles: Role, is_discrete: bool | None = None) -> tuple[str, ...]:
+        return tuple(
+            n.name
+            for n in self.nodes.values()
+            if n.role in roles and is_discrete in (None, n.is_discrete)
+        )
 
     @property
     def theta(self) -> tuple[str, ...]:
@@ -85,8 +89,8 @@ class Structure:
 
     @property
     def phi(self) -> tuple[str, ...]:
-        """Latent sites inside "tasks": one value a task."""
-        return self._with_role(Role.PHI)
+        """Latent sites inside "tasks", but for discrete ones: one value a task."""
+        return self._with_role(Role.PHI, is_discrete=False)
 
     def computed(self, *, is_phi: bool) -> tuple[str, ...]:
         """Deterministic sites that are of theta alone, or those that are of the tasks, too.
@@ -111,8 +115,13 @@ class Structure:
 
     @property
     def local(self) -> tuple[str, ...]:
-        """Latent sites inside "data": one value a datapoint."""
-        return self._with_role(Role.LOCAL)
+        """Latent sites inside "data", but for discrete ones: one value a datapoint."""
+        return self._with_role(Role.LOCAL, is_discrete=False)
+
+    @property
+    def discrete(self) -> tuple[str, ...]:
+        """Discrete latent sites inside "tasks" and "data", which are summed out."""
+        return self._with_role(Role.PHI, Role.LOCAL, is_discrete=True)
 
     @property
     def data(self) -> tuple[str, ...]:
@@ -149,11 +158,14 @@ class Structure:
             needs_phi: whether it infers phi task by task, and so no latent of a datapoint.
 
         Raises:
-            StructureError: for a discrete latent, and one that is a constant; where phi is inferred
-                task by task, for a latent in the plate "data", and where there is no phi.
+            StructureError: for a discrete latent of theta, one of endless values, and one that is a
+                constant; where phi is inferred task by task, for a continuous latent in the plate
+                "data", and where there is no phi.
         """
         for node in self.nodes.values():
             if node.role not in (Role.THETA, Role.PHI, Role.LOCAL):
+                continue
+            if node.is_discrete and node.is_finite and node.role is not Role.THETA:
                 continue
             if node.is_discrete:
                 raise StructureError(
@@ -174,8 +186,9 @@ class Structure:
                 )
         if needs_phi and not self.phi:
             raise StructureError(
-                f"no latent is in the plate 'tasks', so there is no phi, but {strategy} infers "
-                "one; put what differs between tasks inside it, or use phi=bm.Joint()"
+                "no continuous latent is in the plate 'tasks', so there is no phi, but "
+                f"{strategy} infers one; put what differs between tasks inside it, or use "
+                "phi=bm.Joint()"
             )
 
     def rows(self) -> list[dict[str, str]]:
@@ -211,15 +224,8 @@ def _instead_of_discrete(node: Node) -> str:
             "its place, or a distribution of the outcome that is summed already, as "
             "dist.GammaPoisson is"
         )
-    mixture = "dist.MixtureSameFamily(dist.Categorical(probs), one component for each value)"
-    if node.role is Role.LOCAL:
-        return f"sum it out: draw the outcome that it chooses from {mixture}"
-    if node.role is Role.PHI:
-        return (
-            "sum it out: where it chooses what another latent of the task is drawn from, draw that "
-            f"from {mixture}; else take a continuous latent, as the share of each value"
-        )
     return (
         "sum it out, where it chooses what another latent is drawn from, by drawing that from "
-        f"{mixture}; else fit the model once with each of its values, and bm.compare them"
+        "dist.MixtureSameFamily(dist.Categorical(probs), one component for each value); else fit "
+        "the model once with each of its values, and bm.compare them"
     )

@@ -72,6 +72,12 @@ class Exact(Integrated):
 
 def _check_no_mixture(density: Density) -> None:
     """A mixture bends alike around each of its modes, so that curvature at draws may miss it."""
+    if density.structure.discrete:
+        raise StructureError(
+            "phi=bm.Exact() needs phi to be Gaussian given theta and the data, but the discrete "
+            f"{', '.join(density.structure.discrete)} makes a mixture of it; use phi=bm.HMC(), "
+            "phi=bm.Laplace() or bm.Joint()"
+        )
     for node in density.structure.nodes.values():
         if node.role in (Role.PHI, Role.DATA) and "Mixture" in node.distribution:
             raise StructureError(

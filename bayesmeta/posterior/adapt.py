@@ -37,6 +37,7 @@ def adapt(
         tasks=tasks,
         theta=theta,
         phi=None,
+        states=None,
         state=tuple(state),
         log_weights=None,
         notes=(),

@@ -18,6 +18,7 @@ from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.laplace import Laplace
 from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined
+from bayesmeta.posterior.discrete_states import chances, draw_states
 from bayesmeta.theta.base import Fit
 from bayesmeta.theta.levels import infer_phi
 from bayesmeta.theta.log_posterior import LogPosterior
@@ -95,8 +96,8 @@ class Draws:
 
     @cached_property
     def seeds(self) -> list[int]:
-        """Of adapt, of predict, and of phi that is inferred late."""
-        return seeds(self.seed, 3)
+        """Of adapt, of predict, of phi that is inferred late, and of discrete latents."""
+        return seeds(self.seed, 4)
 
     @made_when_asked
     def free_phi(self) -> Tensor:
@@ -133,6 +134,23 @@ class Draws:
             name: joined(chunks) if segment.is_phi else chunks[0]
             for (name, segment), chunks in zip(segments.items(), outputs, strict=True)
         }
+
+    @made_when_asked
+    def states(self) -> Tensor:
+        """Joint values of discrete latents, given theta, phi and the tasks' outcomes.
+
+        They are (chain, draw, tasks, columns), as `Summed.states` reads them: further columns of
+        phi.
+        """
+        if self.fit.states is not None or self.density.reading.summed is None:
+            return self.free_phi[..., :0] if self.fit.states is None else self.fit.states
+        given = self.density, self.fit.theta, self.free_phi, self.tasks
+        return draw_states(*given, self.seeds[3])
+
+    @made_when_asked
+    def chances(self) -> dict[str, Tensor]:
+        """Of the values of discrete latents, (chain, draw, tasks, values)."""
+        return chances(self.density, self.fit.theta, self.free_phi, self.tasks)
 
     @made_when_asked
     def computed_theta(self) -> dict[str, Tensor]:
@@ -201,12 +219,14 @@ class Draws:
 
 
 def _computed(draws: Draws, *, is_phi: bool) -> dict[str, Tensor]:
-    """Deterministic sites: (chain, draw, tasks, ...) where they have a value a task.
+    """Deterministic sites, and discrete ones: (chain, draw, tasks, ...) where of tasks.
 
     Those with a value a datapoint have (chain, draw, tasks, data, ...), NaN on padding.
     """
     density, tasks, nodes = draws.density, draws.tasks, draws.structure.nodes
     names = draws.structure.computed(is_phi=is_phi)
+    if is_phi:
+        names = (*draws.structure.discrete, *names)
     # Those of a posterior that was loaded might read columns, which it does not hold.
     if not names or not bool(tasks.mask.any()):
         return {}
@@ -227,4 +247,5 @@ def _computed(draws: Draws, *, is_phi: bool) -> dict[str, Tensor]:
         return tuple(found)
 
     # All tasks at once: some are of all of them together.
-    return dict(zip(names, at_draws(at, draws.fit.theta, draws.free_phi, tasks), strict=True))
+    phi = torch.cat([draws.free_phi, draws.states], -1)
+    return dict(zip(names, at_draws(at, draws.fit.theta, phi, tasks), strict=True))

@@ -69,6 +69,16 @@ class Posterior:
         return {name: self.draws.values[name] for name in names} | self.draws.computed_phi
 
     @property
+    def probabilities(self) -> Mapping[str, Tensor]:
+        """Of the values of discrete latents at each draw: p(z_i = value | phi_i, theta, D_i).
+
+        They were summed out in inference. By site: (chain, draw, tasks, values), and of latents in
+        the plate "data" (chain, draw, tasks, data, values), NaN on padding; the values are in the
+        order of the distribution's `enumerate_support()`. `phi` has draws of them.
+        """
+        return self.draws.chances
+
+    @property
     def tasks(self) -> Tasks:
         """The tasks whose phi this posterior holds."""
         return self.draws.tasks

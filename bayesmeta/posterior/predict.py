@@ -17,8 +17,7 @@ from bayesmeta.model import outcomes
 from bayesmeta.model.isolation import isolated
 from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined, random_at_draws
 from bayesmeta.posterior.draws import Draws, where_the_tasks_are
-from bayesmeta.posterior.local_latents import at_rows
-from bayesmeta.posterior.own_tasks import Own, have_rows_of, places_among
+from bayesmeta.posterior.own_tasks import Own, at_rows, have_rows_of, places_among
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,8 +145,7 @@ def log_likelihood(
     density, names = draws.centred, _scored(draws, outcome)
 
     def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor]:
-        found = outcomes.pointwise(density, theta, free, given)
-        return (torch.stack([found[name] for name in names]).sum(0),)
+        return (outcomes.pointwise(density, theta, free, given, names),)
 
     try:
         outputs = in_chunks(at_draws, at, theta, phi, tasks)
@@ -214,6 +212,10 @@ def _own(
         x if repeats == 1 else x.repeat_interleave(repeats, dim=1)
         for x in (draws.fit.theta, draws.centred_phi)
     )
+    summed = draws.density.reading.summed
+    if summed is not None and summed.of_tasks:
+        states = draws.states[..., :1].repeat_interleave(repeats, dim=1)
+        phi = torch.cat([phi, states], -1)
     if not isinstance(tasks, Own):
         places = places_among(tasks, draws.tasks)
         tasks = tasks.to(draws.tasks.device, draws.tasks.dtype)

@@ -8,7 +8,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.noise import on_device
 from bayesmeta.model.density import Density
 from bayesmeta.model.isolation import isolated, undisturbed
-from bayesmeta.model.prior import draw_prior
+from bayesmeta.model.prior import draw_prior_states
 from bayesmeta.phi.joint import Joint
 from bayesmeta.posterior.at_draws import random_at_draws
 from bayesmeta.posterior.draws import Draws
@@ -20,5 +20,8 @@ def prior_draws(density: Density, tasks: Tasks, count: int, seed: int) -> Draws:
     """One chain of draws from the prior of a density whose phi is centred."""
     tasks, nothing = tasks.to(tasks.device), torch.empty(1, count, 0)
     with isolated(seed), on_device(tasks.device):
-        theta, phi = random_at_draws(lambda *_: draw_prior(density, tasks), nothing, nothing, tasks)
-    return Draws(Fit(density, tasks, theta, phi), Joint(), is_point=False, seed=seed)
+        theta, phi, states = random_at_draws(
+            lambda *_: draw_prior_states(density, tasks), nothing, nothing, tasks
+        )
+    fit = Fit(density, tasks, theta, phi, states if density.reading.summed else None)
+    return Draws(fit, Joint(), is_point=False, seed=seed)

@@ -47,6 +47,9 @@ def save(posterior: Draws, folder: Path) -> None:
         "phi": posterior.centred_phi[..., : posterior.density.d_phi],
         "losses": posterior.fit.losses,
     }
+    summed = posterior.density.reading.summed
+    if summed is not None and summed.of_tasks:
+        tensors["states"] = posterior.states[..., :1]
     tensors |= {f"state_{k}": x for k, x in enumerate(posterior.fit.state)}
     tensors |= {f"stats_{name}": x for name, x in posterior.fit.stats.items()}
     tasks = posterior.tasks
@@ -88,6 +91,7 @@ def restored(folder: str | Path, model: Model) -> Draws:
         tasks=tasks,
         theta=tensors["theta"],
         phi=pad(phi, (0, density.width(tasks) - phi.shape[-1])),
+        states=_padded_states(tensors.get("states"), density, tasks),
         stats=_by_prefix(tensors, "stats_"),
         state=tuple(_by_prefix(tensors, "state_").values()),
         losses=tensors["losses"],
@@ -95,6 +99,14 @@ def restored(folder: str | Path, model: Model) -> Draws:
         doubts=None if about.get("doubts") is None else tuple(about["doubts"]),
     )
     return Draws(fit, _decoded(about["strategy"], folder), about["is_point"], about["seed"])
+
+
+def _padded_states(states: Tensor | None, density: Density, tasks: Tasks) -> Tensor | None:
+    """Joint values of discrete latents of tasks, and of datapoints that are not there."""
+    summed = density.reading.summed
+    if states is None or summed is None or not summed.of_rows:
+        return states
+    return pad(states, (0, tasks.num_data))
 
 
 def _about_local(found: Structure) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesmeta.engine.mixing import ess_bulk, ess_tail, mcse_mean, mcse_sd, rhat
 from bayesmeta.posterior.arviz import flattened, to_datatree, with_computed
 from bayesmeta.posterior.draws import Draws
-from bayesmeta.posterior.mixing import ess_bulk, ess_tail, mcse_mean, mcse_sd, rhat
 from bayesmeta.task_level.importance import classic
 
 _INTERVAL = 0.94

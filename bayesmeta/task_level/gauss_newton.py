@@ -53,6 +53,10 @@ class GaussNewton(Curvature):
                 raise _refusal(f"site '{name}' is {distribution_name(site.fn)}, which it does not")
             if not torch.allclose(site.fn.log_prob(site.value), site.log_prob):
                 raise _refusal(f"site '{name}' is masked or scaled in the model, which it does not")
+        if density.structure.discrete:
+            raise _refusal(
+                f"the model has the discrete {density.structure.discrete[0]}, which it does not"
+            )
         if density.has_data_factors:
             raise _refusal("the model has a pyro.factor in the plate 'data', which it does not")
         self._check_prior(density, theta, phi, tasks)
@@ -113,7 +117,7 @@ def choose(
     """
     if curvature is not None:
         return curvature
-    if density.d_phi <= most_dense or density.d_local:
+    if density.d_phi <= most_dense or density.d_local or density.structure.discrete:
         return Hessian()
     if choose not in density.solvers:
         try:

@@ -9,6 +9,7 @@
 - `convergence`: whether a search ended where it should have
 - `point`: the best one (MAP)
 - `gaussian`: the normal closest to the posterior of theta and phi
+- `joint_vector`: theta and phi as one vector
 - `starts`, `nuts`: where chains start; draws of the posterior
 - `pair_checks`: which strategies, and which arguments of fit, go together
 """

@@ -26,6 +26,8 @@ class Fit:
         theta: draws (chain, draw, d_theta).
         phi: draws (chain, draw, tasks, d_phi); None where the phi strategy infers them, which waits
             until they are asked for.
+        states: joint values of discrete latents, (chain, draw, tasks, any), where these are known
+            without the data.
         stats: what the sampler tells of each draw, (chain, draw).
         state: what was trained of the phi strategy, as its `start` lays it out.
         losses: the loss at each training step; empty for samplers.
@@ -43,6 +45,7 @@ class Fit:
     tasks: Tasks
     theta: Tensor
     phi: Tensor | None
+    states: Tensor | None = None
     stats: Mapping[str, Tensor] = field(default_factory=dict)
     state: tuple[Tensor, ...] = ()
     losses: Tensor = field(default_factory=lambda: torch.empty(0))

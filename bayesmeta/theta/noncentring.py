@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -138,8 +139,17 @@ def _with_learned_scale(density: Density, tasks: Tasks) -> tuple[str, ...]:
     return tuple(
         name
         for name, fn in density.distributions(theta, phi, tasks).items()
-        if is_location_scale(fn) and base_distribution(fn).scale.requires_grad
+        if is_location_scale(fn)
+        and base_distribution(fn).scale.requires_grad
+        and not _is_mixed(density, name, fn)
     )
+
+
+def _is_mixed(density: Density, name: str, fn: Any) -> bool:
+    """Whether loc and scale depend on discrete latents, so that none is to be pulled out."""
+    summed, events = density.reading.summed, len(fn.event_shape)
+    base = base_distribution(fn)
+    return summed is not None and any(summed.depends(x, events) for x in (base.loc, base.scale))
 
 
 def _prior_share(density: Density, name: str, theta: Tensor, phi: Tensor, tasks: Tasks) -> float:

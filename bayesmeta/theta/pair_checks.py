@@ -90,7 +90,7 @@ def check_use(
         StructureError: for a model that the phi strategy cannot treat, or without unknowns.
         ValueError: for a query, validation tasks or a checkpoint of no use.
     """
-    _check_query(theta, phi, tasks, query)
+    _check_query(theta, phi, density, tasks, query)
     _check_training(theta, phi, tasks, validation, checkpoint)
     phi.check(density, tasks.sample())
     _check_unknowns(theta, phi, density, tasks)
@@ -103,7 +103,16 @@ def check_use(
         )
 
 
-def _check_query(theta: Theta, phi: Phi, tasks: Tasks, query: Tasks | None) -> None:
+def _check_query(
+    theta: Theta, phi: Phi, density: Density, tasks: Tasks, query: Tasks | None
+) -> None:
+    summed = density.reading.summed
+    if tasks.query is not None and summed is not None and summed.of_tasks:
+        raise ValueError(
+            f"a query was given, but the discrete {', '.join(summed.of_tasks)} of a task is summed "
+            "out, and what the support says of it is not handed to the query; fit to all "
+            "datapoints without query="
+        )
     if tasks.query is not None and phi.is_joint:
         raise ValueError(
             "a query was given, but phi=bm.Joint() has no few-shot objective and would ignore it; "

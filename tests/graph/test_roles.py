@@ -75,8 +75,8 @@ def test_discrete_and_local_latents_are_told_why_not() -> None:
                 pyro.sample("y", dist.Normal(noise, 1.0), obs=tasks.y)
 
     found = bm.graph(model, tasks).roles()
-    assert "kind: phi, one a task" in found and "marginalised: no, site 'kind'" in found
-    assert "noise: local, one a datapoint" in found
+    assert "kind: discrete, one a task" in found and "summed over its values" in found
+    assert "noise: local, one a datapoint" in found and "phi=bm.Joint() alone" in found
 
 
 def test_a_model_without_phi() -> None:

@@ -126,7 +126,7 @@ def test_theta_learns_what_waves_share() -> None:
     found = by_what(sinusoid_theta.section())
     assert found["explained by sin x, cos x: tasks"] == pytest.approx(1.0, abs=1e-10)
     assert found["explained by sin x, cos x: after"] > 0.99
-    assert found["period of the draws after training"] == pytest.approx(6.2832, abs=0.02)
+    assert found["period of the draws after training"] == pytest.approx(6.2832, abs=0.05)
     # Before training theta holds nothing of the kind: the measure tells.
     assert found["explained by sin x, cos x: before"] < 0.2
 

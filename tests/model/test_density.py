@@ -133,7 +133,7 @@ def test_padding_to_twice_the_width_changes_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_pointwise_sums_to_data(name: str) -> None:
     density, tasks, theta, phi = build(name)
-    points = torch.stack(list(pointwise(density, theta, phi, tasks).values())).sum(0)
+    points = pointwise(density, theta, phi, tasks, density.reading.scored)
     assert points.shape == tasks.mask.shape
     assert not points[~tasks.mask].any()
     data = density.terms(theta, phi, tasks).data

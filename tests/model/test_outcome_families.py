@@ -131,7 +131,8 @@ def test_classes_are_predicted_by_their_chances(
 
 @pytest.fixture(scope="module")
 def scored(post: bm.Posterior) -> dict[str, Tensor]:
-    return pointwise(post.density, post.fit.theta[0, 0], post.free_phi[0, 0], post.tasks)
+    at = post.density, post.fit.theta[0, 0], post.free_phi[0, 0], post.tasks
+    return {name: pointwise(*at, [name]) for name in ALL}
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -245,7 +245,7 @@ def local(tasks: bm.Tasks) -> None:
     ("model", "phi", "words"),
     [
         (no_phi, bm.GradientSteps(), ["'tasks'", "bm.GradientSteps", "bm.Joint()"]),
-        (discrete, bm.Joint(), ["'kind'", "Bernoulli", "MixtureSameFamily"]),
+        (discrete, bm.Laplace(), ["'tasks'", "continuous", "bm.Joint()"]),
         (local, bm.Laplace(), ["'noise'", "'data'", "bm.Joint()"]),
     ],
 )

@@ -49,7 +49,7 @@ FINITE = {
     "OneHotCategorical": (dist.OneHotCategorical(torch.ones(2)), first),
 }
 ENDLESS = {"Poisson": dist.Poisson(3.0), "Geometric": dist.Geometric(0.3)}
-WAY_OUT = {"theta": "bm.compare", "phi": "share of each value", "local": "draw the outcome"}
+LEVELS = ("theta", "phi", "local")
 PAIRS = {
     "nuts": (bm.NUTS(), bm.Joint()),
     "laplace": (bm.Point(), bm.Laplace()),
@@ -74,21 +74,24 @@ def no_inference(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-@pytest.mark.parametrize("level", WAY_OUT)
-def test_a_finite_latent_is_refused_with_its_own_way_out(level: str, pair: str) -> None:
-    message = refusal(latent(level, dist.Bernoulli(0.4)), pair)
-    for word in ("'z' (Bernoulli)", "sum it out", "dist.MixtureSameFamily", WAY_OUT[level]):
+@pytest.mark.parametrize("family", FINITE)
+def test_a_finite_latent_of_theta_is_refused_with_the_way_out(family: str, pair: str) -> None:
+    fn, read = FINITE[family]
+    message = refusal(latent("theta", fn, read), pair)
+    for word in (f"'z' ({family})", "sum it out", "dist.MixtureSameFamily", "bm.compare"):
         assert word in message
 
 
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("level", ["phi", "local"])
 @pytest.mark.parametrize("family", FINITE)
-def test_every_finite_family_is_one(family: str) -> None:
-    fn, read = FINITE[family]
-    assert f"'z' ({family})" in (message := refusal(latent("phi", fn, read)))
-    assert "sum it out" in message
+def test_a_finite_latent_in_the_plates_is_summed_out(family: str, level: str, pair: str) -> None:
+    theta, phi = PAIRS[pair]
+    with pytest.raises(AssertionError, match="inference began"):
+        bm.fit(latent(level, *FINITE[family]), TASKS, theta=theta, phi=phi, progress=False)
 
 
-@pytest.mark.parametrize("level", WAY_OUT)
+@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("family", ENDLESS)
 def test_a_latent_count_has_no_end_of_values(family: str, level: str) -> None:
     message = refusal(latent(level, ENDLESS[family]))
@@ -113,11 +116,11 @@ def test_a_constant_is_no_latent(level: str) -> None:
 
 def test_the_prior_is_refused_in_the_same_words() -> None:
     with pytest.raises(bm.StructureError, match=r"'z' \(Bernoulli\).*bm\.prior"):
-        bm.prior(latent("phi", dist.Bernoulli(0.4)), TASKS)
+        bm.prior(latent("theta", dist.Bernoulli(0.4)), TASKS)
 
 
 def test_they_are_read_and_drawn_all_the_same() -> None:
-    for level in WAY_OUT:
+    for level in LEVELS:
         model = latent(level, dist.Bernoulli(0.4))
         assert bm.structure(model, TASKS).nodes["z"].is_finite
         assert "z" in str(bm.graph(model, TASKS))

@@ -67,7 +67,7 @@ def test_the_query_is_scored_by_labels_alone() -> None:
     phi = bm.GradientSteps(1, 1.0).climb(density, theta, [episodes])
     score = bm.GradientSteps(1, 1.0).log_evidence(density, theta, episodes)
     query = episodes.query
-    assert torch.allclose(score, pointwise(density, theta, phi, query)["y"].sum(1))
+    assert torch.allclose(score, pointwise(density, theta, phi, query, ["y"]).sum(1))
     assert not torch.allclose(score, density.log_likelihood(theta, phi, query))
 
 
