@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from textwrap import shorten
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ from bayesmeta.task_level.partial_density import PartialDensity
 from bayesmeta.training import interrupt
 
 _CHECKS = 20
+# So long may the title of a progress bar be.
+_TITLE = 24
 Optimiser = Callable[..., torch.optim.Optimizer]
 
 
@@ -112,7 +115,7 @@ class Tuner:
                 for way in stage.ways(self.layers, choose, scored=self.scored is not None):
                     reached = phi
                     for move in way:
-                        title = f"fine-tuning, stage {number + 1} of {len(stages)}: {move.title}"
+                        title = f"tuning {number + 1}/{len(stages)} {move.title}"
                         reached = self._move(reached, move, title, progress)
                     best.waits(reached)
                 phi = best.choose(reached)
@@ -136,7 +139,9 @@ class Tuner:
         at = torch.nn.Parameter(part.of(phi).clone())
         optimiser = self.optimiser([at], lr=move.lr)
         every = max(1, move.steps // _CHECKS)
-        with tqdm(total=move.steps, desc=title, disable=not progress) as bar, torch.no_grad():
+        # Of a longer title a terminal of 80 columns would cut the loss off.
+        short = shorten(title, _TITLE, placeholder="...")
+        with tqdm(total=move.steps, desc=short, disable=not progress) as bar, torch.no_grad():
             try:
                 for k in range(move.steps):
                     value, at.grad = step(at)

@@ -131,7 +131,7 @@ def conditional_entropy(posterior: Posterior, *, repeats: int = 1, seed: int = 0
     tasks = posterior.tasks
     theta = posterior.fit.theta.repeat_interleave(repeats, dim=1)
     _check_count(theta.shape[:2].numel(), _FEWEST, "conditional_entropy(repeats=1000)")
-    density = posterior.density.noncentre(())
+    density = posterior.density.centre_phi()
 
     def surprise(point: Tensor, nothing: Tensor, given: Tasks) -> tuple[Tensor]:
         phi = draw_prior_phi(density, point, given)

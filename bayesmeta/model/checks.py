@@ -110,7 +110,11 @@ def _check_plates(site: Site, tasks: Tasks) -> None:
     sizes = {TASKS: tasks.num_tasks, DATA: tasks.num_data}
     for plate in site.plates:
         if plate.name not in _DIMS:
-            if plate.dim in (-1, -2):
+            # A group of theta beside the plates has its dimensions to itself; one of the size of
+            # the tasks is theirs, misnamed.
+            is_inside = site.is_observed or TASKS in plate_names(site)
+            is_misnamed = plate.dim == -2 and plate.size == tasks.num_tasks
+            if plate.dim in (-1, -2) and (is_inside or is_misnamed):
                 owner = TASKS if plate.dim == -2 else DATA
                 raise StructureError(
                     f"site '{site.name}': plate '{plate.name}' has dim={plate.dim}, which belongs "

@@ -55,7 +55,7 @@ class Density:
 
     Args:
         reading: the model, as it was read.
-        noncentred: names of location-scale phi sites to treat as loc + scale * u.
+        noncentred: names of location-scale sites to treat as loc + scale * u.
         start: unconstrained theta to start from and its units, (2, d_theta), where better ones are
             known than those of its prior.
 
@@ -67,7 +67,7 @@ class Density:
         solvers: what strategies have made for this density, by kind; it lives as long as it.
 
     Raises:
-        StructureError: where a noncentred site is no phi or has no loc and scale.
+        StructureError: where a noncentred site is no latent or has no loc and scale.
     """
 
     def __init__(
@@ -106,8 +106,16 @@ class Density:
         return self.d_phi + tasks.num_data * self.d_local
 
     def noncentre(self, names: Sequence[str]) -> Density:
-        """The same density with the phi sites `names` as loc + scale * u."""
+        """The same density with the sites `names` as loc + scale * u."""
         return Density(self.reading, names, self.start)
+
+    def centre_phi(self) -> Density:
+        """The same density with every site of phi on its own scale.
+
+        A noncentred u means another value under other tasks' columns; a centred one does not.
+        """
+        of_theta = [n for n in self.noncentred if not self.segments[n].is_phi]
+        return self if len(of_theta) == len(self.noncentred) else self.noncentre(of_theta)
 
     def starting_at(self, theta: Tensor, sd: Tensor) -> Density:
         """The same density, solvers and all, with another place to start from, and its units."""
@@ -231,6 +239,10 @@ class Density:
             return replace(choice, there=tasks.mask, idle=idle)
 
         return run(self.model, tasks, choose, bounded=self.reading.bounded)
+
+    def value(self, name: str, fn: Any, u: Tensor) -> Tensor:
+        """A site's value at its unconstrained one."""
+        return place_noncentred(fn, u).value if name in self.noncentred else bijection(fn)(u)
 
     def collect(
         self,

@@ -55,14 +55,15 @@ def median(fn: Any) -> Tensor:
 
 
 def check_noncentred(name: str, structure: Structure, drawn_from: Mapping[str, Any]) -> None:
-    """Refuse to noncentre a site that is no phi or has no loc and scale.
+    """Refuse to noncentre a site that is no latent or has no loc and scale.
 
     Raises:
         StructureError: naming the site and what to give instead.
     """
-    if name not in (*structure.phi, *structure.local):
+    latent = (*structure.theta, *structure.phi, *structure.local)
+    if name not in latent:
         raise StructureError(
-            f"noncentred names '{name}', which is no phi; the phi sites are {structure.phi}"
+            f"noncentred names '{name}', which is no latent site; these are {', '.join(latent)}"
         )
     if not is_location_scale(drawn_from[name]):
         raise StructureError(

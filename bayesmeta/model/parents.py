@@ -157,10 +157,14 @@ def _other_value(fn: Any, value: Tensor) -> Tensor:
 
 
 def _other_column(values: Tensor) -> Tensor:
-    if values.is_floating_point():
-        # A positive factor keeps signs and zeros, so that scales and masks stay legal.
-        return values * (1 + 0.5 * torch.rand_like(values))
-    return values.flatten().roll(1).reshape(values.shape)
+    # What may be an index stays one.
+    other = values.flatten().roll(1).reshape(values.shape)
+    if not values.is_floating_point():
+        return other
+    if torch.equal(values, values.round()) and not torch.equal(values, other):
+        return other
+    # A positive factor keeps signs and zeros, so that scales and masks stay legal.
+    return values * (1 + 0.5 * torch.rand_like(values))
 
 
 def _with_column(tasks: Tasks, column: str, values: Tensor) -> Tasks:

@@ -17,7 +17,7 @@ from bayesmeta.model.checks import StructureError, distribution_name
 from bayesmeta.model.density import Density
 from bayesmeta.model.flat_vectors import assemble
 from bayesmeta.model.isolation import isolated
-from bayesmeta.model.location_scale import is_identity, median, place_noncentred
+from bayesmeta.model.location_scale import is_identity, median
 
 
 def draw_prior(density: Density, tasks: Tasks) -> tuple[Tensor, Tensor]:
@@ -40,7 +40,7 @@ def draw_prior_phi(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
     def drawn(name: str, fn: Any) -> Tensor:
         if density.segments[name].is_phi:
             return draw(fn)
-        return bijection(fn)(density.segments[name].unflatten(theta))
+        return density.value(name, fn, density.segments[name].unflatten(theta))
 
     return density.collect(drawn, tasks, {})[1]
 
@@ -68,7 +68,8 @@ def theta_sd(density: Density, tasks: Tasks) -> Tensor:
     units = {}
 
     def noted(name: str, fn: Any) -> Tensor:
-        if not density.segments[name].is_phi and is_identity(bijection(fn)):
+        is_own = name not in density.noncentred and is_identity(bijection(fn))
+        if not density.segments[name].is_phi and is_own:
             with suppress(NotImplementedError):
                 sd = _sd(density, name, fn)
                 units[name] = density.segments[name].flatten(sd.nan_to_num(1.0, posinf=1.0))
@@ -94,7 +95,7 @@ def prior_mean(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
     def mean(name: str, fn: Any) -> Tensor:
         if density.segments[name].is_phi:
             return _middle(density, name, fn)
-        return bijection(fn)(density.segments[name].unflatten(theta))
+        return density.value(name, fn, density.segments[name].unflatten(theta))
 
     return density.collect(mean, tasks)[1]
 
@@ -137,7 +138,7 @@ def redraw_local(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> 
         if segment.rows is not None:
             return draw(fn)
         u = segment.unflatten(phi if segment.is_phi else theta)
-        return place_noncentred(fn, u).value if name in density.noncentred else bijection(fn)(u)
+        return density.value(name, fn, u)
 
     return density.collect(value_of, tasks)[1]
 

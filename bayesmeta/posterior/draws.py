@@ -200,15 +200,14 @@ class Draws:
     @cached_property
     def centred(self) -> Density:
         """The density with every site of phi on its own scale."""
-        # A noncentred u means another value under other tasks' columns; a centred one does not.
-        return self.density.noncentre(()) if self.density.noncentred else self.density
+        return self.density.centre_phi()
 
     @made_when_asked
     def centred_phi(self) -> Tensor:
         """Draws of unconstrained phi that do not depend on columns, as noncentred ones do."""
-        if not self.density.noncentred:
-            return self.free_phi
         centred = self.centred
+        if centred is self.density:
+            return self.free_phi
 
         def centre(theta: Tensor, phi: Tensor, tasks: Tasks) -> tuple[Tensor]:
             values = self.density.constrain(theta, phi, tasks)

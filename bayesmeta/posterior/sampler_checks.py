@@ -125,8 +125,10 @@ def _about_divergences(posterior: Draws, divergences: int | None) -> list[str]:
 
 def _could_be_noncentred(posterior: Draws) -> tuple[str, ...]:
     fit, done = posterior.fit, posterior.density.noncentred
-    drawn_from = fit.density.distributions(fit.theta[0, 0], posterior.free_phi[0, 0], fit.tasks)
-    return tuple(n for n, fn in drawn_from.items() if n not in done and is_location_scale(fn))
+    at = fit.theta[0, 0], posterior.free_phi[0, 0], fit.tasks
+    sites, segments = fit.density.sites(*at, jacobian=False), fit.density.segments
+    groups = [n for n, s in segments.items() if n not in done and (s.is_phi or s.size > 1)]
+    return tuple(n for n in groups if is_location_scale(sites[n].fn))
 
 
 def _ebfmi(energy: Tensor) -> list[float]:

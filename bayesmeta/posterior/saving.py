@@ -57,9 +57,11 @@ def save(posterior: Draws, folder: Path) -> None:
         "strategy": strategy,
         "is_point": posterior.is_point,
         "seed": posterior.seed,
+        "noncentred": list(posterior.centred.noncentred),
         "notes": list(posterior.fit.notes),
         "doubts": posterior.fit.doubts,
-        "model": _described(posterior.structure, tasks),
+        "model": _described(posterior.structure, _whole(tasks)),
+        "whole": sorted(_whole(tasks)),
         "inputs": {n.name: list(n.inputs) for n in posterior.structure.nodes.values()},
         "tasks": list(tasks.names),
         "are_named": tasks.origin is None,
@@ -85,7 +87,7 @@ def restored(folder: str | Path, model: Model) -> Draws:
         )
     tensors, about = found
     reading, tasks = _read_without_data(model, about, folder)
-    density, phi = Density(reading), tensors["phi"]
+    density, phi = Density(reading, about.get("noncentred", ())), tensors["phi"]
     fit = Fit(
         density=density,
         tasks=tasks,
@@ -124,13 +126,17 @@ def _by_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensors[name] for name in names}
 
 
-def _described(found: Structure, tasks: Tasks) -> list[dict[str, str]]:
+def _whole(tasks: Tasks) -> set[str]:
+    """The columns of whole numbers, which may be indices."""
+    return {name for name, column in tasks.x.items() if torch.equal(column, column.round())}
+
+
+def _described(found: Structure, whole: set[str]) -> list[dict[str, str]]:
     """The sites, with shapes of theta and phi alone: others depend on how much data there are.
 
-    Integer columns are left out of their parents: that they are read shows where their values
-    differ, and those that stand in for them do not.
+    Columns of whole numbers are left out of their parents: that they are read shows where their
+    values differ, and those that stand in for them do not.
     """
-    whole = {name for name, column in tasks.x.items() if not column.is_floating_point()}
     nodes = {
         name: replace(node, inputs=tuple(c for c in node.inputs if c not in whole))
         for name, node in found.nodes.items()
@@ -147,27 +153,29 @@ def _read_without_data(
 ) -> tuple[Reading, Tasks]:
     """The model as it was read before, on tasks without data.
 
-    Integer columns hold ones, by which nothing vanishes, or zeros, where a model looks up a single
-    thing by them.
+    Columns of whole numbers hold ones, by which nothing vanishes, or zeros, where a model looks up
+    a single thing by them.
 
     Raises:
         CheckpointError: where it is another model, or runs with neither.
     """
-    problem = ""
-    for whole in (1, 0):
-        tasks = _without_data(about, whole)
+    problem, columns = "", about["columns"]
+    integers = [n for n, (kind, _) in columns.items() if not _dtype(kind).is_floating_point]
+    whole = set(about.get("whole", integers))
+    for value in (1, 0):
+        tasks = _without_data(about, whole, value)
         try:
             reading = read_model(model, tasks)
         except StructureError as error:
-            if all(column.is_floating_point() for column in tasks.x.values()):
+            if not whole:
                 raise
             problem = problem or (
                 f"the model does not run on what stands in for the data of '{folder}', where "
-                "integer columns hold ones or zeros; where it looks things up by them, number them "
-                f"0, 1, ... before the fit, and else give the model of the fit ({error})"
+                "columns of whole numbers hold ones or zeros; where it looks things up by them, "
+                f"number them 0, 1, ... before the fit, and else give the model of the fit ({error})"
             )
             continue
-        described = _described(reading.structure, tasks)
+        described = _described(reading.structure, whole)
         if described == about["model"]:
             return _with_inputs(reading, about.get("inputs", {})), tasks
         how = difference("model", about["model"], described)
@@ -184,17 +192,19 @@ def _with_inputs(reading: Reading, inputs: dict[str, list[str]]) -> Reading:
     return replace(reading, structure=Structure(nodes))
 
 
-def _without_data(about: dict[str, Any], whole: int) -> Tasks:
-    """Tasks of these names and columns without a datapoint; cells hold ones, integers `whole`."""
+def _without_data(about: dict[str, Any], whole: set[str], value: int) -> Tasks:
+    """Tasks of these names and columns without a datapoint; cells hold ones, `whole` a value."""
     names = about["tasks"]
 
-    def blank(kind: str, shape: list[int]) -> Tensor:
-        dtype = _dtype(kind)
-        value = 1 if dtype.is_floating_point else whole
-        return torch.full((len(names), 1, *shape[1:]), value, dtype=dtype)
+    def blank(kind: str, shape: list[int], value: int = 1) -> Tensor:
+        return torch.full((len(names), 1, *shape[1:]), value, dtype=_dtype(kind))
 
-    y = blank(*(about["y"] or [about["dtype"], [1]]))
-    columns = {name: blank(*given) for name, given in about["columns"].items()}
+    kind, shape = about["y"] or [about["dtype"], [1]]
+    y = blank(kind, shape, 1 if _dtype(kind).is_floating_point else value)
+    columns = {
+        name: blank(kind, shape, value if name in whole else 1)
+        for name, (kind, shape) in about["columns"].items()
+    }
     tasks = Tasks.from_arrays(y, columns, torch.zeros(len(names), 1, dtype=torch.bool), names)
     # Numbers name no tasks: others may have the same ones.
     origin = None if about["are_named"] else object()

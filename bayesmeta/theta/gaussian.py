@@ -50,7 +50,7 @@ class Gaussian(Theta):
         batch_size: tasks a step; None takes all.
         particles: draws of q a step.
         draws: draws of the fitted q that the posterior holds.
-        noncentred: location-scale phi sites to treat as loc + scale * u, which a Gaussian fits
+        noncentred: location-scale sites to treat as loc + scale * u, which a Gaussian fits
             better where the data say little of phi; None chooses, and says why in the posterior's
             notes; () centres all.
         adam: how to train, in posterior standard deviations where a pilot finds them; None is
@@ -80,7 +80,8 @@ class Gaussian(Theta):
         """Train q, then draw from it."""
         seed_pilot, seed_train = seeds(options.seed, 2)
         pilot = find_pilot(density, tasks, phi, seed_pilot)
-        density, notes = noncentre(self.noncentred, density, tasks, phi, seed_pilot, pilot)
+        given = self.noncentred, density, tasks, phi, seed_pilot, pilot
+        density, notes, pilot = noncentre(*given)
         family, adam = self.family, self.adam or Adam()
         if pilot is not None:
             # It starts within a fraction of a standard deviation of where it ends.

@@ -51,7 +51,7 @@ class NUTS(Theta):
         chains, tune, draws: chains, and warm-up and kept draws of each.
         target_accept: mean acceptance rate to adapt the step size to.
         max_depth: trajectories have at most 2^max_depth steps.
-        noncentred: location-scale phi sites to treat as loc + scale * u; None chooses, and says
+        noncentred: location-scale sites to treat as loc + scale * u; None chooses, and says
             why in the posterior's notes; () centres all.
         cores: chains at once; None takes all cores.
         compile: whether to compile the density; None decides by what it would save.
@@ -83,7 +83,8 @@ class NUTS(Theta):
         _check_phi(density, phi, tasks)
         pilot_seed, chain_seed = seeds(options.seed, 2)
         pilot = find_pilot(density, tasks, phi, pilot_seed)
-        density, notes = noncentre(self.noncentred, density, tasks, phi, pilot_seed, pilot)
+        given = self.noncentred, density, tasks, phi, pilot_seed, pilot
+        density, notes, pilot = noncentre(*given)
         vector = JointVector.of(density, tasks, phi)
         data = [lay_out(t) for group in vector.groups for t in group.tensors()]
         inputs = [torch.zeros(vector.dim, dtype=torch.float64), *data]

@@ -12,12 +12,10 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.distributions.supports import bijection
 from bayesmeta.engine.sampler import LogDensity
 from bayesmeta.model.checks import StructureError, check_value
 from bayesmeta.model.density import Density, masked
 from bayesmeta.model.isolation import isolated
-from bayesmeta.model.location_scale import place_noncentred
 from bayesmeta.model.prior import draw_prior, draw_prior_phi
 from bayesmeta.model.structure import Role
 from bayesmeta.theta.joint_vector import JointVector
@@ -153,9 +151,7 @@ class Starts:
             if name in values:
                 return _checked(self.density, name, fn, values[name])
             u = segment.unflatten(phi if segment.is_phi else theta)
-            if name in self.density.noncentred:
-                return place_noncentred(fn, u).value
-            return bijection(fn)(u)
+            return self.density.value(name, fn, u)
 
         return [self.density.collect(value_of, self.tasks)]
 

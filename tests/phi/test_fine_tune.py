@@ -361,8 +361,10 @@ def test_fit_without_progress_silences_it(capsys):
         assert capsys.readouterr().err == ""
 
 
-def test_the_loss_shown_is_zero_at_best(capsys):
+def test_the_loss_shown_is_zero_at_best(capsys, monkeypatch):
     """Data that the start explains: a penalty of 0, and no constants of the prior."""
+    # As narrow as a terminal is by default.
+    monkeypatch.setenv("COLUMNS", "80")
     tasks = data(features=FEATURES)
     tasks = replace(tasks, y=0 * tasks.y)
     tuning = bm.FineTune([bm.Full(steps=20)])
