@@ -54,6 +54,11 @@ def given_arrays(y: Any, x: Mapping[str, Any] | None, mask: Any) -> Given:
 
 def given_lists(y: Sequence[Any], x: Mapping[str, Sequence[Any]] | None) -> Given:
     """Lists of one array a task; see `Tasks.from_list`."""
+    if not hasattr(y, "__len__"):
+        raise TasksError(
+            f"from_list got y={y!r}; give a list of one array a task (tasks without outcomes: "
+            "from_arrays(None, x=...))"
+        )
     if len(y) == 0:
         raise TasksError("no tasks were given; at least one is needed")
     check_named(x)

@@ -45,9 +45,21 @@ def check_finite(
         count = int((bad if of_task else bad & mask).sum())
         raise TasksError(
             f"column '{name}' is {culprit} {place(at, names, of_task=of_task)} "
-            f"({count} such cells in all); drop these rows, or, in from_arrays, mark them "
-            "False in mask"
+            f"({count} such cells in all); {_instead_of_nan(name, column, at)}"
         )
+
+
+def _instead_of_nan(name: str, column: Tensor, at: tuple[int, int]) -> str:
+    drop = "drop these rows, or, in from_arrays, mark them False in mask"
+    if name == "y" and bool(torch.isfinite(column[at]).any()):
+        return (
+            "where one outcome of several is missing, give any number that it can take in its "
+            "place, a column that says where it was seen, and hide the others in the model, as by "
+            'poutine.mask(mask=tasks.x["seen"] > 0) around its site'
+        )
+    if name != "y" and column.shape[1] > 1:
+        return f"{drop}; or infer what is missing (docs/latents.md): obs_mask="
+    return drop
 
 
 def check_seen(

@@ -29,7 +29,7 @@ class FrameColumns(NamedTuple):
 def read_frame(
     frame: pd.DataFrame,
     task: str | list[str],
-    y: str | None,
+    y: str | Sequence[str] | None,
     x: Sequence[str],
     task_x: Sequence[str],
 ) -> FrameColumns:
@@ -38,7 +38,7 @@ def read_frame(
     Args:
         frame: one row a datapoint, in any order.
         task: the column that says which task a row belongs to, or several that do so together.
-        y: the outcome column; None for prediction.
+        y: the outcome column, or several; None for prediction.
         x: columns of the datapoints.
         task_x: columns that are constant within a task.
 
@@ -48,7 +48,8 @@ def read_frame(
     """
     keys = task if isinstance(task, list) else [task]
     _check_arguments(frame, keys, x, task_x)
-    for name in (*keys, *([] if y is None else [y]), *x, *task_x):
+    outcomes = [] if y is None else [y] if isinstance(y, str) or not isinstance(y, Sequence) else y
+    for name in (*keys, *outcomes, *x, *task_x):
         _check_column(frame, name)
     codes, names = _tasks_of(frame, keys)
     rows, mask = _layout(codes)
@@ -61,8 +62,18 @@ def read_frame(
         _check_constant(name, frame[name].groupby(codes).nunique(dropna=False), names)
     columns = {name: laid_out(name, rows) for name in x}
     columns |= {name: laid_out(name, rows[:, :1]) for name in task_x}
-    outcome = None if y is None else laid_out(y, rows)
+    outcome = None
+    if outcomes:
+        parts = [laid_out(name, rows) for name in outcomes]
+        outcome = parts[0] if isinstance(y, str) else _together(parts)
     return FrameColumns(Given(outcome, columns, mask), names, RowIndex(frame.index, rows))
+
+
+def _together(outcomes: Sequence[Values]) -> Values:
+    """Several outcomes as one of several numbers, (tasks, data, outcomes)."""
+    kinds = {values.tensor.dtype for values in outcomes}
+    tensors = [v.tensor if len(kinds) == 1 else v.tensor.double() for v in outcomes]
+    return Values(torch.stack(tensors, -1), own=any(v.own for v in outcomes))
 
 
 def _tasks_of(frame: pd.DataFrame, keys: list[str]) -> tuple[np.ndarray, list[Any]]:

@@ -112,7 +112,7 @@ class Tasks:
         cls,
         frame: pd.DataFrame,
         task: str | list[str],
-        y: str | None,
+        y: str | Sequence[str] | None,
         x: Sequence[str] = (),
         task_x: Sequence[str] = (),
     ) -> Tasks:
@@ -123,7 +123,8 @@ class Tasks:
                 kept, as `index`.
             task: the column that says which task a row belongs to; of a list, such as
                 ["school", "class"], each combination is a task, with a name such as "A, 1".
-            y: the outcome column; None for prediction.
+            y: the outcome column; of a list, y has shape (tasks, data, outcomes), and the model
+                reads `tasks.y[..., 0]`. None is for prediction.
             x: columns of the datapoints, shape (tasks, data).
             task_x: columns that are constant within a task, shape (tasks, 1).
 
@@ -300,6 +301,17 @@ class Tasks:
     def without_y(self) -> Tasks:
         """The inputs alone: a model given these predicts."""
         return replace(self, y=None)
+
+    def without_data(self) -> Tasks:
+        """The same tasks, none of whose datapoints was observed: `adapt` gives them their prior.
+
+        They need no y, so that tasks of which nothing but x is known are predicted by
+
+            new = post.adapt(tasks.without_data())
+            new.predict(tasks)
+        """
+        y = torch.zeros_like(self.mask, dtype=self.dtype) if self.y is None else self.y
+        return replace(self, y=y, mask=torch.zeros_like(self.mask), ragged=True, query=None)
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None

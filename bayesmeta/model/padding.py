@@ -151,6 +151,6 @@ def _in_words(tasks: Tasks, moved: _Moved, read: Collection[str]) -> str:
         "with copies of their first row, and what runs over a task's cells, as .mean(1), .sum(1), "
         ".flip(1), a softmax or a batch normalisation, takes these for data. Read "
         f"tasks.mean('{column}') or tasks.sum('{column}'), of shape (tasks, 1, ...), tasks.sizes "
-        "as counts, or torch.where(tasks.mask, ..., 0); a layer that cannot leave cells out takes "
-        "tasks of one size"
+        "as counts, or torch.where(tasks.mask, ..., 0); a mean over all tasks is taken out of the "
+        "data before they are made; a layer that cannot leave cells out takes tasks of one size"
     )

@@ -60,8 +60,8 @@ def _check_given(tasks: object, phi: object) -> None:
         )
     if tasks.y is None:
         raise StructureError(
-            "adapt got tasks without y, so there is nothing to adapt to; give empty tasks "
-            "(all False in mask) for the prior given theta"
+            "adapt got tasks without y, so there is nothing to adapt to; for their prior given "
+            "theta give adapt(tasks.without_data()), and predict(tasks) of what it returns"
         )
 
 

@@ -62,7 +62,8 @@ def places_among(tasks: Tasks | None, own: Tasks) -> list[int]:
         raise TasksError(
             f"the posterior holds phi of {len(own)} tasks {list(own.names[:4])} ..., but "
             f"{len(tasks)} tasks {list(tasks.names[:4])} ... are given; predict for its own tasks, "
-            "or call posterior.adapt(support) of other tasks first"
+            "or adapt to the others first: posterior.adapt(support), or, where nothing of them was "
+            "observed, posterior.adapt(tasks.without_data())"
         )
     return [place[name] for name in tasks.names]
 

@@ -172,7 +172,8 @@ def _read_without_data(
             problem = problem or (
                 f"the model does not run on what stands in for the data of '{folder}', where "
                 "columns of whole numbers hold ones or zeros; where it looks things up by them, "
-                f"number them 0, 1, ... before the fit, and else give the model of the fit ({error})"
+                "number them 0, 1, ... before the fit, and else give the model of the fit "
+                f"({error})"
             )
             continue
         described = _described(reading.structure, whole)

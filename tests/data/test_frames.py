@@ -159,3 +159,30 @@ def test_tasks_are_those_of_a_dictionary(ids: list[tuple[int, str]]) -> None:
     tasks = bm.Tasks.from_frame(frame, task=["a", "b"], y="y", task_x=["a"])
     assert contents(tasks) == expected and list(tasks.names) == list(expected)
     assert tasks.x["a"][:, 0].tolist() == [int(name[0]) for name in expected]
+
+
+def test_several_outcomes_stand_side_by_side() -> None:
+    frame = FRAME.assign(won=[1, 0, 1, 1, 0])
+    tasks = bm.Tasks.from_frame(frame, task="pupil", y=["y", "won"], x=["x"])
+    assert tasks.y.shape == (3, 2, 2)
+    alone = bm.Tasks.from_frame(frame, task="pupil", y="won", x=["x"])
+    assert torch.equal(tasks.y[..., 1], alone.y.to(tasks.dtype))
+    assert torch.equal(tasks.y[..., 0][tasks.mask], torch.tensor([1.0, 5, 2, 4, 3]).to(tasks.dtype))
+    one = bm.Tasks.from_frame(frame, task="pupil", y=["y"], x=["x"])
+    assert one.y.shape == (3, 2, 1)
+
+
+def test_what_is_missing_is_refused_with_the_way_out() -> None:
+    gap = FRAME.assign(won=[1, 0, np.nan, 1, 0], x=[1.0, np.nan, 2.0, 3.0, 4.0])
+    with pytest.raises(bm.TasksError, match=r"one outcome of several is missing.*poutine\.mask"):
+        bm.Tasks.from_frame(gap, task="pupil", y=["y", "won"])
+    with pytest.raises(bm.TasksError, match=r"'x' is nan at task 'a', row 0.*obs_mask="):
+        bm.Tasks.from_frame(gap, task="pupil", y="y", x=["x"])
+    with pytest.raises(bm.TasksError, match=r"'y' is nan.*drop these rows") as error:
+        bm.Tasks.from_frame(gap, task="pupil", y="won")
+    assert "obs_mask" not in str(error.value) and "poutine" not in str(error.value)
+
+
+def test_no_list_is_refused_in_words() -> None:
+    with pytest.raises(bm.TasksError, match="from_list got y=None; give a list of one array"):
+        bm.Tasks.from_list(None)

@@ -115,3 +115,27 @@ def test_draws_by_place_are_found_out(
     monkeypatch.setattr(TaskNoise, "normal", by_place)
     with pytest.raises(AssertionError):
         check_alone(lambda tasks: fits["counts point"].adapt(tasks, phi=bm.Laplace(draws=20)))
+
+
+def test_tasks_of_which_only_inputs_are_known_are_predicted() -> None:
+    def lines(tasks: bm.Tasks) -> None:
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(mu, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi * tasks.x["x"], 0.1), obs=tasks.y)
+
+    seen = bm.Tasks.from_arrays(
+        [[1.0, 2.0], [2.0, 3.0]], {"x": [[1.0, 2.0], [1.0, 2.0]]}, names="ab"
+    )
+    post = bm.fit(lines, seen, theta=bm.Point(), phi=bm.Laplace(), progress=False)
+    new = bm.Tasks.from_arrays(None, {"x": [[1.0, 3.0]]}, names=["c"])
+    for refused in (post.predict, post.adapt):
+        with pytest.raises(ValueError, match=r"without_data\(\)"):
+            refused(new)
+    adapted = post.adapt(new.without_data())
+    predicted = adapted.predict(new)
+    mu = float(post.theta["mu"][0, 0])
+    assert np.allclose(predicted.mean[0], [mu, 3 * mu], atol=0.3)
+    assert np.allclose(predicted.sd[0], [1.0, 3.0], rtol=0.1)
+    assert torch.equal(new.x["x"], new.without_data().x["x"]) and new.y is None
