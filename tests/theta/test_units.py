@@ -124,6 +124,19 @@ def test_nuts_samples_in_all_units(unit: float, phi: bm.Phi) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+@pytest.mark.parametrize("phi", [bm.Laplace(10), bm.Mode()])
+def test_nuts_of_theta_alone_samples_in_all_units(unit: float, phi: bm.Phi) -> None:
+    nuts = bm.NUTS(chains=2, tune=150, draws=250, compile=False)
+    found, plain = (fitted(u, nuts, phi)[1] for u in (unit, 1.0))
+    sd = plain.std(1)
+    assert (np.abs(found.mean(1) - plain.mean(1)) < 0.3 * sd).all()
+    assert ((found.std(1) > 0.75 * sd) & (found.std(1) < 1.33 * sd)).all()
+    if phi == bm.Laplace(10):
+        assert (np.abs(found.mean(1) - MEAN) < 0.3 * SD).all()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
 @pytest.mark.parametrize("phi", [bm.Laplace(10), bm.Amortised(draws=10)])
 def test_slower_pairs_do_so_too(unit: float, phi: bm.Phi) -> None:
