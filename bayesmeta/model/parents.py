@@ -194,5 +194,6 @@ def _check_own_task_only(replay: _Replay, what: str, shown: Mapping[str, Tensor]
                 f"site '{name}' of task '{tasks.names[int(rows[1:].nonzero()[0]) + 1]}' depends on "
                 f"'{what}' of task '{tasks.names[0]}'; tasks must be independent given theta. "
                 f"A value in the plate '{TASKS}' has shape (..., tasks, 1) and lines up with "
-                f"(tasks, data) in '{DATA}' as it is: do not squeeze or transpose it"
+                f"(tasks, data) in '{DATA}' as it is: do not squeeze or transpose it. A statistic "
+                "over all tasks is taken out of the data before the tasks are made"
             )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayesmeta.posterior import mixing
+from bayesmeta.engine import mixing
 from bayesmeta.task_level.importance import classic
 
 # With arviz-stats the tails are of another interval unless told, and errors of sds changed.

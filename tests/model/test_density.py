@@ -232,7 +232,12 @@ def test_prior_draws_of_parameters_are_their_start() -> None:
 
 def test_noncentring_refuses_what_has_no_location_and_scale() -> None:
     density = Density(read(rich, RICH_TASKS))
-    for name, words in [("share", "no loc"), ("pair", "no loc"), ("scale", "no phi")]:
+    for name, words in [
+        ("share", "no loc"),
+        ("pair", "no loc"),
+        ("scale", "no loc"),
+        ("nobody", "no latent"),
+    ]:
         with pytest.raises(bm.StructureError, match=rf"'{name}'.*{words}"):
             density.noncentre([name])
 

@@ -20,7 +20,7 @@ SIZES = (5, 2, 4, 3, 6, 1)
 RANDOM = np.random.default_rng(3)
 Y = [RANDOM.normal(2 + RANDOM.normal(), 0.86, size=size) for size in SIZES]
 TASKS = bm.Tasks.from_list(Y, names=list("abcdef")).to(dtype=torch.float64)
-FAST = bm.NUTS(chains=4, tune=300, draws=500, compile=False)
+FAST = bm.NUTS(chains=2, tune=200, draws=1000, compile=False)
 TRUTH, NOISE = 0.7, 0.5
 
 
@@ -88,7 +88,7 @@ def test_a_point_is_the_mode() -> None:
 
 def test_padding_holds_nothing(sampled: bm.Posterior) -> None:
     truth = sampled.phi["truth"]
-    assert truth.shape == (4, 500, 6, 6)
+    assert truth.shape == (2, 1000, 6, 6)
     assert torch.equal(truth.isnan(), ~TASKS.mask.expand_as(truth))
     density = Density(read(measured, TASKS))
     theta, phi = torch.zeros(1, dtype=torch.float64), torch.zeros(6, 7, dtype=torch.float64)
@@ -130,7 +130,7 @@ def test_adapt_draws_those_of_new_tasks(sampled: bm.Posterior) -> None:
         found = post.phi["phi"][..., i]
         assert abs(found.mean() - centre.mean()) < 0.1
         assert abs(found.std() / (variance + centre.var()).sqrt() - 1) < 0.1
-    assert post.phi["truth"].shape == (4, 500, 2, 3) and post.phi["truth"][0, 0, 1, 1].isnan()
+    assert post.phi["truth"].shape == (2, 1000, 2, 3) and post.phi["truth"][0, 0, 1, 1].isnan()
 
 
 def test_what_is_saved_adapts_and_holds_no_rows(sampled: bm.Posterior, tmp_path: Path) -> None:
