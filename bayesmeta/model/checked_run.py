@@ -148,7 +148,7 @@ def check_sums(model: Model, tasks: Tasks, summed: Summed) -> None:
     for joint in {(0, 0), tuple(n - 1 for n in summed.sizes), tuple(n // 2 for n in summed.sizes)}:
         one = at(joint)
         for name, site in whole.items():
-            if name not in summed.names and not summed.agree(site, one[name], joint):
+            if not summed.agree(site, one[name], joint):
                 raise StructureError(
                     f"site '{name}' has another density where all values of "
                     f"{', '.join(summed.names)} are tried at once than at each: {_HOW_SUMMED}"

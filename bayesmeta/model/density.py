@@ -16,7 +16,7 @@ from bayesmeta.distributions.samplers import draw
 from bayesmeta.distributions.supports import bijection
 from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.model.checks import DATA, TASKS, StructureError, check_value, plate_names
-from bayesmeta.model.enumeration import Summed, cells_of
+from bayesmeta.model.enumeration import levels_of
 from bayesmeta.model.flat_vectors import assemble, lay_out
 from bayesmeta.model.handlers import Model, run
 from bayesmeta.model.isolation import isolated
@@ -295,24 +295,12 @@ class Density:
         batch = len(drawn_from.batch_shape)
         return summed.average(value, summed.weights(log_probs), batch, events)
 
-    def _gather_summed(self, summed: Summed, sites: Mapping[str, Site], tasks: Tasks) -> Terms:
-        of_tasks, latent, whole = cells_of(summed, self.structure, sites, tasks)
-        prior, joint = (
-            summed.over_tasks(of_tasks, summed.over_rows(x, tasks.mask)) for x in (latent, whole)
-        )
-        theta = tasks.mask.new_zeros((), dtype=tasks.dtype)
-        for name in self.structure.theta:
-            theta = theta + sites[name].log_prob.sum()
-        return Terms(theta, prior, joint - prior)
-
     def _gather(self, sites: Mapping[str, Site], tasks: Tasks) -> Terms:
-        if self.reading.summed is not None:
-            return self._gather_summed(self.reading.summed, sites, tasks)
-        zero = tasks.mask.new_zeros((), dtype=tasks.dtype)
+        zero, summed = tasks.mask.new_zeros((), dtype=tasks.dtype), self.reading.summed
         theta, phi, data = zero, zero.expand(tasks.num_tasks), zero.expand(tasks.num_tasks)
         for site in sites.values():
             role, plates = self.structure.nodes[site.name].role, plate_names(site)
-            if role is Role.DETERMINISTIC:
+            if role is Role.DETERMINISTIC or (summed is not None and TASKS in plates):
                 continue
             if TASKS not in plates:
                 theta = theta + site.log_prob.sum()
@@ -320,6 +308,8 @@ class Density:
                 data = data + _by_task(masked(site.log_prob, tasks))
             else:
                 phi = phi + _by_task(site.log_prob)
+        if summed is not None:
+            phi, data = levels_of(summed, self.structure, sites, tasks)
         return Terms(theta, phi, data)
 
 

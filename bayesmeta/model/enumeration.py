@@ -217,6 +217,17 @@ def cells_of(
     return Cells(of_tasks, latent, whole)
 
 
+def levels_of(
+    summed: Summed, structure: Structure, sites: Mapping[str, Site], tasks: Tasks
+) -> tuple[Tensor, Tensor]:
+    """log p(phi_i | theta) and log p(D_i | phi_i, theta), (tasks,)."""
+    of_tasks, latent, whole = cells_of(summed, structure, sites, tasks)
+    prior, joint = (
+        summed.over_tasks(of_tasks, summed.over_rows(x, tasks.mask)) for x in (latent, whole)
+    )
+    return prior, joint - prior
+
+
 def summed_of(structure: Structure, drawn_from: Mapping[str, Any]) -> Summed | None:
     """The finite discrete latents in the plates; None where there are none.
 

@@ -161,6 +161,17 @@ def test_values_of_tasks_and_rows_are_summed_as_loops_do() -> None:
     assert not torch.allclose(nested_by_hand(theta, phi), apart, atol=0.1)
 
 
+def test_a_factor_of_theta_counts() -> None:
+    def weighed(tasks: bm.Tasks) -> None:
+        two_kinds(tasks)
+        pyro.factor("weight", torch.tensor(-3.0))
+
+    (density, theta, phi), (plain, *_) = points(weighed), points(two_kinds)
+    terms, without = (d.terms(theta, phi, TASKS) for d in (density, plain))
+    assert torch.allclose(terms.theta, without.theta - 3)
+    assert torch.equal(terms.data, without.data)
+
+
 def test_padding_is_summed_to_nothing() -> None:
     for model in (zero_inflated, nested, change_point):
         density, theta, phi = points(model)
@@ -326,7 +337,7 @@ def test_too_many_values_are_refused_when_they_are_read() -> None:
         bm.structure(model, TASKS)
 
 
-@pytest.mark.parametrize("use", ["if", "cat", "mean"])
+@pytest.mark.parametrize("use", ["if", "cat", "mean", "chance"])
 def test_a_use_that_does_not_hold_for_all_values_at_once_is_refused(use: str) -> None:
     def model(tasks: bm.Tasks) -> None:
         mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
@@ -339,8 +350,10 @@ def test_a_use_that_does_not_hold_for_all_values_at_once_is_refused(use: str) ->
                 shift = (
                     torch.cat([kind, kind + mu], -1)[..., :1] if kind.shape[0] == 4 else kind[:1]
                 )
-            else:
+            elif use == "mean":
                 shift = kind.mean() + 0 * kind
+            else:
+                shift = pyro.sample("other", dist.Bernoulli(0.2 + 0.3 * kind.mean()))
             with by_row:
                 pyro.sample("y", dist.Normal(mu + shift, 1.0), obs=tasks.y)
 
