@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from bayesmeta.theta.nuts import NUTS
 from bayesmeta.theta.pair_checks import check_device, check_pair, check_use, device_of
 from bayesmeta.training.checkpoint import digest
 from bayesmeta.training.fit_options import FitOptions
+from bayesmeta.training.loop import TrainingError
 
 
 @undisturbed()
@@ -117,7 +120,9 @@ def fit(
                 checkpoint_seconds,
                 _about(theta, phi, seed, density.structure, tasks, validation),
             )
-            found = _noted(theta.fit(density, tasks, phi, options), theta, progress)
+            with _naming_edges(density):
+                found = theta.fit(density, tasks, phi, options)
+            found = _noted(found, theta, progress)
     return Posterior(Draws(found, phi, theta.is_point, posterior_seed))
 
 
@@ -140,6 +145,24 @@ def _density(
         reading.check_padding(tasks.query)
     reading.check_sums(tasks)
     return Density(reading)
+
+
+@contextlib.contextmanager
+def _naming_edges(density: Density) -> Iterator[None]:
+    """Training that fails says which outcomes have edges that are latent: none goes across."""
+    try:
+        yield
+    except TrainingError as error:
+        edges = "; ".join(
+            f"the support of site '{site}' has an edge at '{', '.join(names)}'"
+            for site, names in density.reading.bounded.items()
+        )
+        if not edges:
+            raise
+        raise TrainingError(
+            f"{edges}, so that outcomes are impossible at some values, as where training starts; "
+            f"sample with theta=bm.NUTS() and phi=bm.Joint(), which goes around these ({error})"
+        ) from error
 
 
 def _about(

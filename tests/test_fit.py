@@ -124,3 +124,19 @@ def test_a_model_that_branches_on_a_value_is_refused_by_a_public_error():
 
     with pytest.raises(bm.CaptureError, match=r"torch\.where"):
         bm.fit(model, TASKS, theta=SHORT, progress=False)
+
+
+@pytest.mark.parametrize("phi", [bm.GradientSteps(), bm.Mode(), bm.Joint()])
+def test_training_that_meets_an_edge_names_it(phi):
+    tasks = bm.Tasks.from_arrays([[5.0, 30.0], [2.0, 8.0]])
+
+    def bounded(tasks):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            top = pyro.sample("top", dist.LogNormal(mu, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Uniform(0.0, top), obs=tasks.y)
+
+    short = bm.Point(adam=bm.Adam(steps=50, compile=False))
+    with pytest.raises(bm.TrainingError, match=r"site 'y' has an edge at 'top'.*bm\.NUTS"):
+        bm.fit(bounded, tasks, theta=short, phi=phi, progress=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -75,8 +76,11 @@ def find_pilot(density: Density, tasks: Tasks, phi: Phi, seed: int) -> Pilot | N
     weight = tasks.num_tasks / some.num_tasks
     by = phi if isinstance(phi, Exact) else Laplace()
     try:
-        target = LogPosterior(density, by, some, jacobian=True, weight=weight)
-        found = target.maximum(steps=_STEPS)
+        with warnings.catch_warnings():
+            # What Laplace's method warns of does not matter to a place to start from.
+            warnings.simplefilter("ignore")
+            target = LogPosterior(density, by, some, jacobian=True, weight=weight)
+            found = target.maximum(steps=_STEPS)
     except (CaptureError, StructureError):
         return None
     return Pilot(found.at, found.hessian) if _is_clear(found) else None

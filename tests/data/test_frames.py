@@ -128,7 +128,7 @@ WORDS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: read(FRAME.assign(room=[1, 1, np.nan, 1, 1]), task=["pupil", "room"]),
         "task column 'room' is missing in row 3",
     ),
-    "a list as y": (lambda: read(FRAME, y=["y"]), r"\['y'\] is a list where the name of one"),
+    "a list of lists as y": (lambda: read(FRAME, y=[["y"]]), r"\['y'\] is a list where the name"),
     "no list as x": (lambda: read(FRAME, x=None), "x=None is no list of columns' names; leave it"),
     "rows of none": (lambda: read(FRAME[:0], task=["pupil", "x"]), "the frame has no rows"),
 }
