@@ -104,30 +104,30 @@ def groups(posterior: Draws) -> dict[str, xr.Dataset]:
 def values(posterior: Draws) -> xr.Dataset:
     """Draws of theta (chain, draw, ...) and phi (chain, draw, tasks, ...), under named dims.
 
-    Latents that are one a datapoint are packed as observations are.
+    Latents that are one a datapoint are packed as observations are; whose each is stands in the
+    other groups, as ArviZ 1.x summarises no posterior with such a coordinate.
     """
-    nodes, tasks, named, owners = posterior.structure.nodes, posterior.tasks, {}, {}
+    nodes, tasks, named = posterior.structure.nodes, posterior.tasks, {}
     for name, value in posterior.values.items():
         if nodes[name].role is not Role.LOCAL:
             named[name] = _named(nodes[name], value.cpu().numpy())
         elif bool(tasks.mask.any()):
             there = ~value[0, 0].isnan().reshape(*tasks.mask.shape, -1).any(-1)
             dim = _OBSERVATION if torch.equal(there, tasks.mask) else f"{name}_{_OBSERVATION}"
-            named[name], owners[dim] = _packed(value, name, there, dim, _SAMPLE), there
-    return _dataset(named, tasks, owners)
+            named[name] = _packed(value, name, there, dim, _SAMPLE)
+    return _dataset(named, tasks)
 
 
 def with_computed(posterior: Draws) -> xr.Dataset:
     """`values`, and those of deterministic sites, at the rows of the posterior's own tasks."""
-    nodes, found, owners = posterior.structure.nodes, {}, {}
+    nodes, found = posterior.structure.nodes, {}
     for name, value in (posterior.computed_theta | posterior.computed_phi).items():
         if nodes[name].is_by_datapoint:
-            owners[_OBSERVATION] = posterior.tasks.mask
             found[name] = _packed(value, name, posterior.tasks.mask, lead=_SAMPLE)
             continue
         lead = (*_SAMPLE, TASKS) if nodes[name].is_by_task else _SAMPLE
         found[name] = _dims(name, value.dim(), lead), value.cpu().numpy()
-    return values(posterior).merge(_dataset(found, posterior.tasks, owners))
+    return values(posterior).merge(_dataset(found, posterior.tasks))
 
 
 def _predicted(posterior: Draws) -> dict[str, Tensor]:

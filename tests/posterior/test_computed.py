@@ -120,7 +120,9 @@ def test_those_of_datapoints_stand_at_rows() -> None:
     assert post.phi["line"][0, 0, 1, 2].isnan() and post.phi["pair"].shape == (1, 30, 3, 3, 2)
     found = groups(post.draws)["posterior"]
     assert found["pair"].dims == ("chain", "draw", "observation", "pair_dim_0")
-    assert list(found["observation_task"].values) == [*"000", *"11", *"222"]
+    owners = groups(post.draws)["observed_data"]["observation_task"]
+    assert list(owners.values) == [*"000", *"11", *"222"]
+    assert "pair[7, 1]" in post.summary().index
     new = post.adapt(bm.Tasks.from_list([[5.0]], x={"x": [[2.0]]}).to(dtype=torch.float64))
     assert torch.allclose(new.phi["line"][..., 0], 2 * new.phi["phi"])
 
