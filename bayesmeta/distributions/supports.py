@@ -63,11 +63,14 @@ def bijection(fn: Any) -> Transform:
 
 
 def within(fn: Any, value: Tensor) -> Tensor:
-    """Whether values are in the support, in the batch shape of the value.
+    """Whether values are in the support, in the batch shape of the value, or the fuller one of fn.
 
     A value of a transformed distribution is in it if what it comes from is in the base's.
     """
     batch = value.dim() - len(fn.event_shape)
+    if len(fn.batch_shape) > batch:
+        batch = len(fn.batch_shape)
+        value = value.expand(torch.broadcast_shapes(fn.batch_shape + fn.event_shape, value.shape))
     if isinstance(fn, dist.MaskedDistribution):
         if isinstance(fn._mask, bool):
             return within(fn.base_dist, value) | (not fn._mask)

@@ -18,6 +18,9 @@ from bayesmeta.model.parents import Parents
 from bayesmeta.model.sites import Choice, seen
 from bayesmeta.model.structure import Structure
 
+# Edges may be the same at two draws of what is discrete.
+_OTHER_DRAWS = 3
+
 
 def factors_of_outcomes(
     model: Model, tasks: Tasks, structure: Structure, found: Runs
@@ -73,14 +76,17 @@ def drawn_bounds(
 ) -> dict[str, tuple[str, ...]]:
     """The observed sites whose supports have edges that are drawn, and what these read.
 
-    Provenance tells of it; where it is lost, as through torch.vmap, another draw of the model does.
+    Other draws of the model tell whether edges are drawn, and provenance what they read, unless it
+    is lost, as through torch.vmap. It alone says too much: a total count that was broadcast with
+    logits has theirs.
     """
     observed = [n for n, site in found.drawn.items() if site.is_observed and not is_factor(site)]
-    reads = {name: edges_read(found.followed[name]) for name in observed}
-    unread = [n for n in observed if not reads[n] and edges(found.drawn[n].fn)]
-    other = run(model, tasks) if unread else {}
-    for name in unread:
-        pairs = zip(edges(found.drawn[name].fn), edges(other[name].fn), strict=False)
-        if any(not torch.equal(a, b) for a, b in pairs):
-            reads[name] = frozenset(parents.sites[name])
-    return {n: tuple(p for p in found.drawn if p in reads[n]) for n in observed if reads[n]}
+    edged = [name for name in observed if edges(found.drawn[name].fn)]
+    others = [run(model, tasks) for _ in range(_OTHER_DRAWS if edged else 0)]
+    reads = {}
+    for name in edged:
+        ours = edges(found.drawn[name].fn)
+        drawn = [edges(other[name].fn) for other in others]
+        if any(not torch.equal(a, b) for x in drawn for a, b in zip(ours, x, strict=False)):
+            reads[name] = edges_read(found.followed[name]) or frozenset(parents.sites[name])
+    return {n: tuple(p for p in found.drawn if p in read) for n, read in reads.items()}

@@ -396,3 +396,67 @@ def test_what_cannot_be_summed_out_is_refused_in_words() -> None:
     bm.fit(
         zero_inflated, support, query=query, **{**given, "theta": bm.Point(adam=bm.Adam(steps=2))}
     )
+
+
+def three(e: Tensor) -> Tensor:
+    return torch.stack([torch.zeros_like(e), e, 2 * e], -1)
+
+
+FAMILIES: dict[str, tuple[Callable[[Tensor], dist.Distribution], object]] = {
+    "Binomial": (lambda e: dist.Binomial(4, logits=e), [[0, 4, 2], [1, 3, 3]]),
+    "BetaBinomial": (
+        lambda e: dist.BetaBinomial(e.exp(), 2.0, total_count=4),
+        [[0, 4, 2], [1, 3, 3]],
+    ),
+    "Categorical": (lambda e: dist.Categorical(logits=three(e)), [[0, 1, 2], [2, 1, 1]]),
+    "OrderedLogistic": (
+        lambda e: dist.OrderedLogistic(e, torch.tensor([-1.0, 1.0]).to(e)),
+        [[0, 1, 2], [2, 1, 1]],
+    ),
+    "Multinomial": (
+        lambda e: dist.Multinomial(2, logits=three(e)),
+        [[[2, 0, 0]] * 3, [[0, 1, 1]] * 3],
+    ),
+    "MultivariateNormal": (
+        lambda e: dist.MultivariateNormal(torch.stack([e, -e], -1), torch.eye(2).to(e)),
+        [[[0.1, 0.2]] * 3, [[1.0, -1.0]] * 3],
+    ),
+    "Uniform": (lambda e: dist.Uniform(0.0, 3 + e.exp()), [[0.1, 2.0, 2.9]] * 2),
+    "Censored": (lambda e: bm.Censored(dist.Normal(e, 1.0), upper=1.0), [[0.1, 1.0, -2.0]] * 2),
+    "Mixture": (
+        lambda e: dist.MixtureSameFamily(
+            dist.Categorical(torch.ones(2).to(e)), dist.Normal(torch.stack([e, e + 2], -1), 1.0)
+        ),
+        [[0.1, 1.0, -2.0]] * 2,
+    ),
+}
+
+
+@pytest.mark.parametrize("level", ["task", "row"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_of_outcomes_is_summed(family: str, level: str) -> None:
+    make, y = FAMILIES[family]
+    tasks = bm.Tasks.from_arrays(y, names="ab").to(dtype=torch.float64)
+
+    def model(tasks: bm.Tasks) -> None:
+        by_task, by_row = plates(tasks)
+        with by_task:
+            z = pyro.sample("z", dist.Bernoulli(0.4)) if level == "task" else None
+            phi = pyro.sample("phi", dist.Normal(0.0, 0.5))
+            with by_row:
+                z = pyro.sample("z", dist.Bernoulli(0.4)) if level == "row" else z
+                pyro.sample("y", make(phi + z), obs=tasks.y)
+
+    reading = read(model, tasks)
+    reading.check_sums(tasks)
+    assert set(reading.bounded) == ({"y"} if family == "Uniform" else set())
+    density = Density(reading)
+    phi = torch.tensor([[0.3], [-0.2]], dtype=torch.float64)
+    each = [make((phi + k).expand(2, 3)).log_prob(tasks.y) for k in (0, 1)]
+    if level == "task":
+        each = [x.sum(1) for x in each]
+    want = torch.stack([math.log(0.6) + each[0], math.log(0.4) + each[1]]).logsumexp(0)
+    found = density.terms(torch.zeros(0, dtype=torch.float64), phi, tasks).data
+    assert torch.allclose(found, want if level == "task" else want.sum(1), atol=1e-6)
+    post = bm.fit(model, tasks, theta=bm.Fixed({}), phi=bm.Laplace(draws=6), progress=False)
+    assert post.predict().mean.isfinite().all() and post.log_score().isfinite().all()
