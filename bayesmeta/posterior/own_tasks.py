@@ -83,11 +83,17 @@ def at_rows(
         own: the tasks by whose rows phi was inferred.
         tasks: the same tasks, perhaps at other rows.
         seed: of what is drawn.
+
+    Raises:
+        TasksError: for other rows of a model whose rows depend on each other through such latents,
+            as a random walk's do.
     """
     if not density.d_local:
         return phi
     if _are_rows_of(own, tasks):
         return pad(phi, (0, density.width(tasks) - phi.shape[-1]))
+
+    _check_apart(density, theta[0, 0], phi[0, 0], own)
 
     def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor]:
         return (redraw_local(density, theta, free, given),)
@@ -95,6 +101,25 @@ def at_rows(
     with isolated(seed):
         outputs = in_chunks(random_at_draws, at, theta, phi, tasks)
     return joined([found for (found,) in outputs])
+
+
+def _check_apart(density: Density, theta: Tensor, phi: Tensor, own: Tasks) -> None:
+    """Refuse rows that depend on each other: does what is latent of the first move others?
+
+    A posterior that was loaded has no rows by which to see it.
+    """
+    moved = phi.clone()
+    moved[:, density.d_phi : density.d_phi + density.d_local] += 0.5
+    before, after = (density.sites(theta, p, own, jacobian=False) for p in (phi, moved))
+    for name in (*density.structure.data, *density.structure.local):
+        ours, others = (sites[name].log_prob[..., 1:].nan_to_num() for sites in (before, after))
+        if not torch.equal(ours, others):
+            raise TasksError(
+                f"these are other rows than those that were fitted, but '{name}' of a row depends "
+                f"on latents of other rows ({', '.join(density.structure.local)}), which no new "
+                "row has; predict the posterior's own rows, or give each row what it needs by "
+                "columns"
+            )
 
 
 def _are_rows_of(own: Tasks, tasks: Tasks) -> bool:

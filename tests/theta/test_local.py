@@ -250,3 +250,24 @@ def test_they_are_noncentred_where_the_data_say_little(
     nuts = bm.NUTS(chains=1, tune=20, draws=10, compile=False)
     post = bm.fit(model, tasks, theta=nuts, progress=False)
     assert post.density.noncentred == noncentred
+
+
+@pytest.mark.parametrize("walks", [True, False])
+def test_new_rows_of_a_walk_are_refused(walks: bool) -> None:
+    def model(tasks: bm.Tasks) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(0.0, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                step = pyro.sample("step", dist.Normal(0.0, 1.0))
+                off = step.cumsum(-1) if walks else step
+                pyro.sample("y", dist.Normal(phi + off, 0.5), obs=tasks.y)
+
+    tasks = bm.Tasks.from_arrays([[0.5, 1.0, 2.0], [0.0, -1.0, -1.5]], names="ab")
+    post = bm.fit(model, tasks, theta=bm.Point(), progress=False)
+    assert post.predict().mean.shape == (2, 3)
+    query = bm.Tasks.from_arrays([[3.0], [-2.0]], names="ab")
+    if not walks:
+        assert post.predict(query).mean.shape == (2, 1)
+        return
+    with pytest.raises(bm.TasksError, match="'y' of a row depends on latents of other rows"):
+        post.predict(query)
