@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks, check_tasks
 from bayesmeta.distributions.supports import edges
@@ -25,10 +26,12 @@ from bayesmeta.model.enumeration import Summed
 from bayesmeta.model.handlers import Model, run
 from bayesmeta.model.sites import Choice, PlateError, Site, SiteNameError
 
+_TRIES = 5
 _HOW_SUMMED = (
     "all values of a discrete latent stand on a dimension of their own, to the left of the plates, "
     "as in Pyro's parallel enumeration: choose by torch.where(z > 0, a, b) or by values[z.long()] "
-    "out of a vector, and not by if, .item(), torch.cat or sums over z"
+    "out of a vector, and not by if, .item(), torch.cat or sums over z; what runs over the rows of "
+    "a task, as z.mean(-1) or a lag, is not treated"
 )
 
 
@@ -120,20 +123,16 @@ def check_sums(model: Model, tasks: Tasks, summed: Summed) -> None:
     drawn = run(model, tasks)
     values = {s.name: s.value for s in drawn.values() if not (s.is_observed or s.is_deterministic)}
 
-    def at(joint: Sequence[int] | None) -> dict[str, Site]:
+    def at(joint: Sequence[Tensor | None]) -> dict[str, Site]:
         def choose(name: str, fn: Any) -> Choice | None:
             if name not in summed.names:
                 return Choice(values[name]) if name in values else None
-            if joint is None:
-                return summed.choose(name, fn)
-            return summed.choose(
-                name, fn, torch.full(fn.batch_shape, joint[name in summed.of_rows])
-            )
+            return summed.choose(name, fn, joint[name in summed.of_rows])
 
         return run(model, tasks, choose)
 
     try:
-        whole = at(None)
+        whole = at([None, None])
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         raise StructureError(
             "the model does not run on all values of its discrete latents at once "
@@ -145,13 +144,19 @@ def check_sums(model: Model, tasks: Tasks, summed: Summed) -> None:
             f"the support of site '{moving[0]}' depends on the discrete "
             f"{', '.join(summed.names)}; give it one that does not, and transform its value"
         )
-    for joint in {(0, 0), tuple(n - 1 for n in summed.sizes), tuple(n // 2 for n in summed.sizes)}:
-        one = at(joint)
+    shapes = (tasks.num_tasks, 1), tuple(tasks.mask.shape)
+    for _ in range(_TRIES):
+        # Each task and row has a value of its own, so that one that reads another's is seen.
+        mine, rows = (
+            torch.randint(n, shape) for n, shape in zip(summed.sizes, shapes, strict=True)
+        )
+        one = at([mine, rows])
         for name, site in whole.items():
-            if not summed.agree(site, one[name], joint):
+            if not summed.agree(site, one[name], mine, rows):
                 raise StructureError(
                     f"site '{name}' has another density where all values of "
-                    f"{', '.join(summed.names)} are tried at once than at each: {_HOW_SUMMED}"
+                    f"{', '.join(summed.names)} are tried at once than at each, or reads those of "
+                    f"another task or row: {_HOW_SUMMED}"
                 )
 
 

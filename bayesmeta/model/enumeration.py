@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +16,10 @@ from bayesmeta.model.sites import Choice, Site
 from bayesmeta.model.structure import Node, Role, Structure
 
 MOST_STATES = 64
+HOW_UNMIXED = (
+    "write it by a latent of one place: u = pyro.sample('u', dist.Normal(0.0, 1.0)), then {name} = "
+    "pyro.deterministic('{name}', loc + scale * u)"
+)
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,13 @@ class Summed:
 
     Attributes:
         of_tasks, of_rows: how many values each latent has, by name, in the model's order.
+        values: what these are, (values, events...).
         plates: how many dimensions all plates take, those of tasks and data among them.
     """
 
     of_tasks: Mapping[str, int]
     of_rows: Mapping[str, int]
+    values: Mapping[str, Tensor]
     plates: int
 
     @property
@@ -51,7 +57,7 @@ class Summed:
 
         Where a handler masks it each of its values is as likely: it is not there.
         """
-        every = _values(fn)
+        every = self.values[name].to(torch.get_default_device())
         if joint is None:
             size = self.sizes[name in self.of_rows]
             left = [size] if name in self.of_rows else [size, 1]
@@ -63,10 +69,11 @@ class Summed:
 
     def draw(self, name: str, fn: Any) -> tuple[Tensor, Tensor]:
         """A value drawn from fn, and its part in the joint value, (tasks, 1) or (tasks, data)."""
-        every = fn.enumerate_support(expand=False)
-        chances = fn.log_prob(every.expand(-1, *fn.batch_shape, *fn.event_shape)).movedim(0, -1)
+        every = self.values[name].to(torch.get_default_device())
+        apart = every.reshape(len(every), *[1] * len(fn.batch_shape), *fn.event_shape)
+        chances = fn.log_prob(apart.expand(-1, *fn.batch_shape, *fn.event_shape)).movedim(0, -1)
         index = torch.distributions.Categorical(logits=chances).sample()
-        return _values(fn)[index], index * self._stride(name)
+        return every[index], index * self._stride(name)
 
     def cells(self, value: Tensor) -> Tensor:
         """(of tasks, of rows, tasks, data) of a log density, further plates summed."""
@@ -129,6 +136,13 @@ class Summed:
             for name, count in latents.items()
         }
 
+    def indicators(self, name: str, columns: Tensor, num_data: int) -> Tensor:
+        """1 for the value that a latent has by the columns of `states`, and 0 for the others."""
+        joint = self.states(columns, num_data)[name]
+        joint = joint if name in self.of_rows else joint[:, 0]
+        count = len(self.values[name])
+        return torch.nn.functional.one_hot(self._place(name, joint), count).to(columns.dtype)
+
     def weights(self, log_probs: Iterable[Tensor]) -> Tensor:
         """The chances of joint values before any data, of the latents' log densities."""
         total = torch.stack(torch.broadcast_tensors(*(self._padded(x) for x in log_probs))).sum(0)
@@ -154,13 +168,20 @@ class Summed:
         found = whole.gather(0, at)[0]
         return found.reshape(found.shape[found.dim() - batch - events :])
 
-    def agree(self, whole: Site, one: Site, joint: Sequence[int]) -> bool:
-        """Whether a site's density among all joint values is that at one of them."""
+    def agree(self, whole: Site, one: Site, of_tasks: Tensor, of_rows: Tensor) -> bool:
+        """Whether a site's density among all joint values is that at those of each cell.
+
+        Args:
+            whole, one: the site at all joint values, and at those given.
+            of_tasks, of_rows: the latter, (tasks, 1) and (tasks, data).
+        """
         if whole.is_deterministic:
             return True
         among, alone = self.cells(whole.log_prob), self.cells(one.log_prob)[0, 0]
-        mine, row = (k if n > 1 else 0 for k, n in zip(joint, among.shape[:2], strict=True))
-        at, alone = torch.broadcast_tensors(among[mine, row], alone)
+        cells = among.expand(*self.sizes, *of_rows.shape)
+        task, row = torch.meshgrid(*(torch.arange(n) for n in of_rows.shape), indexing="ij")
+        at = cells[of_tasks.expand_as(of_rows), of_rows, task, row]
+        alone = alone.expand_as(at).to(at)
         return torch.allclose(at, alone, rtol=1e-4, atol=1e-5, equal_nan=True)
 
     def depends(self, value: Tensor, events: int) -> bool:
@@ -251,7 +272,8 @@ def summed_of(structure: Structure, drawn_from: Mapping[str, Any]) -> Summed | N
         role: {n: len(_values(drawn_from[n])) for n in names if nodes[n].role is role}
         for role in (Role.PHI, Role.LOCAL)
     }
-    return Summed(by_level[Role.PHI], by_level[Role.LOCAL], max(2, depth))
+    values = {name: _values(drawn_from[name]) for name in names}
+    return Summed(by_level[Role.PHI], by_level[Role.LOCAL], values, max(2, depth))
 
 
 def check_count(structure: Structure, drawn_from: Mapping[str, Any]) -> None:

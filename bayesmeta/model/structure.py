@@ -220,7 +220,8 @@ def _instead_of_discrete(node: Node) -> str:
     """What to write where a latent has values that can be counted."""
     if not node.is_finite:
         return (
-            "there is no end of its values, over which to sum it out; take a continuous latent in "
+            "there is no end of its values, or they cannot be listed, as of .to_event(1) (write a "
+            "statement for each component), over which to sum it out; take a continuous latent in "
             "its place, or a distribution of the outcome that is summed already, as "
             "dist.GammaPoisson is"
         )

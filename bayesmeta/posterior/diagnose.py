@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from bayesmeta.model.checks import first_few
+from bayesmeta.model.enumeration import HOW_UNMIXED
 from bayesmeta.phi.base import Phi
+from bayesmeta.posterior.discrete_states import places_apart
 from bayesmeta.posterior.draws import Draws
 from bayesmeta.posterior.sampler_checks import Extreme, check_sampler
 from bayesmeta.posterior.support_check import about_supports
@@ -16,6 +18,10 @@ from bayesmeta.posterior.theta_weights import doubts_about_theta
 from bayesmeta.task_level.importance import TRUSTED_K, pareto_k
 
 _FALL_A_TASK = 0.01
+
+
+# In standard deviations: nearer places make one hill.
+_FAR_APART = 2.5
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,10 @@ def diagnose(posterior: Draws) -> Diagnosis:
     log p(phi_i, D_i | theta) - log q(phi_i | theta), by those of theta, by the slopes of the ELBO
     where training ended, and by its loss. Of a point estimate it is checked that it is a maximum,
     or that the loss has settled, and Pareto k where phi is amortised or a Laplace approximation.
-    Draws at which the outcomes are impossible are none of the posterior's.
+    Draws at which the outcomes are impossible are none of the posterior's; where phi is drawn from
+    places far apart, by a discrete latent, draws may all be at one of them.
     """
-    found, more = _by_kind(posterior), about_supports(posterior)
+    found, more = _by_kind(posterior), [*about_supports(posterior), *_about_latents(posterior)]
     if posterior.fit.stats and not posterior.strategy.is_joint:
         k = _k_by_task(posterior)
         found, more = replace(found, pareto_k=k), [*_about_k(k, posterior.strategy), *more]
@@ -67,6 +74,30 @@ def diagnose(posterior: Draws) -> Diagnosis:
         return found
     kept = () if found.ok and not posterior.is_point else found.messages
     return replace(found, ok=False, messages=(*more, *kept))
+
+
+def _about_latents(posterior: Draws) -> list[str]:
+    """What no figure tells: phi in places far apart, and a Gaussian of very many latents."""
+    density, found = posterior.density, []
+    middle = posterior.fit.theta.shape[1] // 2
+    at = posterior.fit.theta[0, middle], posterior.free_phi[0, middle], posterior.tasks
+    for name, distance in places_apart(density, *at).items():
+        if distance > _FAR_APART:
+            found.append(
+                f"Site '{name}' is drawn from places {distance:.1f} of its standard deviations "
+                f"apart, by {', '.join(density.structure.discrete)}: draws that all stay at the "
+                "place where they began look settled, and are not; "
+                f"{HOW_UNMIXED.format(name=name)}."
+            )
+    is_fitted = posterior.fit.log_q is not None and posterior.strategy.is_joint
+    if density.structure.local and is_fitted:
+        found.append(
+            f"A Gaussian of theta and of what each datapoint has "
+            f"({', '.join(density.structure.local)}) is too sure of scales, by factors of 2 to 5 "
+            "where the data say little of them: sample with theta=bm.NUTS(), or integrate these "
+            "latents out of the model."
+        )
+    return found
 
 
 def _by_kind(posterior: Draws) -> Diagnosis:

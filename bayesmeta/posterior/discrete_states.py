@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
-from bayesmeta.model.enumeration import cells_of
+from bayesmeta.model.enumeration import Summed, cells_of
+from bayesmeta.model.sites import Site
 from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined
 
 
@@ -47,15 +50,66 @@ def chances(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> dict[
         return {}
 
     def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor, ...]:
-        found = summed.marginals(*_posterior(density, theta, free, given))
-        rows = given.mask[..., None]
-        return tuple(
-            torch.where(rows, x, torch.nan) if name in summed.of_rows else x
-            for name, x in found.items()
-        )
+        sites = density.sites(theta, free, given, jacobian=False)
+        of_tasks, _, whole = cells_of(summed, density.structure, sites, given)
+        found = summed.marginals(*summed.posterior(of_tasks, whole, given.mask))
+        return tuple(_where_there(summed, name, x, sites, given) for name, x in found.items())
 
     outputs = zip(*in_chunks(at_draws, at, theta, phi, tasks), strict=True)
     return {name: joined(x) for name, x in zip(summed.names, outputs, strict=True)}
+
+
+def chances_of_drawn(density: Density, states: Tensor, tasks: Tasks) -> dict[str, Tensor]:
+    """0 and 1 for the values that were drawn, of latents of which nothing else is known.
+
+    Args:
+        density: whose latents they are.
+        states: joint values, (chain, draw, tasks, columns of `Summed`).
+        tasks: whose they are.
+    """
+    summed = density.reading.summed
+    assert summed is not None
+    flat, found = states.flatten(0, 1), dict[str, Tensor]()
+    for name in summed.names:
+        each = [summed.indicators(name, columns, tasks.num_data) for columns in flat]
+        value = torch.stack(each).reshape(*states.shape[:2], *each[0].shape)
+        there = tasks.mask[..., None]
+        found[name] = torch.where(there, value, torch.nan) if name in summed.of_rows else value
+    return found
+
+
+def places_apart(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> dict[str, float]:
+    """Of sites of phi whose prior's mean depends on discrete latents: how far it moves, in its sds.
+
+    Args:
+        density: whose sites they are.
+        theta, phi: unconstrained, (d_theta,) and (tasks, width).
+        tasks: whose phi it is.
+    """
+    summed, found = density.reading.summed, dict[str, float]()
+    if summed is None:
+        return found
+    sites = density.sites(theta, phi, tasks, jacobian=False)
+    for name in density.structure.phi:
+        fn, events = sites[name].fn, len(sites[name].fn.event_shape)
+        if name in density.without_mean or not summed.depends(fn.mean, events):
+            continue
+        mean = fn.mean.flatten(0, fn.mean.dim() - summed.plates - events - 1)
+        sd = fn.stddev.expand(fn.batch_shape + fn.event_shape).min()
+        found[name] = float((mean.amax(0) - mean.amin(0)).max() / sd)
+    return found
+
+
+def _where_there(
+    summed: Summed, name: str, value: Tensor, sites: Mapping[str, Site], tasks: Tasks
+) -> Tensor:
+    """NaN for latents of padding, and those that the model masks."""
+    there = sites[name].there
+    assert there is not None
+    there = summed.cells(there.to(value))[0, 0] > 0
+    if name in summed.of_tasks:
+        return torch.where(there.expand(tasks.num_tasks, 1), value, torch.nan)
+    return torch.where((tasks.mask & there)[..., None], value, torch.nan)
 
 
 def _posterior(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.laplace import Laplace
 from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined
-from bayesmeta.posterior.discrete_states import chances, draw_states
+from bayesmeta.posterior.discrete_states import chances, chances_of_drawn, draw_states
 from bayesmeta.theta.base import Fit
 from bayesmeta.theta.levels import infer_phi
 from bayesmeta.theta.log_posterior import LogPosterior
@@ -150,6 +150,8 @@ class Draws:
     @made_when_asked
     def chances(self) -> dict[str, Tensor]:
         """Of the values of discrete latents, (chain, draw, tasks, values)."""
+        if self.fit.states is not None:
+            return chances_of_drawn(self.density, self.fit.states, self.tasks)
         return chances(self.density, self.fit.theta, self.free_phi, self.tasks)
 
     @made_when_asked
@@ -217,6 +219,14 @@ class Draws:
         return joined([phi for (phi,) in outputs])
 
 
+def _known_discrete(draws: Draws) -> tuple[str, ...]:
+    """Discrete latents, but for those of datapoints where there are none."""
+    summed = draws.density.reading.summed
+    if summed is None:
+        return ()
+    return summed.names if bool(draws.tasks.mask.any()) else tuple(summed.of_tasks)
+
+
 def _computed(draws: Draws, *, is_phi: bool) -> dict[str, Tensor]:
     """Deterministic sites, and discrete ones: (chain, draw, tasks, ...) where of tasks.
 
@@ -224,10 +234,12 @@ def _computed(draws: Draws, *, is_phi: bool) -> dict[str, Tensor]:
     """
     density, tasks, nodes = draws.density, draws.tasks, draws.structure.nodes
     names = draws.structure.computed(is_phi=is_phi)
+    if not bool(tasks.mask.any()):
+        # What a posterior that was loaded computes might read columns, which it does not hold.
+        names = ()
     if is_phi:
-        names = (*draws.structure.discrete, *names)
-    # Those of a posterior that was loaded might read columns, which it does not hold.
-    if not names or not bool(tasks.mask.any()):
+        names = (*_known_discrete(draws), *names)
+    if not names:
         return {}
 
     def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor, ...]:

@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.noise import seeds
 from bayesmeta.model.density import Density
 from bayesmeta.model.isolation import isolated
 from bayesmeta.model.prior import redraw_local
@@ -98,7 +99,8 @@ def at_rows(
     def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor]:
         return (redraw_local(density, theta, free, given),)
 
-    with isolated(seed):
+    # Numbers of their own: at the seed itself outcomes are drawn, of what would be the same noise.
+    with isolated(seeds(seed, 1)[0]):
         outputs = in_chunks(random_at_draws, at, theta, phi, tasks)
     return joined([found for (found,) in outputs])
 

@@ -127,8 +127,14 @@ def _could_be_noncentred(posterior: Draws) -> tuple[str, ...]:
     fit, done = posterior.fit, posterior.density.noncentred
     at = fit.theta[0, 0], posterior.free_phi[0, 0], fit.tasks
     sites, segments = fit.density.sites(*at, jacobian=False), fit.density.segments
+    summed = fit.density.reading.summed
     groups = [n for n, s in segments.items() if n not in done and (s.is_phi or s.size > 1)]
-    return tuple(n for n in groups if is_location_scale(sites[n].fn))
+    return tuple(
+        n
+        for n in groups
+        if is_location_scale(sites[n].fn)
+        and (summed is None or len(sites[n].fn.batch_shape) <= summed.plates)
+    )
 
 
 def _ebfmi(energy: Tensor) -> list[float]:

@@ -11,7 +11,9 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.engine.capture import capture
+from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
+from bayesmeta.model.enumeration import HOW_UNMIXED
 from bayesmeta.model.location_scale import is_location_scale
 from bayesmeta.model.prior import prior_mean, theta_start
 from bayesmeta.phi.base import Phi
@@ -64,6 +66,7 @@ def noncentre(
             f"noncentred={noncentred} is for phi=bm.Joint(), where theta and phi are treated "
             f"together; {type(phi).__name__} treats phi itself"
         )
+    _check_mixed(noncentred or (), density, tasks)
     names, notes = noncentred or (), tuple[str, ...]()
     if noncentred is None:
         names, reason = _choose(density, tasks, seed, pilot, is_joint=phi.is_joint)
@@ -189,6 +192,29 @@ def _share_of_theta(
     scale = segment.flatten(base_distribution(fn).scale.expand(fn.batch_shape + fn.event_shape))
     scale = scale[[k - segment.start for k in places]]
     return float((1 / (1 + scale.square() * h / share_of_tasks)).mean())
+
+
+def _check_mixed(names: Sequence[str], density: Density, tasks: Tasks) -> None:
+    """Refuse sites whose loc or scale depends on discrete latents.
+
+    Raises:
+        StructureError: with what to write instead.
+    """
+    if density.reading.summed is None or not names:
+        return
+    theta = torch.zeros(density.d_theta, dtype=tasks.dtype)
+    phi = torch.zeros(tasks.num_tasks, density.width(tasks), dtype=tasks.dtype)
+    sites = density.sites(theta, phi, tasks, jacobian=False)
+    for name in names:
+        if (
+            name in sites
+            and is_location_scale(sites[name].fn)
+            and _is_mixed(density, sites[name].fn)
+        ):
+            raise StructureError(
+                f"noncentred names '{name}', whose loc or scale depends on the discrete "
+                f"{', '.join(density.structure.discrete)}; {HOW_UNMIXED.format(name=name)}"
+            )
 
 
 def _is_mixed(density: Density, fn: Any) -> bool:

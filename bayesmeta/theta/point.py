@@ -73,7 +73,7 @@ class Point(Theta):
         tasks = tasks.to(dtype=torch.float64)
         try:
             best = LogPosterior(density, phi, tasks, jacobian=False).maximum()
-        except CaptureError:
+        except (CaptureError, torch._C._LinAlgError):
             return None
         if not torch.isfinite(best.value):
             return None

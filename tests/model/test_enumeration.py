@@ -460,3 +460,102 @@ def test_every_family_of_outcomes_is_summed(family: str, level: str) -> None:
     assert torch.allclose(found, want if level == "task" else want.sum(1), atol=1e-6)
     post = bm.fit(model, tasks, theta=bm.Fixed({}), phi=bm.Laplace(draws=6), progress=False)
     assert post.predict().mean.isfinite().all() and post.log_score().isfinite().all()
+
+
+READS = {
+    "largest": lambda z: z.amax(-1, keepdim=True),
+    "mean": lambda z: z.mean(-1, keepdim=True),
+    "first": lambda z: z[..., :1],
+    "lag": lambda z: torch.roll(z, 1, -1),
+    "next task": lambda z: torch.roll(z, 1, -2) if z.shape[-2] > 1 else z,
+}
+
+
+@pytest.mark.parametrize("read_by", READS)
+def test_rows_that_read_each_others_values_are_refused(read_by: str) -> None:
+    def model(tasks: bm.Tasks) -> None:
+        by_task, by_row = plates(tasks)
+        with by_task:
+            phi = pyro.sample("phi", dist.Normal(0.0, 1.0))
+            with by_row:
+                z = pyro.sample("z", dist.Bernoulli(0.4))
+                pyro.sample("y", dist.Normal(phi + 3 * READS[read_by](z), 1.0), obs=tasks.y)
+
+    tasks = bm.Tasks.from_arrays([[0.0, 3.0, 1.0], [2.0, -1.0, 0.5]])
+    with pytest.raises(bm.StructureError):
+        bm.fit(model, tasks, theta=bm.Fixed({}), phi=bm.Laplace(), progress=False)
+
+
+def far_kinds(tasks: bm.Tasks, *, of_one_place: bool) -> None:
+    low = pyro.sample("low", dist.Normal(470.0, 1.0))
+    by_task, by_row = plates(tasks)
+    with by_task:
+        kind = pyro.sample("kind", dist.Bernoulli(0.4))
+        if of_one_place:
+            u = pyro.sample("u", dist.Normal(0.0, 1.0))
+            phi = pyro.deterministic("phi", low + 90 * kind + 5 * u)
+        else:
+            phi = pyro.sample("phi", dist.Normal(low + 90 * kind, 5.0))
+        with by_row:
+            pyro.sample("y", dist.Normal(phi, 54.0), obs=tasks.y)
+
+
+def test_kinds_far_apart_are_told_and_right_by_a_latent_of_one_place() -> None:
+    y = 470 + 90 * (np.arange(6)[:, None] % 2) + RANDOM.normal(scale=54, size=(6, 4))
+    tasks = bm.Tasks.from_arrays(y, names="abcdef")
+    apart, one = (
+        bm.fit(lambda t, k=k: far_kinds(t, of_one_place=k), tasks, theta=FAST, progress=False)
+        for k in (False, True)
+    )
+    assert "'phi' is drawn from places 18.0 of its standard deviations apart" in str(
+        apart.diagnose()
+    )
+    assert "places" not in str(one.diagnose())
+    sd, mean = np.hypot(np.hypot(5, 1), 54 / 2), y.mean(1)
+    odds = [np.exp(-((mean - at) ** 2) / (2 * sd**2)) * p for at, p in ((470, 0.6), (560, 0.4))]
+    right = odds[1] / (odds[0] + odds[1])
+    assert np.allclose(one.probabilities["kind"][..., 1].mean((0, 1)), right, atol=0.08)
+    assert torch.allclose(
+        one.phi["phi"], one.theta["low"][..., None] + 90 * one.phi["kind"] + 5 * one.phi["u"]
+    )
+    new = one.adapt(bm.Tasks.from_arrays([[515.0, 515.0]], mask=[[False, False]]))
+    assert float(new.probabilities["kind"][..., 1].mean()) == pytest.approx(0.4, abs=1e-6)
+    with pytest.raises(
+        bm.StructureError, match="'phi', whose loc or scale depends on the discrete"
+    ):
+        named = bm.NUTS(noncentred=("phi",))
+        bm.fit(lambda t: far_kinds(t, of_one_place=False), tasks, theta=named, progress=False)
+
+
+def test_chances_of_what_was_stored_or_drawn_are_those_of_its_draws(tmp_path) -> None:
+    post = bm.fit(nested, TASKS, theta=FAST, progress=False)
+    post.save(tmp_path / "run")
+    again = bm.load(tmp_path / "run", nested)
+    assert torch.equal(again.phi["first"], post.phi["first"]) and "row" not in again.phi
+    share = (post.phi["first"][..., None] == torch.arange(3)).double().mean((0, 1))
+    assert torch.allclose(again.probabilities["first"].mean((0, 1)), share)
+    assert torch.allclose(post.probabilities["first"].mean((0, 1)), share, atol=0.12)
+    assert again.probabilities["row"].isnan().all()
+    prior = bm.prior(two_kinds, TASKS, draws=2000)
+    assert abs(prior.probabilities["kind"][..., 1].mean() - 0.4) < 0.05
+
+
+def test_values_that_were_seen_have_no_chances() -> None:
+    seen = [[1, 0, 1], [0, 1, 1]]
+
+    def model(tasks: bm.Tasks) -> None:
+        by_task, by_row = plates(tasks)
+        with by_task:
+            phi = pyro.sample("phi", dist.Normal(0.0, 1.0))
+            with by_row:
+                given = tasks.x["x"].to(tasks.dtype)
+                x = pyro.sample(
+                    "x", dist.Bernoulli(0.3), obs=given, obs_mask=tasks.x["seen"].bool()
+                )
+                pyro.sample("y", dist.Normal(phi + 2 * x, 1.0), obs=tasks.y)
+
+    columns = {"x": [[1, 0, 0], [0, 0, 1]], "seen": seen}
+    tasks = bm.Tasks.from_arrays([[2.0, 0.1, 1.9], [0.3, 2.2, 2.1]], columns)
+    post = bm.fit(model, tasks, theta=bm.Fixed({}), phi=bm.HMC(draws=50), progress=False)
+    found = post.probabilities["x_unobserved"]
+    assert torch.equal(found.isnan()[0, 0, ..., 0], torch.tensor(seen).bool())

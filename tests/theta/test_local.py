@@ -271,3 +271,17 @@ def test_new_rows_of_a_walk_are_refused(walks: bool) -> None:
         return
     with pytest.raises(bm.TasksError, match="'y' of a row depends on latents of other rows"):
         post.predict(query)
+
+
+def test_noise_of_new_rows_is_not_that_of_their_latents(sampled: bm.Posterior) -> None:
+    query = bm.Tasks.from_list([y[:1] for y in Y], names=list("abcdef")).to(dtype=torch.float64)
+    predicted = sampled.predict(query)
+    noise = (predicted.draws - predicted.means)[:, :, :, 0].flatten()
+    latent = (predicted.means[..., 0] - sampled.phi["phi"]).flatten()
+    assert abs(torch.corrcoef(torch.stack([noise, latent]))[0, 1]) < 0.05
+    assert torch.allclose(predicted.draws.flatten(0, 1).std(0), predicted.sd, rtol=0.1)
+
+
+def test_a_gaussian_of_them_is_never_called_right() -> None:
+    post = bm.fit(measured, TASKS, theta=bm.Gaussian(adam=bm.Adam(steps=50)), progress=False)
+    assert "is too sure of scales, by factors of 2 to 5" in str(post.diagnose())
