@@ -81,7 +81,7 @@ def find_pilot(density: Density, tasks: Tasks, phi: Phi, seed: int) -> Pilot | N
             warnings.simplefilter("ignore")
             target = LogPosterior(density, by, some, jacobian=True, weight=weight)
             found = target.maximum(steps=_STEPS)
-    except (CaptureError, StructureError, torch._C._LinAlgError):
+    except (CaptureError, StructureError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
         return None
     return Pilot(found.at, found.hessian) if _is_clear(found) else None
 

@@ -73,7 +73,7 @@ class Point(Theta):
         tasks = tasks.to(dtype=torch.float64)
         try:
             best = LogPosterior(density, phi, tasks, jacobian=False).maximum()
-        except (CaptureError, torch._C._LinAlgError):
+        except (CaptureError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
             return None
         if not torch.isfinite(best.value):
             return None
