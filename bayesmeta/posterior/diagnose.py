@@ -117,10 +117,13 @@ def _by_kind(posterior: Draws) -> Diagnosis:
 def _point(posterior: Draws) -> Diagnosis:
     falling = _still_falling(posterior.fit.losses)
     if falling and posterior.strategy.is_joint:
+        instead = "phi=bm.Laplace(), or bm.Exact()"
+        if posterior.structure.local:
+            instead = "theta=bm.NUTS()"
         falling = [
             *falling,
             "If that does not end, a learned scale is shrinking to 0, where the joint density of "
-            "theta and phi has no maximum: take phi=bm.Laplace(), or bm.Exact().",
+            f"theta and phi has no maximum: take {instead}.",
         ]
     what = (
         "This is a point estimate: it carries no uncertainty about theta; theta=bm.NUTS() or "
