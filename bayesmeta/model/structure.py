@@ -181,8 +181,9 @@ class Structure:
                 raise StructureError(
                     f"site '{node.name}' is a latent in the plate 'data', one a datapoint, but "
                     f"{strategy} infers latents of tasks only; take phi=bm.Joint(), which infers "
-                    "both, with theta=bm.NUTS(), bm.Gaussian() or bm.Point(), or draw the outcome from its distribution with the latent integrated "
-                    "out, as dist.GammaPoisson is for a rate"
+                    "both, with theta=bm.NUTS(), bm.Gaussian() or bm.Point(), or draw the outcome "
+                    "from its distribution with the latent integrated out, as dist.GammaPoisson is "
+                    "for a rate"
                 )
         if needs_phi and not self.phi:
             raise StructureError(
