@@ -33,7 +33,8 @@ def draw_states(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks, seed
 
     def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor]:
         phi, uniform = free.tensor_split([width], 1)
-        found = summed.drawn(*_posterior(density, theta, phi, given), uniform)
+        sites = density.sites(theta, phi, given, jacobian=False)
+        found = summed.drawn(*_posterior(density, sites, given), uniform)
         return (found.to(phi.dtype),)
 
     outputs = in_chunks(at_draws, at, theta, torch.cat([phi, uniform], -1), tasks)
@@ -51,8 +52,7 @@ def chances(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> dict[
 
     def at(theta: Tensor, free: Tensor, given: Tasks) -> tuple[Tensor, ...]:
         sites = density.sites(theta, free, given, jacobian=False)
-        of_tasks, _, whole = cells_of(summed, density.structure, sites, given)
-        found = summed.marginals(*summed.posterior(of_tasks, whole, given.mask))
+        found = summed.marginals(*_posterior(density, sites, given))
         return tuple(_where_there(summed, name, x, sites, given) for name, x in found.items())
 
     outputs = zip(*in_chunks(at_draws, at, theta, phi, tasks), strict=True)
@@ -112,9 +112,8 @@ def _where_there(
     return torch.where((tasks.mask & there)[..., None], value, torch.nan)
 
 
-def _posterior(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> tuple[Tensor, Tensor]:
+def _posterior(density: Density, sites: Mapping[str, Site], tasks: Tasks) -> tuple[Tensor, Tensor]:
     summed = density.reading.summed
     assert summed is not None
-    sites = density.sites(theta, phi, tasks, jacobian=False)
     of_tasks, _, whole = cells_of(summed, density.structure, sites, tasks)
     return summed.posterior(of_tasks, whole, tasks.mask)
