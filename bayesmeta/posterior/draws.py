@@ -142,8 +142,10 @@ class Draws:
         They are (chain, draw, tasks, columns), as `Summed.states` reads them: further columns of
         phi.
         """
-        if self.fit.states is not None or self.density.reading.summed is None:
-            return self.free_phi[..., :0] if self.fit.states is None else self.fit.states
+        if self.fit.states is not None:
+            return self.fit.states
+        if self.density.reading.summed is None:
+            return self.free_phi[..., :0]
         given = self.density, self.fit.theta, self.free_phi, self.tasks
         return draw_states(*given, self.seeds[3])
 
