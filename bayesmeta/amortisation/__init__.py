@@ -8,6 +8,7 @@
 - `spline_flow`: a guide that is not normal
 - `bounds`: what the network is trained for
 - `simulated_phi`: the phi that simulated tasks were drawn from
+- `weighted_draws`: draws picked by importance weights
 """
 
 from bayesmeta.amortisation.bounds import ELBO, ImportanceWeighted, Predictive, Simulated

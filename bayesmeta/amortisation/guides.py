@@ -196,12 +196,12 @@ def _bounded(x: Tensor, most: float) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class TaskPosterior:
-    """q(phi_i | D_i, theta) of some tasks, in units of its own: phi = centre + width * z.
+    """q(phi_i | D_i, theta) of some tasks, by a guide in units of its own: phi = shift + scale * g.
 
     Attributes:
-        guide: the family of z.
-        weights, numbers, count, anchor: what it is given, for z.
-        centre, width: the units, (d_phi,).
+        guide: the family of g.
+        weights, numbers, count, anchor: what it is given, for g.
+        shift, scale: the units, (tasks, d_phi).
     """
 
     guide: Guide
@@ -209,22 +209,28 @@ class TaskPosterior:
     numbers: Tensor
     count: Tensor
     anchor: Anchor
-    centre: Tensor
-    width: Tensor
+    shift: Tensor
+    scale: Tensor
 
     def draw(self, noise: Tensor) -> Tensor:
         """phi (draws, tasks, d_phi) out of standard normal noise of that shape."""
-        z = self.guide.draw(self.weights, self.numbers, self.count, self.anchor, noise)
-        return self.centre + self.width * z
+        g = self.guide.draw(self.weights, self.numbers, self.count, self.anchor, noise)
+        return self.shift + self.scale * g
 
     def log_prob(self, phi: Tensor) -> Tensor:
         """log q of phi (draws, tasks, d_phi), (draws, tasks)."""
-        z = (phi - self.centre) / self.width
-        log_q = self.guide.log_prob(self.weights, self.numbers, self.count, self.anchor, z)
-        return log_q - self.width.log().sum()
+        g = (phi - self.shift) / self.scale
+        log_q = self.guide.log_prob(self.weights, self.numbers, self.count, self.anchor, g)
+        return log_q - self.scale.log().sum(-1)
 
     def held(self) -> TaskPosterior:
         """The same, its parameters held where they are."""
         anchor = Anchor(self.anchor.mean.detach(), self.anchor.sd.detach())
-        weights = [w.detach() for w in self.weights]
-        return replace(self, weights=weights, numbers=self.numbers.detach(), anchor=anchor)
+        return replace(
+            self,
+            weights=[w.detach() for w in self.weights],
+            numbers=self.numbers.detach(),
+            anchor=anchor,
+            shift=self.shift.detach(),
+            scale=self.scale.detach(),
+        )

@@ -5,6 +5,7 @@
 - `task_noise`: random numbers of each task that do not depend on others
 - `capture_errors`: why a function is not one graph
 - `capture`: functions of tensors as graphs
+- `repeats`: what a graph computes twice
 - `late_broadcast`: graphs rewritten to do work before a value is broadcast
 - `cache`: machine code on disk
 - `native`: a graph as a C function

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.distributions.normal_scores import normal_scores, scores_of
 from bayesmeta.distributions.samplers import draw
 from bayesmeta.distributions.supports import bijection
 from bayesmeta.distributions.wrappers import base_distribution
@@ -27,7 +28,7 @@ from bayesmeta.model.location_scale import (
     place_noncentred,
 )
 from bayesmeta.model.reading import Reading
-from bayesmeta.model.sites import Choice, Site
+from bayesmeta.model.sites import Choice, Site, own_mask
 from bayesmeta.model.structure import Role, Structure
 
 Values = dict[str, Tensor]
@@ -46,7 +47,8 @@ class Density:
 
     A site x with support S is x = T(u), T onto S from the reals, and its term gets log |dT/du|. A
     noncentred site is x = loc + scale * u (Papaspiliopoulos, Roberts & Skold 2007), so its term is
-    the standard density of u. Number of tasks and datapoints are those of the tasks given.
+    the standard density of u. A scored site of phi is x = T(z), z standard normal, given what it
+    depends on (`distributions/normal_scores`). Number of tasks and datapoints are those of the tasks given.
 
     Finite discrete latents are summed out: p(phi_i | theta) and p(D_i | phi_i, theta) are sums.
 
@@ -62,7 +64,7 @@ class Density:
     Attributes:
         segments: where each latent site lies in theta or phi.
         without_mean: the latent sites without a finite mean.
-        real_phi: which coordinates of phi are their own unconstrained ones, bool (d_phi,).
+        scored: the sites of phi that are a function of standard normal z.
         d_theta, d_phi, d_local: numbers of theta, of each task, and of each datapoint.
         solvers: what strategies have made for this density, by kind; it lives as long as it.
 
@@ -75,17 +77,12 @@ class Density:
     ) -> None:
         self.reading, self.noncentred, self.start = reading, tuple(noncentred), start
         self.solvers: dict[Hashable, Any] = {}
+        self.scored: frozenset[str] = frozenset()
         drawn_from, structure = reading.drawn_from, reading.structure
         for name in self.noncentred:
             check_noncentred(name, structure, drawn_from)
         self.segments = lay_out(structure, drawn_from)
         self.without_mean = {name for name in self.segments if not has_mean(drawn_from[name])}
-        real = [
-            torch.full((s.size,), is_identity(bijection(drawn_from[n])))
-            for n, s in self.segments.items()
-            if n in reading.structure.phi
-        ]
-        self.real_phi = torch.cat([torch.empty(0, dtype=torch.bool), *real])
         self.d_theta, self.d_phi, self.d_local = (
             max((self.segments[n].stop for n in names), default=0)
             for names in (structure.theta, structure.phi, structure.local)
@@ -116,6 +113,74 @@ class Density:
         """
         of_theta = [n for n in self.noncentred if not self.segments[n].is_phi]
         return self if len(of_theta) == len(self.noncentred) else self.noncentre(of_theta)
+
+    def by_scores(self, tasks: Tasks) -> Density:
+        """The same density with phi_i as a function of standard normal z_i, given theta.
+
+        Where no data are, z_i is N(0, I) exactly, however the sites of phi depend on each other.
+        Sites whose normal scores are not known stay as they are, and those that depend on discrete
+        latents, or whose density a handler scales or masks.
+        """
+        if "by_scores" not in self.solvers:
+            found = copy(self.centre_phi())
+            found.solvers, found.scored = {}, frozenset(self._scorable(tasks.sample()))
+            self.solvers["by_scores"] = found
+        by_scores: Density = self.solvers["by_scores"]
+        return by_scores
+
+    def unscored(self) -> Density:
+        """The same density with phi on its own unconstrained scale."""
+        found = copy(self)
+        found.solvers, found.scored = {}, frozenset()
+        return found
+
+    def unconstrained(self, theta: Tensor, z: Tensor, tasks: Tasks) -> Tensor:
+        """phi on its own unconstrained scale, of scores z, both (tasks, d_phi)."""
+
+        def at(name: str, fn: Any) -> Tensor:
+            segment = self.segments[name]
+            return self.value(name, fn, segment.unflatten(z if segment.is_phi else theta))
+
+        return self.unscored().collect(at, tasks)[1]
+
+    def scores(self, theta: Tensor, phi: Tensor, tasks: Tasks) -> Tensor:
+        """The inverse of `unconstrained`."""
+        plain = self.unscored()
+
+        def at(name: str, fn: Any) -> Tensor:
+            segment = self.segments[name]
+            return plain.value(name, fn, segment.unflatten(phi if segment.is_phi else theta))
+
+        return self.collect(at, tasks)[1]
+
+    def _scorable(self, tasks: Tasks) -> list[str]:
+        theta = torch.zeros(self.d_theta, dtype=tasks.dtype, device=tasks.device)
+        phi = theta.new_zeros(tasks.num_tasks, self.width(tasks))
+        with isolated(seed=0), torch.no_grad():
+            sites = self.sites(theta, phi, tasks, jacobian=False)
+        found = []
+        for name, segment in self.segments.items():
+            site, summed = sites[name], self.reading.summed
+            is_plain = site.mask is None or site.mask is True
+            is_plain &= isinstance(site.scale, int | float) and site.scale == 1
+            if not segment.is_phi or segment.rows is not None or not is_plain:
+                continue
+            scores, u = normal_scores(site.fn), segment.unflatten(phi)
+            if scores is None or own_mask(site.fn) is not None:
+                continue
+            value, events = scores.to_value(u), len(site.fn.event_shape)
+            if summed is None or not summed.depends(value, events):
+                found.append(name)
+        return found
+
+    def scored_phi(self) -> Tensor:
+        """Which coordinates of phi are standard normal without data, bool (d_phi,)."""
+        each = [
+            torch.full((s.size,), n in self.scored)
+            for n, s in self.segments.items()
+            if n in self.structure.phi
+        ]
+        return torch.cat([torch.empty(0, dtype=torch.bool), *each])
 
     def starting_at(self, theta: Tensor, sd: Tensor) -> Density:
         """The same density, solvers and all, with another place to start from, and its units."""
@@ -228,6 +293,8 @@ class Density:
             u = segment.unflatten(phi if segment.is_phi else theta)
             if name in self.noncentred:
                 choice = place_noncentred(fn, u)
+            elif name in self.scored:
+                choice = Choice(scores_of(fn).to_value(u), _normal(u, len(fn.batch_shape)))
             elif priors:
                 choice = _place(fn, u, jacobian=jacobian)
             else:
@@ -242,6 +309,8 @@ class Density:
 
     def value(self, name: str, fn: Any, u: Tensor) -> Tensor:
         """A site's value at its unconstrained one."""
+        if name in self.scored:
+            return scores_of(fn).to_value(u)
         return place_noncentred(fn, u).value if name in self.noncentred else bijection(fn)(u)
 
     def collect(
@@ -278,6 +347,8 @@ class Density:
             if name in self.noncentred:
                 base = base_distribution(fn)
                 u = (value - base.loc) / base.scale
+            elif name in self.scored:
+                u = scores_of(fn).to_score(value)
             else:
                 u = bijection(fn).inv(value)
             flat[name] = self.segments[name].flatten(u)

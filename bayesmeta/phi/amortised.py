@@ -15,6 +15,7 @@ from bayesmeta.amortisation.encoder_rows import moments, rows_of
 from bayesmeta.amortisation.encoders import DeepSet, Encoder
 from bayesmeta.amortisation.guides import Anchor, Delta, FullNormal, Guide, TaskPosterior
 from bayesmeta.amortisation.simulated_phi import simulated_phi
+from bayesmeta.amortisation.weighted_draws import WeightedDraws, mixed
 from bayesmeta.data.arguments import check_whole, check_wholes
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws
@@ -22,7 +23,7 @@ from bayesmeta.engine.noise import normal
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
-from bayesmeta.model.prior import prior_mean, prior_sd, theta_sd, theta_start
+from bayesmeta.model.prior import prior_scale, theta_sd, theta_start
 from bayesmeta.nets.net import Net
 from bayesmeta.nets.perceptron import perceptron
 from bayesmeta.phi.base import Phi
@@ -51,7 +52,11 @@ class _State(NamedTuple):
 class Amortised(Phi):
     """q(phi_i | D_i, theta) by one network for all tasks, of any size (Kingma & Welling 2014).
 
-        q(phi_i | D_i, theta) = guide(head(encoder({(x_ij, y_ij)}_j), n_i, theta))
+        q(z_i | D_i, theta) = guide(head(encoder({(x_ij, y_ij)}_j), n_i, theta)),  phi_i = T(z_i)
+
+    T makes the prior p(phi_i | theta) of standard normal z_i, in the model's order of sites
+    (`distributions/normal_scores`), and with no data every guide but a point is N(0, I): a task
+    without datapoints has its prior exactly, however its sites depend on each other.
 
     All columns of x, in alphabetical order, and y are read, standardised, with the tasks' mask:
     order and padding change nothing. Adapting to a task is one pass of the network. The log
@@ -63,6 +68,9 @@ class Amortised(Phi):
         guide: the family of q.
         bound: what is maximised; None is ELBO() for tasks without a query, Predictive() for others.
         draws: draws of phi at a point estimate of theta; else there is one for each draw of theta.
+        candidates: of q for each draw, which is picked among them by importance weights where their
+            Pareto k is at most 0.7 (Rubin 1987), so that q need not be of the posterior's shape;
+            1 leaves the draws as q has them.
         width: hidden units of the head.
         layers: hidden layers of the head; 0 makes it linear, for an encoder that did the work; None
             is no head: the encoding is what the guide takes.
@@ -76,6 +84,7 @@ class Amortised(Phi):
     guide: Guide = field(default_factory=FullNormal)
     bound: Bound | None = None
     draws: int = 1000
+    candidates: int = 4
     width: int = 64
     layers: int | None = 2
     sees_theta: bool | None = None
@@ -97,7 +106,7 @@ class Amortised(Phi):
                 "Amortised got layers=None and sees_theta=True, but without a head nothing reads "
                 "theta; give layers=0, a linear head"
             )
-        check_wholes(self, "draws", "width")
+        check_wholes(self, "draws", "candidates", "width")
         check_whole(self, "layers", self.layers, least=0, or_none=True)
 
     @property
@@ -147,8 +156,7 @@ class Amortised(Phi):
         row_mean[: self.encoder.places], row_sd[: self.encoder.places] = 0.0, 1.0
         with torch.no_grad():
             theta = theta_start(density, tasks)
-            centre = prior_mean(density, theta, some)
-            width = prior_sd(density, theta, centre, some)
+            centre, width = prior_scale(density.by_scores(tasks), theta, some)
         state = _State(
             head=torch.zeros(0) if self.layers is None else self._head(density).weights(),
             loosened=torch.zeros(2, density.d_phi),
@@ -180,10 +188,11 @@ class Amortised(Phi):
         """What the bound makes of draws of q, (tasks,)."""
         bound = self.chosen(tasks)
         parts = parts_of(tasks, with_query=bound.sees_query)
-        joint, score = joint_of(density, theta, parts), score_of(density, theta, tasks)
+        scored = density.by_scores(tasks)
+        joint, score = joint_of(scored, theta, parts), score_of(scored, theta, tasks)
         q = self.posterior(density, theta, parts, state)
-        phi = simulated_phi(density, tasks)[None] if bound.knows_phi else q.draw(noise[0])
-        return bound(q, phi, joint, score)
+        z = simulated_phi(scored, tasks)[None] if bound.knows_phi else q.draw(noise[0])
+        return bound(q, z, joint, score)
 
     def posterior(
         self,
@@ -192,7 +201,7 @@ class Amortised(Phi):
         parts: Sequence[Tasks],
         state: Sequence[Tensor],
     ) -> TaskPosterior:
-        """q given the data of all parts together.
+        """q of scores z given the data of all parts together: of phi as `Density.by_scores` has it.
 
         Args:
             density: the model's density.
@@ -220,16 +229,23 @@ class Amortised(Phi):
                     read.append((_SEEN * (theta - middle) / sd).expand(len(rows), -1))
                 numbers = self._head(density)(units.head, torch.cat(read, -1)[:, None])[:, 0]
         numbers = numbers.to(rows.dtype)
-        anchor = self._anchor(density, theta, parts[0], units)
-        centre, width = units.centre.detach(), units.width.detach()
-        return TaskPosterior(self.guide, weights[cut:], numbers, count, anchor, centre, width)
+        scored = density.by_scores(parts[0])
+        anchor = self._anchor(scored, theta, parts[0], units)
+        # The guide works where the data do, on the scale of unconstrained phi: what they say is
+        # then the same for all theta where phi is normal.
+        is_scored, whole = scored.scored_phi().to(rows.device), anchor.mean.shape
+        shift = torch.where(is_scored, -anchor.mean / anchor.sd, units.centre.detach()).expand(
+            whole
+        )
+        scale = torch.where(is_scored, 1 / anchor.sd, units.width.detach()).expand(whole)
+        return TaskPosterior(self.guide, weights[cut:], numbers, count, anchor, shift, scale)
 
-    def _anchor(self, density: Density, theta: Tensor, tasks: Tasks, units: _State) -> Anchor:
-        """The prior given theta in the guide's units; learned where phi is not real."""
-        mean = prior_mean(density, theta, tasks)
-        sd = prior_sd(density, theta, mean, tasks)
+    def _anchor(self, scored: Density, theta: Tensor, tasks: Tasks, units: _State) -> Anchor:
+        """The prior given theta in the guide's units; learned where it is not known."""
+        mean, sd = prior_scale(scored, theta, tasks)
         centre, width = units.centre.detach(), units.width.detach()
-        shift, log_scale = torch.where(density.real_phi, 0.0, units.loosened)
+        is_known = scored.scored_phi().to(mean.device)
+        shift, log_scale = torch.where(is_known, 0.0, units.loosened)
         return Anchor((mean - centre) / width + shift, sd / width * log_scale.exp())
 
     def infer(
@@ -245,15 +261,12 @@ class Amortised(Phi):
         """A draw of q(phi | D_i, theta) for each draw of theta."""
         noise, found = TaskNoise(generator, tasks), []
         for chunk in tasks.chunks(self.encoder.features * tasks.num_data):
-            given = replace(tasks.select(chunk), query=None)
-            shape = (len(theta), given.num_tasks, density.d_phi)
-            z = noise.select(chunk).normal(shape, theta.dtype)
-            with torch.no_grad():
-                if is_point:
-                    phi = self.posterior(density, theta[0], [given], state).draw(z)
-                else:
-                    phi = self._at_draws(density, theta, given, state, z)
-            found.append(phi)
+            mine = noise.select(chunk)
+            draws = self._draws(density, theta, tasks.select(chunk), state, is_point=is_point)
+            if self.candidates == 1 or isinstance(self.guide, Delta):
+                found.append(draws.own(mine))
+            else:
+                found.append(draws.picked(draws.candidates(self.candidates, mine), mine))
         return torch.cat(found, dim=1)
 
     def log_weights(
@@ -264,37 +277,49 @@ class Amortised(Phi):
         tasks: Tasks,
         state: Sequence[Tensor] = (),
     ) -> Tensor | None:
-        """log p(phi_i, D_i | theta) - log q(phi_i | D_i, theta), (draws, tasks)."""
-        if isinstance(self.guide, Delta):
+        """log p(phi_i, D_i | theta) - log q(phi_i | D_i, theta), (draws, tasks), of q's own draws."""
+        if self.candidates > 1 or isinstance(self.guide, Delta):
             return None
-        given = replace(tasks, query=None)
+        given, scored = replace(tasks, query=None), density.by_scores(tasks)
         shared = [*state, *given.tensors()]
 
         def one(point: Tensor, at: Tensor, *rest: Tensor) -> tuple[Tensor]:
-            parts = [given.with_tensors(rest[len(state) :])]
-            q = self.posterior(density, point, parts, rest[: len(state)])
-            joint = log_density(density, point, at, parts, jacobian=True)
-            return (joint - q.log_prob(at[None])[0],)
+            part = given.with_tensors(rest[len(state) :])
+            q = self.posterior(density, point, [part], rest[: len(state)])
+            z = scored.scores(point, at, part)
+            return (log_density(scored, point, z, [part], jacobian=True) - q.log_prob(z[None])[0],)
 
         graph = capture(one, [theta[0], phi[0], *shared])
         return over_draws(graph, [theta, phi], shared)[0]
 
-    def _at_draws(
+    def candidate_weights(
+        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
+    ) -> Tensor | None:
+        """Of candidates as draws are picked from."""
+        if self.candidates == 1 or isinstance(self.guide, Delta):
+            return None
+        is_point, found = bool((theta == theta[:1]).all()), []
+        noise = TaskNoise(torch.Generator().manual_seed(0), tasks)
+        for chunk in tasks.chunks(self.encoder.features * tasks.num_data):
+            draws = self._draws(density, theta, tasks.select(chunk), state, is_point=is_point)
+            log_weights = draws.candidates(self.candidates, noise.select(chunk)).log_weights
+            found.append(mixed(log_weights[: self.candidates]))
+        return torch.cat(found, 1)
+
+    def _draws(
         self,
         density: Density,
         theta: Tensor,
         tasks: Tasks,
         state: Sequence[Tensor],
-        noise: Tensor,
-    ) -> Tensor:
-        shared = [*state, *tasks.tensors()]
+        *,
+        is_point: bool,
+    ) -> WeightedDraws:
+        def q_of(point: Tensor, given: Tasks, state: Sequence[Tensor]) -> TaskPosterior:
+            return self.posterior(density, point, [given], state)
 
-        def one(point: Tensor, random: Tensor, *rest: Tensor) -> tuple[Tensor]:
-            weights, given = rest[: len(state)], tasks.with_tensors(rest[len(state) :])
-            return (self.posterior(density, point, [given], weights).draw(random[None])[0],)
-
-        graph = capture(one, [theta[0], noise[0], *shared])
-        return over_draws(graph, [theta, noise], shared)[0]
+        given, scored = replace(tasks, query=None), density.by_scores(tasks)
+        return WeightedDraws(scored, given, theta, q_of, state, is_point=is_point)
 
     def _precision(self, rows: Tensor) -> torch.autocast | nullcontext[None]:
         # A cache of cast weights would outlive the tracing of a step.

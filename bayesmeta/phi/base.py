@@ -163,13 +163,16 @@ class Phi(ABC):
         """
         return None
 
-    def candidate_weights(self, density: Density, theta: Tensor, tasks: Tasks) -> Tensor | None:
+    def candidate_weights(
+        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
+    ) -> Tensor | None:
         """log p(phi_i, D_i | theta) - log q(phi_i) of what draws are picked from by these weights.
 
         Args:
             density: the model's density.
             theta: unconstrained draws (draws, d_theta).
             tasks: the support.
+            state: what was trained.
 
         Returns:
             (draws, tasks); None where draws are not picked by weights.

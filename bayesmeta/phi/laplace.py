@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -90,7 +91,9 @@ class Laplace(Integrated):
         found = corrected(conditional, theta, mode, noise, is_point=is_point)
         return mode.phi + mode.precision.root().times(found.x)
 
-    def candidate_weights(self, density: Density, theta: Tensor, tasks: Tasks) -> Tensor | None:
+    def candidate_weights(
+        self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
+    ) -> Tensor | None:
         """Of candidates as draws are picked from; None where the density is normal."""
         curvature = self.chosen(density, tasks)
         if not curvature.is_exact:

@@ -199,7 +199,7 @@ class Draws:
         if self.strategy.is_joint:
             return None
         theta = self.fit.theta.flatten(0, 1)
-        return self.strategy.candidate_weights(self.density, theta, self.tasks)
+        return self.strategy.candidate_weights(self.density, theta, self.tasks, self.fit.state)
 
     @cached_property
     def centred(self) -> Density:

@@ -25,7 +25,7 @@ from bayesmeta.theta.base import Fit
 
 _NUMBERS_AT_ONCE = 100_000
 # Of `_Target.weigh`, before the data.
-_INPUTS = 6
+_INPUTS = 8
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class _Target:
         theta: Tensor,
         state: Sequence[Tensor],
     ) -> None:
-        self.density, self.tasks, self.theta = density, tasks, theta
+        self.scored, self.tasks, self.theta = density.by_scores(tasks), tasks, theta
         self.data = tasks.tensors()
         with torch.no_grad():
             self.q = strategy.posterior(density, theta[0], [tasks], state)
@@ -181,7 +181,7 @@ class _Target:
         def read(point: Tensor, *shared: Tensor) -> tuple[Tensor, ...]:
             given = tasks.with_tensors(shared[len(state) :])
             q = strategy.posterior(density, point, [given], shared[: len(state)])
-            return q.numbers, *q.anchor
+            return q.numbers, *q.anchor, q.shift, q.scale
 
         points = theta[:1] if (theta == theta[:1]).all() else theta
         inputs = [*state, *self.data]
@@ -195,16 +195,19 @@ class _Target:
         numbers: Tensor,
         mean: Tensor,
         sd: Tensor,
+        shift: Tensor,
+        scale: Tensor,
         offset: Tensor,
         *data: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """phi and its log weight by q with the offset, (tasks, d_phi) and (tasks,)."""
-        q = replace(self.q, numbers=numbers + offset, anchor=Anchor(mean, sd))
-        phi = q.draw(noise[None])
-        parts = [self.tasks.with_tensors(data)]
-        joint = log_density(self.density, point, phi[0], parts, jacobian=True)
+        anchor = Anchor(mean, sd)
+        q = replace(self.q, numbers=numbers + offset, anchor=anchor, shift=shift, scale=scale)
+        z, tasks = q.draw(noise[None]), self.tasks.with_tensors(data)
+        joint = log_density(self.scored, point, z[0], [tasks], jacobian=True)
         # Held, so that the gradient of its mean has no noise where q is the posterior.
-        return phi[0], joint - q.held().log_prob(phi)[0]
+        phi = self.scored.unconstrained(point, z[0], tasks)
+        return phi, joint - q.held().log_prob(z)[0]
 
     def example(self, offset: Tensor) -> list[Tensor]:
         """Inputs of `weigh`."""

@@ -74,14 +74,15 @@ def corrected(
     if normal.all():
         return Corrected(first, None)
     count = _AT_POINT if is_point else _CANDIDATES
-    xs = [first, *(_candidate(k, shape, theta.dtype, noise) for k in range(1, count))]
+    xs = [first, *(candidate_noise(k, shape, theta.dtype, noise) for k in range(1, count))]
     weights = [
-        _density(conditional, theta, mode.phi + root.times(x)) - _log_q(x, shape[-1]) for x in xs
+        _density(conditional, theta, mode.phi + root.times(x)) - log_mixture(x, shape[-1])
+        for x in xs
     ]
     x, log_weights = torch.stack(xs), torch.stack(weights).masked_fill(normal, 0.0)
     if is_point:
         x = x.flatten(0, 1)
-        chosen = _from_all(log_weights.flatten(0, 1), noise.uniform(shape[:2], torch.float64))
+        chosen = from_all(log_weights.flatten(0, 1), noise.uniform(shape[:2], torch.float64))
         picked = x.gather(0, chosen[..., None].expand(shape))
     else:
         chosen = pick(log_weights, noise)[None, ..., None].expand(-1, -1, -1, shape[-1])
@@ -126,8 +127,8 @@ def _first(mode: Modes, count: int) -> Precision:
     return type(mode.precision)(*(part[:count] for part in mode.precision.tensors()))
 
 
-def _candidate(k: int, shape: tuple[int, ...], dtype: torch.dtype, noise: TaskNoise) -> Tensor:
-    """Draws of the normal where k is even, else of Student's t."""
+def candidate_noise(k: int, shape: tuple[int, ...], dtype: torch.dtype, noise: TaskNoise) -> Tensor:
+    """Noise of candidate k, standard normal where k is even, else of Student's t."""
     x = noise.normal(shape, dtype)
     if k % 2 == 0:
         return x
@@ -135,7 +136,7 @@ def _candidate(k: int, shape: tuple[int, ...], dtype: torch.dtype, noise: TaskNo
     return x / chi.sqrt()
 
 
-def _log_q(x: Tensor, d: int) -> Tensor:
+def log_mixture(x: Tensor, d: int) -> Tensor:
     """log of (N(0, I) + t_4(0, I)) / 2 at x, (..., tasks)."""
     size, v = x.square().sum(-1), _FREEDOM
     by_normal = -0.5 * size - 0.5 * d * math.log(2 * math.pi)
@@ -144,7 +145,7 @@ def _log_q(x: Tensor, d: int) -> Tensor:
     return torch.logaddexp(by_normal, by_t) - math.log(2)
 
 
-def _from_all(log_weights: Tensor, chances: Tensor) -> Tensor:
+def from_all(log_weights: Tensor, chances: Tensor) -> Tensor:
     """Which of the candidates (candidates, tasks), by uniform numbers (count, tasks)."""
     # In float64: some thousands of weights are summed.
     share = log_weights.double().softmax(0).cumsum(0).mT.contiguous()

@@ -64,20 +64,23 @@ class ModeSolver:
     def __call__(self, theta: Tensor, tasks: Tasks) -> Tensor:
         """phi (tasks, d_phi) at theta (d_theta,), differentiable in theta, in a graph or not."""
         data = tasks.tensors()
-        at = torch.ops.bayesmeta.mode(theta.detach(), data, self.number)
+        at, matrix = torch.ops.bayesmeta.mode(theta.detach(), data, self.number)
         parts = parts_of(tasks, with_query=self.with_query)
-        if self.curvature.is_exact:
-            found = self.curvature.expand(self.density, theta, at, parts, jacobian=self.jacobian)
-            held = self.curvature.form([x.detach() for x in found.precision.tensors()])
-            return at + held.solve(found.gradient)[0]
         _, gradient, _ = slope(self.density, theta, at.detach(), parts, jacobian=self.jacobian)
+        if self.curvature.is_exact:
+            return at + self.curvature.form([matrix]).solve(gradient)[0]
         step: Tensor = torch.ops.bayesmeta.newton(theta.detach(), at, gradient, data, self.number)
         # The search has gone as far as it could; the step is there for its derivative.
         return at + step - step.detach()
 
-    def find(self, theta: Tensor, data: list[Tensor]) -> Tensor:
-        """Modes (draws, tasks, d_phi) at draws of theta (draws, d_theta)."""
-        return climb(self._conditional(data), theta, data)[0]
+    def find(self, theta: Tensor, data: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Modes (draws, tasks, d_phi) at draws of theta (draws, d_theta), and the Hessian there.
+
+        Where the curvature is another, empty (draws, 0, d_phi, d_phi) stands for the Hessian.
+        """
+        phi, precision = climb(self._conditional(data), theta, data)
+        (matrix,) = precision.tensors() if self.curvature.is_exact else (_none_of(phi),)
+        return phi, matrix
 
     def step(self, theta: Tensor, phi: Tensor, right: Tensor, data: list[Tensor]) -> Tensor:
         """A^{-1} right at phi, both (draws, tasks, d_phi), by conjugate gradients."""
@@ -131,29 +134,37 @@ def compile_searches(graph: GraphModule) -> None:
             _solvers[node.args[2]].compile()
 
 
+def _none_of(phi: Tensor) -> Tensor:
+    return phi.new_empty(*phi.shape[:-2], 0, phi.shape[-1], phi.shape[-1])
+
+
 @torch.library.custom_op("bayesmeta::mode", mutates_args=())
-def _mode(theta: Tensor, data: list[Tensor], solver: int) -> Tensor:
+def _mode(theta: Tensor, data: list[Tensor], solver: int) -> tuple[Tensor, Tensor]:
     flat = theta.reshape(-1, theta.shape[-1])
     # Inside an operation torch has vmap and autograd switched off, and a graph may be in capture.
     with torch._C._ForceDispatchKeyGuard(*_OUTSIDE), _disable_current_modes():
-        found = _solvers[solver].find(flat, data)
-    return found.reshape(*theta.shape[:-1], *found.shape[1:])
+        phi, matrix = _solvers[solver].find(flat, data)
+    draws = theta.shape[:-1]
+    return phi.reshape(*draws, *phi.shape[1:]), matrix.reshape(*draws, *matrix.shape[1:])
 
 
 @_mode.register_fake
-def _shape(theta: Tensor, data: list[Tensor], solver: int) -> Tensor:
+def _shape(theta: Tensor, data: list[Tensor], solver: int) -> tuple[Tensor, Tensor]:
     found = _solvers[solver]
     width = found.density.width(found.tasks.with_tensors(data))
-    return theta.new_empty(*theta.shape[:-1], len(data[0]), width)
+    phi = theta.new_empty(*theta.shape[:-1], len(data[0]), width)
+    return phi, phi.new_empty(*phi.shape, width) if found.curvature.is_exact else _none_of(phi)
 
 
 @_mode.register_vmap
-def _over_draws(info: object, in_dims: tuple[object, ...], *args: object) -> tuple[Tensor, int]:
+def _over_draws(
+    info: object, in_dims: tuple[object, ...], *args: object
+) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
     theta, data, solver = args
     where, others, _ = in_dims
     assert isinstance(theta, Tensor) and isinstance(where, int)
     assert all(dim is None for dim in others)  # type: ignore[attr-defined]
-    return torch.ops.bayesmeta.mode(theta.movedim(where, 0), data, solver), 0
+    return torch.ops.bayesmeta.mode(theta.movedim(where, 0), data, solver), (0, 0)
 
 
 @torch.library.custom_op("bayesmeta::newton", mutates_args=())

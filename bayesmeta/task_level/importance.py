@@ -14,7 +14,8 @@ from bayesmeta.engine.task_noise import TaskNoise
 
 # The largest Pareto k at which means by importance weights are to be trusted (Vehtari et al. 2024).
 TRUSTED_K = 0.7
-_FEWEST = 25
+# Weights whose tail can be told, and weights above zero that have one.
+FEWEST_DRAWS, _FEWEST = 25, 5
 
 
 def pareto_k(log_weights: Tensor) -> Tensor:
@@ -24,17 +25,30 @@ def pareto_k(log_weights: Tensor) -> Tensor:
         log_weights: log target density minus log proposal density at each draw, (draws, tasks).
 
     Returns:
-        k of each task, (tasks,); -inf where the weights are all alike, which have no tail.
+        k of each task, (tasks,): -inf where the weights are all alike, which have no tail; infinite
+        where fewer than five are above zero; NaN of fewer than 25 draws, whose tail is too short to
+        tell.
     """
-    alike = (log_weights == log_weights[:1]).all(0)
-    found = torch.full(alike.shape, -torch.inf, dtype=torch.float64, device="cpu")
-    if not alike.all():
-        found[~alike.cpu()] = _pareto_k(log_weights[:, ~alike])
+    weights = log_weights.nan_to_num(nan=-torch.inf)
+    found = torch.full(weights.shape[1:], torch.nan, dtype=torch.float64, device="cpu")
+    if len(weights) < FEWEST_DRAWS:
+        return found
+    is_alike, is_lost = (weights == weights[:1]).all(0), (weights > -torch.inf).sum(0) < _FEWEST
+    found = found.where(~is_alike.cpu(), -torch.inf).where(~is_lost.cpu(), torch.inf)
+    some = ~(is_alike | is_lost)
+    if some.any():
+        found[some.cpu()] = smoothed(weights[:, some])[1]
     return found
 
 
-def _pareto_k(log_weights: Tensor) -> Tensor:
-    return smoothed(log_weights)[1]
+def worth(log_weights: Tensor) -> Tensor:
+    """The effective share of draws with weights (draws, tasks), (tasks,): 1 where all are alike.
+
+    1 / (n sum w^2) of n weights that sum to one (Kong 1992); 0 where all are zero.
+    """
+    weights = log_weights.double().nan_to_num(nan=-torch.inf)
+    share = (weights - weights.amax(0).clamp(min=-1e300)).exp()
+    return share.sum(0).square() / (len(share) * share.square().sum(0).clamp(min=1e-300))
 
 
 def smoothed(log_weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,12 +61,18 @@ def smoothed(log_weights: Tensor) -> tuple[Tensor, Tensor]:
         log weights (draws, tasks), and k (tasks,): infinite of fewer than 25 draws, whose tail is
         too short to tell.
     """
-    if len(log_weights) < _FEWEST:
+    if len(log_weights) < FEWEST_DRAWS:
         # ArviZ 0.23 gives the same, and 1.x raises an error.
         none = torch.full(log_weights.shape[1:], torch.inf, dtype=torch.float64, device="cpu")
         return log_weights.double().cpu().log_softmax(0), none
     by_task = np.ascontiguousarray(log_weights.double().cpu().numpy().T)
     az = classic()
+    # Of tails that are all but one weight both versions overflow on the way to a large k.
+    with np.errstate(over="ignore"):
+        return _by_arviz(az, by_task)
+
+
+def _by_arviz(az: Any, by_task: np.ndarray) -> tuple[Tensor, Tensor]:
     if az is None:
         from arviz_stats.base import array_stats
 

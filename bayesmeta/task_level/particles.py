@@ -20,7 +20,7 @@ def joint_of(density: Density, theta: Tensor, parts: Sequence[Tasks]) -> OfDraws
     """log p(D_i, phi_k | theta), (particles, tasks), of phi (particles, tasks, d_phi)."""
 
     def joint(phi: Tensor) -> Tensor:
-        many = [_copies(part, len(phi)) for part in parts]
+        many = [copies(part, len(phi)) for part in parts]
         value = log_density(density, theta, phi.flatten(0, 1), many, jacobian=True)
         return value.unflatten(0, phi.shape[:2])
 
@@ -32,7 +32,7 @@ def score_of(density: Density, theta: Tensor, tasks: Tasks) -> OfDraws:
     query = tasks if tasks.query is None else tasks.query
 
     def scored(phi: Tensor) -> Tensor:
-        value = score(density, theta, phi.flatten(0, 1), _copies(query, len(phi)))
+        value = score(density, theta, phi.flatten(0, 1), copies(query, len(phi)))
         return value.unflatten(0, phi.shape[:2])
 
     return scored
@@ -43,6 +43,7 @@ def log_mean(values: Tensor) -> Tensor:
     return torch.logsumexp(values, 0) - math.log(len(values))
 
 
-def _copies(tasks: Tasks, count: int) -> Tasks:
+def copies(tasks: Tasks, count: int) -> Tasks:
+    """The tasks, `count` times one after the other."""
     # On the CPU, where names are looked up by it too.
     return tasks.select(torch.arange(tasks.num_tasks, device="cpu").repeat(count))

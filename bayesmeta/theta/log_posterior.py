@@ -8,6 +8,7 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws, value_and_gradient
 from bayesmeta.engine.newton import Minimum, minimise
+from bayesmeta.engine.repeats import without_repeats
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import theta_sd, theta_start
 from bayesmeta.phi.base import Phi
@@ -41,7 +42,7 @@ class LogPosterior:
         self._at_once = max(1, _CELLS_AT_ONCE // max(1, cells))
         example = torch.zeros(density.d_theta, dtype=torch.float64)
         inputs = [example, *self.data]
-        self._graph = capture(value_and_gradient(self._minus, 1), inputs)
+        self._graph = without_repeats(capture(value_and_gradient(self._minus, 1), inputs))
 
     def maximum(self, steps: int = 200) -> Minimum:
         """By so many steps of Newton from the middle of the prior; of minus this function."""

@@ -22,6 +22,8 @@ from bayesmeta.task_level.gauss_newton import choose
 from bayesmeta.theta.log_posterior import LogPosterior
 
 _MOST_TASKS, _FEWEST_TASKS, _CELLS = 256, 16, 200_000
+# Of those cells, where training goes on from the pilot for thousands of steps.
+_SHARE_BEFORE_TRAINING = 0.25
 # In posterior standard deviations: what is farther from its mode is no mode.
 _FAR, _STEPS, _FLAT = 0.1, 50, 1e-6
 # Each second derivative of theta is by differences. Phi that is no smooth function of theta is most
@@ -72,7 +74,9 @@ def find_pilot(density: Density, tasks: Tasks, phi: Phi, seed: int) -> Pilot | N
     """
     if tasks.are_episodes or not is_for_newton(density, tasks, phi):
         return None
-    some = _some(tasks, density.width(tasks), seed)
+    is_last = phi.is_joint or phi.is_smooth
+    cells = _CELLS if is_last else int(_SHARE_BEFORE_TRAINING * _CELLS)
+    some = _some(tasks, density.width(tasks), cells, seed)
     weight = tasks.num_tasks / some.num_tasks
     by = phi if isinstance(phi, Exact) else Laplace()
     try:
@@ -106,9 +110,9 @@ def is_for_newton(density: Density, tasks: Tasks, phi: Phi) -> bool:
     return isinstance(choose(None, density, tasks), Hessian)
 
 
-def _some(tasks: Tasks, width: int, seed: int) -> Tasks:
+def _some(tasks: Tasks, width: int, cells: int, seed: int) -> Tasks:
     """So many of the tasks that a gradient takes milliseconds."""
-    most = _CELLS // (tasks.num_data * (1 + width) ** 2)
+    most = cells // (tasks.num_data * (1 + width) ** 2)
     count = min(tasks.num_tasks, _MOST_TASKS, max(_FEWEST_TASKS, most))
     if count == tasks.num_tasks:
         return tasks

@@ -33,9 +33,11 @@ class Optimiser:
         self._parts: list[torch.optim.Optimizer] = []
         if parameters.shared:
             self._parts.append(torch.optim.Adam(parameters.shared, adam.lr, fused=True))
-        if parameters.rows:
+        # A strategy of its own for phi leaves rows of no numbers, which cost a step as much as many.
+        rows = [x for x in parameters.rows if x.numel()]
+        if rows:
             kind = torch.optim.SparseAdam if sparse else torch.optim.Adam
-            self._parts.append(kind(parameters.rows, adam.lr))
+            self._parts.append(kind(rows, adam.lr))
 
     def step(self, gradients: Sequence[Tensor], index: Tensor, rate: float) -> None:
         """One step at this rate; gradients are of the shared, then of the rows at index."""

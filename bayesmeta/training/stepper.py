@@ -13,6 +13,7 @@ from torch.fx import GraphModule
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, compile_graph, value_and_gradient
 from bayesmeta.engine.chunking import chunk_sizes, fitting, is_small, most_groups
+from bayesmeta.engine.repeats import without_repeats
 from bayesmeta.task_level.implicit_mode import compile_searches
 from bayesmeta.training.optimiser import Parameters
 
@@ -114,5 +115,6 @@ class Stepper:
     def _graph(self, size: int, batch: Batch) -> GraphModule:
         if size not in self._graphs:
             function = value_and_gradient(self._loss_of(size), self._count)
-            self._graphs[size] = capture(function, batch.part(0, size).tensors())
+            graph = capture(function, batch.part(0, size).tensors())
+            self._graphs[size] = without_repeats(graph)
         return self._graphs[size]

@@ -133,7 +133,6 @@ def test_a_step_mixes_no_devices(pair: bm.Pair) -> None:
     there = torch.device("meta")
     with on_device(there):
         # A density that is made on a device has these there.
-        density.real_phi = density.real_phi.to(there)
         inputs = [x.to(there) for x in given]
         trained = [x.requires_grad_() for x in inputs[: 2 + len(state)]]
         prior, values = terms(*inputs, *TASKS.to(there).tensors())

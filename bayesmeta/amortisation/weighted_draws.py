@@ -1,0 +1,151 @@
+"""Draws of phi picked among candidates of q by importance weights: Rubin's resampling (1987)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bayesmeta.amortisation.guides import TaskPosterior
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.capture import capture, over_draws
+from bayesmeta.engine.task_noise import TaskNoise
+from bayesmeta.model.density import Density
+from bayesmeta.task_level.corrected_draws import candidate_noise, from_all, log_mixture
+from bayesmeta.task_level.curvature import log_density
+from bayesmeta.task_level.importance import TRUSTED_K, pareto_k, pick, worth
+from bayesmeta.task_level.particles import copies
+
+# q(z_i | D_i, theta) at theta, of tasks, by what was trained.
+OfTasks = Callable[[Tensor, Tasks, Sequence[Tensor]], TaskPosterior]
+# Where each draw of theta has candidates of its own, until about so many are worth a draw each.
+_WORTH, _MOST = 8, 32
+_CELLS_AT_ONCE = 2_000_000
+
+
+class Candidates(NamedTuple):
+    """Unconstrained phi (candidates, draws, tasks, d_phi), and log p / q (candidates, draws, tasks).
+
+    The first of each draw's is q's own.
+    """
+
+    phi: Tensor
+    log_weights: Tensor
+
+
+class WeightedDraws:
+    """p(phi_i | D_i, theta) of some tasks at draws of theta, by candidates of q.
+
+        w = p(phi, D_i | theta) / q'(phi)
+
+    Half of the candidates are q's, and half its draws of noise from Student's t, so that q' has
+    tails that bound the weights.
+
+    Args:
+        scored: the density, by scores z.
+        tasks: the support.
+        theta: draws (draws, d_theta).
+        q_of: makes q.
+        state: what was trained.
+        is_point: whether all theta are the same.
+    """
+
+    def __init__(
+        self,
+        scored: Density,
+        tasks: Tasks,
+        theta: Tensor,
+        q_of: OfTasks,
+        state: Sequence[Tensor],
+        *,
+        is_point: bool,
+    ) -> None:
+        self.scored, self.tasks, self.theta = scored, tasks, theta
+        self.q_of, self.state, self.is_point = q_of, state, is_point
+        self.shape = (len(theta), tasks.num_tasks, scored.d_phi)
+        cells = tasks.num_tasks * (tasks.num_data + 1) * (1 + scored.d_phi)
+        self.at_once = max(1, _CELLS_AT_ONCE // cells)
+        if is_point:
+            with torch.no_grad():
+                self.q = q_of(theta[0], tasks, state)
+        else:
+            self.shared = [*state, *tasks.tensors()]
+            self.graph = capture(
+                self._at, [theta[0], theta.new_zeros(self.shape[1:]), *self.shared]
+            )
+
+    def own(self, noise: TaskNoise) -> Tensor:
+        """Draws of q alone, (draws, tasks, d_phi)."""
+        return self._weighed(noise.normal(self.shape, self.theta.dtype))[0]
+
+    def candidates(self, count: int, noise: TaskNoise) -> Candidates:
+        """So many for each draw; more where they are worth little, unless all draws share them."""
+        found: list[tuple[Tensor, Tensor]] = []
+        while len(found) < count:
+            x = candidate_noise(len(found), self.shape, self.theta.dtype, noise)
+            phi, log_weights = self._weighed(x)
+            found.append((phi, log_weights - log_mixture(x, self.shape[-1])))
+            if len(found) == count and not self.is_point and 1 < count < _MOST:
+                share = worth(torch.stack([w for _, w in found]).flatten(0, 1)).min()
+                count = min(_MOST, max(count, math.ceil(_WORTH / max(float(share), 1e-3))))
+        phi, log_weights = (torch.stack(x) for x in zip(*found, strict=True))
+        return Candidates(phi, log_weights.nan_to_num(nan=-torch.inf))
+
+    def picked(self, found: Candidates, noise: TaskNoise) -> Tensor:
+        """A candidate for each draw, (draws, tasks, d_phi); q's own where weights say too little."""
+        phi, log_weights = found
+        trusted = pareto_k(mixed(log_weights)).to(phi.device) <= TRUSTED_K
+        if self.is_point:
+            at = from_all(log_weights.flatten(0, 1), noise.uniform(self.shape[:2], torch.float64))
+            chosen = phi.flatten(0, 1).gather(0, at[..., None].expand(self.shape))
+        else:
+            at = pick(log_weights, noise)[None, ..., None].expand(-1, -1, -1, self.shape[-1])
+            chosen = phi.gather(0, at)[0]
+        return torch.where(trusted[:, None], chosen, phi[0])
+
+    def _weighed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """phi at noise x (draws, tasks, d_phi), and log p(phi, D_i) - log q(phi) + log N(x)."""
+        with torch.no_grad():
+            if not self.is_point:
+                phi, log_weights = over_draws(
+                    self.graph, [self.theta, x], self.shared, self.at_once
+                )
+                return phi, log_weights
+            parts = [self._at_point(part) for part in x.split(self.at_once)]
+        phi, log_weights = (torch.cat(found) for found in zip(*parts, strict=True))
+        return phi, log_weights
+
+    def _at_point(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same at one theta: the draws stand side by side as tasks of their own."""
+        z, lead = self.q.draw(x), x.shape[:2]
+        many, flat = copies(self.tasks, len(z)), z.flatten(0, 1)
+        joint = log_density(self.scored, self.theta[0], flat, [many], jacobian=True)
+        phi = self.scored.unconstrained(self.theta[0], flat, many)
+        log_ratio = joint.unflatten(0, lead) - self.q.log_prob(z) + _log_normal(x)
+        return phi.unflatten(0, lead), log_ratio
+
+    def _at(self, theta: Tensor, x: Tensor, *shared: Tensor) -> tuple[Tensor, Tensor]:
+        state = shared[: len(self.state)]
+        tasks = self.tasks.with_tensors(shared[len(self.state) :])
+        return weighed(self.scored, self.q_of(theta, tasks, state), theta, x, tasks)
+
+
+def weighed(
+    scored: Density, q: TaskPosterior, theta: Tensor, x: Tensor, tasks: Tasks
+) -> tuple[Tensor, Tensor]:
+    """Unconstrained phi at noise x (tasks, d_phi), and log p(phi, D_i) - log q(phi) + log N(x)."""
+    z = q.draw(x[None])
+    joint = log_density(scored, theta, z[0], [tasks], jacobian=True)
+    return scored.unconstrained(theta, z[0], tasks), joint - q.log_prob(z)[0] + _log_normal(x)
+
+
+def mixed(log_weights: Tensor) -> Tensor:
+    """(candidates, draws, tasks) as (candidates x draws, tasks), of all kinds among the first."""
+    return log_weights.transpose(0, 1).flatten(0, 1)
+
+
+def _log_normal(x: Tensor) -> Tensor:
+    return -(0.5 * x.square() + 0.5 * math.log(2 * math.pi)).sum(-1)
