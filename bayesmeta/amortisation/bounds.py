@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from bayesmeta.amortisation.guides import TaskPosterior
 from bayesmeta.data.arguments import check_wholes
+from bayesmeta.data.tasks import Tasks
 from bayesmeta.task_level.particles import OfDraws, log_mean
+
+# In nats.
+_FAR = 1000.0
 
 
 @dataclass(frozen=True)
@@ -112,3 +118,20 @@ class Simulated(Bound):
     def __call__(self, q: TaskPosterior, phi: Tensor, joint: OfDraws, score: OfDraws) -> Tensor:
         """The log density of what is known."""
         return q.log_prob(phi)[0]
+
+
+def tamed(values: Tensor, parts: Sequence[Tasks]) -> Tensor:
+    """The estimates (tasks,), those that are far from any fit by their logarithm.
+
+        -c (1 + log(-v / c))  for v < -c,  c = 1000 nats for the task and for each of its numbers
+
+    A heavy-tailed prior draws phi so far out that a single task would be all of the gradient.
+    """
+    numbers = sum(part.mask.sum(1) * _numbers(part) for part in parts)
+    most = _FAR * (1 + torch.as_tensor(numbers, device=values.device)).to(values.dtype)
+    times = (-values / most).clamp(min=1)
+    return torch.where(times > 1, -most * (1 + times.log()), values)
+
+
+def _numbers(tasks: Tasks) -> int:
+    return 1 if tasks.y is None else tasks.y[:1, :1].numel()

@@ -27,7 +27,7 @@ _CELLS_AT_ONCE = 2_000_000
 
 
 class Candidates(NamedTuple):
-    """Unconstrained phi (candidates, draws, tasks, d_phi), and log p / q (candidates, draws, tasks).
+    """Unconstrained phi (candidates, draws, tasks, d_phi), and its log weights, one each.
 
     The first of each draw's is q's own.
     """
@@ -95,7 +95,7 @@ class WeightedDraws:
         return Candidates(phi, log_weights.nan_to_num(nan=-torch.inf))
 
     def picked(self, found: Candidates, noise: TaskNoise) -> Tensor:
-        """A candidate for each draw, (draws, tasks, d_phi); q's own where weights say too little."""
+        """A candidate for each draw, (draws, tasks, d_phi); q's own where k is above 0.7."""
         phi, log_weights = found
         trusted = pareto_k(mixed(log_weights)).to(phi.device) <= TRUSTED_K
         if self.is_point:

@@ -23,6 +23,9 @@ from bayesmeta.distributions.quantile_operations import (
     score,
 )
 
+# Scores beyond which a heavy tail, or a number near zero, would overflow in float32 when squared:
+# of Cauchy's, 1e15 scales out; of Student's t by its degrees of freedom.
+_FAR, _FARTHER, _LIGHTER = 8.0, 16.0, 4.0
 _LIBRARIES = ("torch", "pyro")
 _AROUND = (torch_dist.Independent, ExpandedDistribution, dist.MaskedDistribution)
 
@@ -122,7 +125,10 @@ def _of_root(loc: Tensor, root: Tensor) -> NormalScores:
 @_of.register
 def _cauchy(fn: torch_dist.Cauchy) -> NormalScores:
     return _symmetric(
-        fn, lambda z: -1 / torch.tan(math.pi * ndtr(z)), lambda x: torch.atan(-1 / x) / math.pi
+        fn,
+        lambda z: -1 / torch.tan(math.pi * ndtr(z)),
+        lambda x: torch.atan(-1 / x) / math.pi,
+        _FAR,
     )
 
 
@@ -132,11 +138,15 @@ def _laplace(fn: torch_dist.Laplace) -> NormalScores:
 
 
 def _symmetric(
-    fn: Any, lower: Callable[[Tensor], Tensor], chance: Callable[[Tensor], Tensor]
+    fn: Any,
+    lower: Callable[[Tensor], Tensor],
+    chance: Callable[[Tensor], Tensor],
+    most: float = math.inf,
 ) -> NormalScores:
-    """loc + scale x with x of a symmetric family: its quantiles below 0, and chances below x < 0."""
+    """loc + scale x, x of a symmetric family: its quantiles below 0, and chances below x < 0."""
 
     def to_value(z: Tensor) -> Tensor:
+        z = z.clamp(-most, most)
         size = lower(torch.where(z < 0, z, -z))
         return fn.loc + fn.scale * torch.where(z < 0, size, -size)
 
@@ -150,8 +160,12 @@ def _symmetric(
 
 @_of.register
 def _student(fn: torch_dist.StudentT) -> NormalScores:
+    def to_value(z: Tensor) -> Tensor:
+        most = torch.where(fn.df < _LIGHTER, _FAR, _FARTHER)
+        return fn.loc + fn.scale * quantile(StudentT, z.clamp(-most, most), fn.df)
+
     return NormalScores(
-        lambda z: fn.loc + fn.scale * quantile(StudentT, z, fn.df),
+        to_value,
         lambda x: score(StudentT, (x - fn.loc) / fn.scale, fn.df),
     )
 
@@ -168,7 +182,7 @@ def _gumbel(fn: torch_dist.Gumbel) -> NormalScores:
 @_of.register
 def _half_normal(fn: torch_dist.HalfNormal) -> NormalScores:
     def to_value(z: Tensor) -> Tensor:
-        low, high = z.clamp(max=0), z.clamp(min=0)
+        low, high = z.clamp(-_FAR, 0), z.clamp(min=0)
         below = math.sqrt(2) * torch.erfinv(ndtr(low))
         return fn.scale * torch.where(z < 0, below, -ndtri(ndtr(-high) / 2))
 
@@ -182,9 +196,10 @@ def _half_normal(fn: torch_dist.HalfNormal) -> NormalScores:
 @_of.register
 def _half_cauchy(fn: torch_dist.HalfCauchy) -> NormalScores:
     def to_value(z: Tensor) -> Tensor:
-        low, high = z.clamp(max=0), z.clamp(min=0)
+        low, high = z.clamp(-_FAR, 0), z.clamp(0, _FAR)
         below = torch.tan(math.pi / 2 * ndtr(low))
-        return fn.scale * torch.where(z < 0, below, 1 / torch.tan(math.pi / 2 * ndtr(-high)))
+        above = 1 / torch.tan(math.pi / 2 * ndtr(-high))
+        return fn.scale * torch.where(z < 0, below, above)
 
     def to_score(x: Tensor) -> Tensor:
         x = x / fn.scale
@@ -198,7 +213,7 @@ def _exponential(fn: torch_dist.Exponential) -> NormalScores:
     def to_score(x: Tensor) -> Tensor:
         return _nearer(-torch.expm1(-fn.rate * x), (-fn.rate * x).exp())
 
-    return NormalScores(lambda z: -log_ndtr(-z) / fn.rate, to_score)
+    return NormalScores(lambda z: -log_ndtr(-z.clamp(min=-_FAR)) / fn.rate, to_score)
 
 
 @_of.register

@@ -7,6 +7,7 @@ numbers themselves underflow.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -15,13 +16,14 @@ import numpy as np
 import torch
 from scipy import special
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 # Below it a number of SciPy's has lost digits, and the first term of its series has all of them.
 _SMALL = 1e-250
 # Relative, of a central difference in a parameter.
 _STEP = 1e-5
-_HALF_LOG_2_PI = 0.5 * np.log(2 * np.pi)
+_HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
 
 class Family(ABC):
@@ -42,8 +44,8 @@ class Family(ABC):
         """The z of that u."""
 
     @abstractmethod
-    def log_density(self, u: Array, a: Array, b: Array) -> Array:
-        """Of u."""
+    def log_density(self, u: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """Of u, differentiable."""
 
 
 class LogGamma(Family):
@@ -52,16 +54,19 @@ class LogGamma(Family):
     number = 0
 
     def quantile(self, z: Array, a: Array, b: Array) -> Array:
+        """See `Family`."""
         lower, upper = special.ndtr(z), special.ndtr(-z)
         g = np.where(z < 0, special.gammaincinv(a, lower), special.gammainccinv(a, upper))
         series = (special.log_ndtr(z) + special.gammaln(a + 1)) / a
         return np.where(g > _SMALL, np.log(np.maximum(g, _SMALL)), series)
 
     def score(self, u: Array, a: Array, b: Array) -> Array:
+        """See `Family`."""
         return _score(special.gammainc(a, np.exp(u)), special.gammaincc(a, np.exp(u)))
 
-    def log_density(self, u: Array, a: Array, b: Array) -> Array:
-        return a * u - np.exp(u) - special.gammaln(a)
+    def log_density(self, u: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """See `Family`."""
+        return a * u - u.exp() - torch.lgamma(a)
 
 
 class BetaLogit(Family):
@@ -70,6 +75,7 @@ class BetaLogit(Family):
     number = 1
 
     def quantile(self, z: Array, a: Array, b: Array) -> Array:
+        """See `Family`."""
         # From the lower tail; the upper one is the lower one of 1 - x.
         is_low = z < 0
         first, second, low = np.where(is_low, a, b), np.where(is_low, b, a), -np.abs(z)
@@ -81,11 +87,14 @@ class BetaLogit(Family):
         return np.where(is_low, size, -size)
 
     def score(self, u: Array, a: Array, b: Array) -> Array:
+        """See `Family`."""
         x, rest = special.expit(u), special.expit(-u)
         return _score(special.betainc(a, b, x), special.betainc(b, a, rest))
 
-    def log_density(self, u: Array, a: Array, b: Array) -> Array:
-        return a * special.log_expit(u) + b * special.log_expit(-u) - special.betaln(a, b)
+    def log_density(self, u: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """See `Family`."""
+        log_beta = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
+        return a * logsigmoid(u) + b * logsigmoid(-u) - log_beta
 
 
 class StudentT(Family):
@@ -94,22 +103,28 @@ class StudentT(Family):
     number = 2
 
     def quantile(self, z: Array, a: Array, b: Array) -> Array:
+        """See `Family`."""
         size = -special.stdtrit(a, special.ndtr(-np.abs(z)))
         return np.where(z < 0, -size, size)
 
     def score(self, u: Array, a: Array, b: Array) -> Array:
+        """See `Family`."""
         return -np.sign(u) * special.ndtri(special.stdtr(a, -np.abs(u)))
 
-    def log_density(self, u: Array, a: Array, b: Array) -> Array:
-        constant = special.gammaln((a + 1) / 2) - special.gammaln(a / 2) - 0.5 * np.log(a * np.pi)
-        return constant - 0.5 * (a + 1) * np.log1p(u**2 / a)
+    def log_density(self, u: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """See `Family`."""
+        constant = torch.lgamma((a + 1) / 2) - torch.lgamma(a / 2) - 0.5 * (a * math.pi).log()
+        return constant - 0.5 * (a + 1) * (u.square() / a).log1p()
 
 
 _families: dict[int, Family] = {f.number: f for f in (LogGamma(), BetaLogit(), StudentT())}
 
 
 def quantile(family: type[Family], z: Tensor, a: Tensor, b: Tensor | None = None) -> Tensor:
-    """The family's u at scores z, differentiable once in z and the parameters; all broadcast."""
+    """The family's u at scores z; all broadcast.
+
+    It is differentiable, du/dz = N(z) / f(u), and in the parameters once, by central differences.
+    """
     z, a, b = torch.broadcast_tensors(z, a, a if b is None else b)
     found: Tensor = torch.ops.bayesmeta.quantile(z, a, b, family.number)
     return found
@@ -145,16 +160,13 @@ def _scores(u: Tensor, a: Tensor, b: Tensor, family: int) -> Tensor:
 
 
 @torch.library.custom_op("bayesmeta::quantile_slopes", mutates_args=())
-def _slopes(
-    z: Tensor, u: Tensor, a: Tensor, b: Tensor, family: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """du/dz = N(z) / f(u), and du/da and du/db by central differences."""
-    of, (x, at, p, q) = _families[family], _arrays(z, u, a, b)
-    by_z = np.exp(-0.5 * x**2 - _HALF_LOG_2_PI - of.log_density(at, p, q))
+def _slopes(z: Tensor, a: Tensor, b: Tensor, family: int) -> tuple[Tensor, Tensor]:
+    """du/da and du/db, by central differences."""
+    of, (x, p, q) = _families[family], _arrays(z, a, b)
     h, k = _STEP * p, _STEP * q
     by_a = (of.quantile(x, p + h, q) - of.quantile(x, p - h, q)) / (2 * h)
     by_b = (of.quantile(x, p, q + k) - of.quantile(x, p, q - k)) / (2 * k)
-    return _back(by_z, z), _back(by_a, z), _back(by_b, z)
+    return _back(by_a, z), _back(by_b, z)
 
 
 @_quantile.register_fake
@@ -164,10 +176,8 @@ def _like(z: Tensor, a: Tensor, b: Tensor, family: int) -> Tensor:
 
 
 @_slopes.register_fake
-def _like_three(
-    z: Tensor, u: Tensor, a: Tensor, b: Tensor, family: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    return z.new_empty(z.shape), z.new_empty(z.shape), z.new_empty(z.shape)
+def _like_two(z: Tensor, a: Tensor, b: Tensor, family: int) -> tuple[Tensor, Tensor]:
+    return z.new_empty(z.shape), z.new_empty(z.shape)
 
 
 def _in_front(info: Any, in_dims: tuple[int | None, ...], tensors: tuple[Any, ...]) -> list[Tensor]:
@@ -189,7 +199,7 @@ def _over_draws(operation: Any, results: int) -> Callable[..., tuple[Any, Any]]:
 
 _quantile.register_vmap(_over_draws(torch.ops.bayesmeta.quantile, 1))
 _scores.register_vmap(_over_draws(torch.ops.bayesmeta.score, 1))
-_slopes.register_vmap(_over_draws(torch.ops.bayesmeta.quantile_slopes, 3))
+_slopes.register_vmap(_over_draws(torch.ops.bayesmeta.quantile_slopes, 2))
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -198,8 +208,12 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _backward(ctx: Any, slope: Tensor) -> tuple[Any, ...]:
-    found = torch.ops.bayesmeta.quantile_slopes(*ctx.saved_tensors, ctx.family)
-    return *(slope * x for x in found), None
+    z, u, a, b = ctx.saved_tensors
+    by_z = (-0.5 * z.square() - _HALF_LOG_2_PI - _families[ctx.family].log_density(u, a, b)).exp()
+    by_a = by_b = None
+    if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+        by_a, by_b = (slope * x for x in torch.ops.bayesmeta.quantile_slopes(z, a, b, ctx.family))
+    return slope * by_z, by_a, by_b, None
 
 
 _quantile.register_autograd(_backward, setup_context=_keep)

@@ -33,4 +33,7 @@ def without_repeats(graph: GraphModule) -> GraphModule:
 def _is_its_input(node: Node) -> bool:
     if node.target in _DETACHED:
         return True
-    return node.target in _SHAPED and node.meta["val"].shape == node.args[0].meta["val"].shape
+    if node.target not in _SHAPED:
+        return False
+    (before, *_) = node.all_input_nodes
+    return bool(node.meta["val"].shape == before.meta["val"].shape)

@@ -48,7 +48,8 @@ class Density:
     A site x with support S is x = T(u), T onto S from the reals, and its term gets log |dT/du|. A
     noncentred site is x = loc + scale * u (Papaspiliopoulos, Roberts & Skold 2007), so its term is
     the standard density of u. A scored site of phi is x = T(z), z standard normal, given what it
-    depends on (`distributions/normal_scores`). Number of tasks and datapoints are those of the tasks given.
+    depends on (`distributions/normal_scores`). Number of tasks and datapoints are those of the
+    tasks given.
 
     Finite discrete latents are summed out: p(phi_i | theta) and p(D_i | phi_i, theta) are sums.
 

@@ -6,6 +6,7 @@
 - `exact`, `laplace`, `post_hoc_laplace`: a normal, in closed form or around a point
 - `variational_steps`, `stein`: a distribution, fitted to each task
 - `amortised`: a distribution, by one network for all tasks
+- `checks`: whether draws of phi are to be trusted
 """
 
 from bayesmeta.phi.amortised import Amortised

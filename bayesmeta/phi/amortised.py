@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bayesmeta.amortisation.bounds import ELBO, Bound, Predictive
-from bayesmeta.amortisation.encoder_rows import moments, rows_of
+from bayesmeta.amortisation.bounds import ELBO, Bound, Predictive, tamed
+from bayesmeta.amortisation.encoder_rows import in_units, rows_of, units_of
 from bayesmeta.amortisation.encoders import DeepSet, Encoder
 from bayesmeta.amortisation.guides import Anchor, Delta, FullNormal, Guide, TaskPosterior
 from bayesmeta.amortisation.simulated_phi import simulated_phi
@@ -41,8 +41,7 @@ class _State(NamedTuple):
 
     head: Tensor
     loosened: Tensor
-    row_mean: Tensor
-    row_sd: Tensor
+    rows: Tensor
     centre: Tensor
     width: Tensor
     theta: Tensor
@@ -152,21 +151,19 @@ class Amortised(Phi):
     def start(self, density: Density, tasks: Tasks) -> list[Tensor]:
         """The network's weights, and the units of its inputs and outputs."""
         some, dtype = tasks.sample(), tasks.dtype
-        row_mean, row_sd = moments(parts_of(some, with_query=True), density.structure.phi)
-        row_mean[: self.encoder.places], row_sd[: self.encoder.places] = 0.0, 1.0
+        rows = units_of(parts_of(some, with_query=True), density.structure.phi)
         with torch.no_grad():
             theta = theta_start(density, tasks)
             centre, width = prior_scale(density.by_scores(tasks), theta, some)
         state = _State(
             head=torch.zeros(0) if self.layers is None else self._head(density).weights(),
             loosened=torch.zeros(2, density.d_phi),
-            row_mean=row_mean,
-            row_sd=row_sd,
+            rows=rows,
             centre=centre.mean(0),
             width=width.mean(0),
             theta=torch.stack([theta, theta_sd(density, tasks)]),
         )
-        weights = [*self.encoder.start(len(row_mean)), *self.guide.start(density.d_phi), *state]
+        weights = [*self.encoder.start(rows.shape[1]), *self.guide.start(density.d_phi), *state]
         return [x.to(tasks.device, dtype).clone() for x in weights]
 
     def noise(
@@ -192,7 +189,7 @@ class Amortised(Phi):
         joint, score = joint_of(scored, theta, parts), score_of(scored, theta, tasks)
         q = self.posterior(density, theta, parts, state)
         z = simulated_phi(scored, tasks)[None] if bound.knows_phi else q.draw(noise[0])
-        return bound(q, z, joint, score)
+        return tamed(bound(q, z, joint, score), parts)
 
     def posterior(
         self,
@@ -210,14 +207,14 @@ class Amortised(Phi):
             state: as `start` lays it out.
         """
         units = _State(*state[-len(_State._fields) :])
-        if units.theta.dim() != 2:
+        if units.rows.dim() != 2:
             raise ValueError(
-                "the network is of an earlier version, which read theta in other units; fit again"
+                "the network is of an earlier version, which worked in other units; fit again"
             )
         weights = state[: -len(_State._fields)]
         cut = len(weights) - len(self.guide.start(density.d_phi))
         rows = torch.cat([rows_of(part, density.structure.phi) for part in parts], 1)
-        rows = (rows - units.row_mean.detach()) / units.row_sd.detach()
+        rows = in_units(rows, units.rows.detach(), self.encoder.places)
         mask = torch.cat([part.mask for part in parts], 1)
         count = mask.sum(1, keepdim=True).to(rows.dtype)
         with self._precision(rows):
@@ -277,7 +274,7 @@ class Amortised(Phi):
         tasks: Tasks,
         state: Sequence[Tensor] = (),
     ) -> Tensor | None:
-        """log p(phi_i, D_i | theta) - log q(phi_i | D_i, theta), (draws, tasks), of q's own draws."""
+        """log p(phi_i, D_i | theta) - log q(phi_i | D_i, theta), (draws, tasks), of draws of q."""
         if self.candidates > 1 or isinstance(self.guide, Delta):
             return None
         given, scored = replace(tasks, query=None), density.by_scores(tasks)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bayesmeta.data.arguments import check_number, check_wholes
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
@@ -26,17 +27,20 @@ _LOW_ACCEPTANCE = 0.5
 class HMC(Phi):
     """Hamiltonian Monte Carlo of each task's phi (Duane et al. 1987; Neal 2011).
 
-    A chain for each draw starts at the Laplace approximation, in whose coordinates it moves, so
-    that few transitions are needed; all tasks and draws move together, around that one mode. It
+    A chain for each draw, all tasks and draws together, in scores of the prior
+    (`Density.by_scores`), whitened by the curvature at the mode. Every other chain starts at the
+    Laplace approximation, and the others at draws of the prior, as do those of other modes: by
+    R-hat of the two kinds `diagnose` tells whether they have come to the same. It
     infers phi where theta is known, by `posterior.adapt(tasks, phi=bm.HMC())` after any fit, or
     with theta=bm.Fixed({...}). It has no estimate of log p(D_i | theta), so that theta is not
     inferred by it.
 
     Attributes:
         draws: draws of phi at a point estimate of theta; else there is one for each draw of theta.
-        transitions: of each chain, whose last state is the draw.
+        transitions: of each chain while it finds the task's step size and units, and again as many
+            with these held; the last state is the draw.
         leapfrogs: steps of a transition.
-        step_size: of a leapfrog, in posterior standard deviations.
+        step_size: of a leapfrog at first, in posterior standard deviations.
     """
 
     draws: int = 1000
@@ -72,9 +76,9 @@ class HMC(Phi):
         """The last state of a chain for each draw of theta."""
         if density.width(tasks) == 0:
             return theta.new_empty(len(theta), tasks.num_tasks, 0)
-        curvature = choose(None, density, tasks)
-        conditional = Conditional(density, tasks, jacobian=True, curvature=curvature)
-        phi, acceptance = draw_conditional(
+        curvature, scored = choose(None, density, tasks), density.by_scores(tasks)
+        conditional = Conditional(scored, tasks, jacobian=True, curvature=curvature)
+        z, acceptance = draw_conditional(
             conditional,
             theta,
             TaskNoise(generator, tasks),
@@ -83,6 +87,7 @@ class HMC(Phi):
             step_size=self.step_size,
             is_point=is_point,
         )
+        phi = _unconstrained(scored, theta, z, tasks)
         worst = int(acceptance.argmin())
         if acceptance[worst] < _LOW_ACCEPTANCE:
             warnings.warn(
@@ -93,3 +98,15 @@ class HMC(Phi):
                 stacklevel=2,
             )
         return phi
+
+
+def _unconstrained(scored: Density, theta: Tensor, z: Tensor, tasks: Tasks) -> Tensor:
+    """phi of scores z, at each draw."""
+    if not scored.scored:
+        return z
+
+    def at(theta: Tensor, z: Tensor, *data: Tensor) -> tuple[Tensor]:
+        return (scored.unconstrained(theta, z, tasks.with_tensors(data)),)
+
+    data = tasks.tensors()
+    return over_draws(capture(at, [theta[0], z[0], *data]), [theta, z], data)[0]

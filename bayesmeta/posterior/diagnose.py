@@ -7,15 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from bayesmeta.model.checks import first_few
 from bayesmeta.model.enumeration import HOW_UNMIXED
-from bayesmeta.phi.base import Phi
+from bayesmeta.phi.checks import PhiChecks, PhiDraws, check_phi
 from bayesmeta.posterior.discrete_states import places_apart
 from bayesmeta.posterior.draws import Draws
 from bayesmeta.posterior.sampler_checks import Extreme, check_sampler
 from bayesmeta.posterior.support_check import about_supports
 from bayesmeta.posterior.theta_weights import doubts_about_theta
-from bayesmeta.task_level.importance import TRUSTED_K, pareto_k
 
 _FALL_A_TASK = 0.01
 
@@ -39,6 +37,7 @@ class Diagnosis:
             and where phi is amortised or a Laplace approximation.
         pareto_k_theta: of p(theta, D) / q(theta), at most 0.7; for variational fits of at most 256
             numbers.
+        rhat_phi: by task, of chains of phi begun at the mode and at the prior; where phi is by HMC.
     """
 
     ok: bool
@@ -50,6 +49,7 @@ class Diagnosis:
     ebfmi: tuple[float, ...] = ()
     pareto_k: Mapping[str, float] = field(default_factory=dict)
     pareto_k_theta: float | None = None
+    rhat_phi: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return "\n".join(self.messages)
@@ -59,17 +59,21 @@ def diagnose(posterior: Draws) -> Diagnosis:
     """Check the draws of a sampler, the fit of a variational family, or the end of training.
 
     A sampler is judged by R-hat and effective sample size over all entries of all sites, by
-    divergences and by E-BFMI; a variational fit by the Pareto k of each task's importance weights
-    log p(phi_i, D_i | theta) - log q(phi_i | theta), by those of theta, by the slopes of the ELBO
-    where training ended, and by its loss. Of a point estimate it is checked that it is a maximum,
-    or that the loss has settled, and Pareto k where phi is amortised or a Laplace approximation.
+    divergences and by E-BFMI; a variational fit by the importance weights of theta, by the slopes
+    of the ELBO where training ended, and by its loss. Of a point estimate it is checked that it is
+    a maximum, or that the loss has settled. Draws of phi from a q are judged by the Pareto k of
+    each task's importance weights p(phi_i, D_i | theta) / q(phi_i | D_i, theta), and by what of
+    them is used: how far the draws are from what the weights ask for, or how many independent ones
+    those picked by them are worth. Chains by R-hat of two kinds of starts; an amortised q beside
+    such chains of a handful of tasks, as weights do not see a mode that q misses.
     Draws at which the outcomes are impossible are none of the posterior's; where phi is drawn from
     places far apart, by a discrete latent, draws may all be at one of them.
     """
-    found, more = _by_kind(posterior), [*about_supports(posterior), *_about_latents(posterior)]
-    if posterior.fit.stats and not posterior.strategy.is_joint:
-        k = _k_by_task(posterior)
-        found, more = replace(found, pareto_k=k), [*_about_k(k, posterior.strategy), *more]
+    of_phi = _of_phi(posterior)
+    found = replace(
+        _by_kind(posterior, of_phi.pareto_k), pareto_k=of_phi.pareto_k, rhat_phi=of_phi.rhat
+    )
+    more = [*of_phi.messages, *about_supports(posterior), *_about_latents(posterior)]
     if not more:
         return found
     kept = () if found.ok and not posterior.is_point else found.messages
@@ -100,11 +104,11 @@ def _about_latents(posterior: Draws) -> list[str]:
     return found
 
 
-def _by_kind(posterior: Draws) -> Diagnosis:
+def _by_kind(posterior: Draws, k: Mapping[str, float]) -> Diagnosis:
     if posterior.is_point:
         return _point(posterior)
     if posterior.fit.losses.numel():
-        return _variational(posterior)
+        return _variational(posterior, k)
     if posterior.fit.stats:
         found = check_sampler(posterior)
         messages = found.problems or (found.fine,)
@@ -129,19 +133,15 @@ def _point(posterior: Draws) -> Diagnosis:
         "This is a point estimate: it carries no uncertainty about theta; theta=bm.NUTS() or "
         "theta=bm.Gaussian() does."
     )
-    k = _k_by_task(posterior)
-    doubts = _sentences(posterior.fit.doubts or ())
-    problems = [*doubts, *_about_k(k, posterior.strategy), *falling]
-    return Diagnosis(not problems, (what, *problems), pareto_k=k)
+    problems = [*_sentences(posterior.fit.doubts or ()), *falling]
+    return Diagnosis(not problems, (what, *problems))
 
 
-def _variational(posterior: Draws) -> Diagnosis:
-    k = _k_by_task(posterior)
+def _variational(posterior: Draws, k: Mapping[str, float]) -> Diagnosis:
     fit = posterior.fit
     doubts, of_theta = doubts_about_theta(posterior)
     problems = [
         *_sentences([*(fit.doubts or ()), *doubts]),
-        *_about_k(k, posterior.strategy),
         # Where convergence itself was looked at, the loss falls with the noise of the steps.
         *(_still_falling(fit.losses) if fit.doubts is None or fit.state else ()),
     ]
@@ -152,39 +152,32 @@ def _variational(posterior: Draws) -> Diagnosis:
         " A Gaussian tends to be too sure of scales all the same; where they matter, compare with "
         "theta=bm.NUTS()."
     )
-    return Diagnosis(not problems, tuple(problems) or (fine,), pareto_k=k, pareto_k_theta=of_theta)
+    return Diagnosis(not problems, tuple(problems) or (fine,), pareto_k_theta=of_theta)
 
 
 def _sentences(doubts: Sequence[str]) -> list[str]:
     return [f"{doubt[0].upper()}{doubt[1:]}." for doubt in doubts]
 
 
-def _k_by_task(posterior: Draws) -> dict[str, float]:
-    """Pareto k of each task's importance weights, where there are any."""
-    weights = posterior.log_weights
-    weights = posterior.candidate_weights if weights is None else weights.flatten(0, 1)
-    if weights is None:
-        return {}
-    found = pareto_k(weights).tolist()
-    return dict(zip(posterior.tasks.names, found, strict=True))
-
-
-def _about_k(k: Mapping[str, float], strategy: Phi) -> list[str]:
-    # "not <=" so that NaN counts as bad.
-    bad = sorted((name for name in k if not k[name] <= TRUSTED_K), key=lambda name: -k[name])
-    if not bad:
-        return []
-    named = first_few([f"{name} ({k[name]:.2f})" for name in bad])
-    remedy = (
-        "train longer, take a richer family (bm.FullRank()), noncentre, or sample with "
-        "theta=bm.NUTS()"
-        if strategy.is_joint
-        else strategy.remedy
+def _of_phi(posterior: Draws) -> PhiChecks:
+    """What is to be said of phi, but where it was sampled together with theta."""
+    weights, is_joint = posterior.log_weights, posterior.strategy.is_joint
+    if is_joint and weights is None:
+        return PhiChecks()
+    flat = posterior.candidate_weights if weights is None else weights.flatten(0, 1)
+    was_refined = not is_joint and posterior.fit.log_weights is not None
+    return check_phi(
+        PhiDraws(
+            posterior.strategy,
+            posterior.density,
+            posterior.tasks,
+            posterior.fit.theta.flatten(0, 1),
+            posterior.free_phi.flatten(0, 1),
+            posterior.is_point,
+            flat,
+            is_picked=weights is None or was_refined,
+        )
     )
-    return [
-        f"Pareto k is above {TRUSTED_K} in {len(bad)} of {len(k)} tasks: {named}. There q is "
-        f"far from the posterior: {remedy}."
-    ]
 
 
 def _still_falling(losses: Tensor) -> list[str]:

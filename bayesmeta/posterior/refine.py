@@ -81,7 +81,7 @@ def check_refinable(how: Refine, strategy: Phi) -> None:
 def refined(how: Refine, strategy: Phi, fit: Fit, seed: int, *, is_point: bool) -> Fit:
     """The fit with draws of phi for each draw of theta, their log weights, and a note.
 
-    Tasks that were run again have log weights of 0: their draws are of the posterior itself.
+    Tasks that were run again have NaN as log weights: their draws are of no q.
     """
     assert isinstance(strategy, Amortised)
     first, second = seeds(seed, 2)
@@ -97,7 +97,7 @@ def refined(how: Refine, strategy: Phi, fit: Fit, seed: int, *, is_point: bool) 
         again = tasks.select(bad)
         generator = torch.Generator().manual_seed(second)
         phi[:, bad] = how.rerun.infer(density, theta, again, generator, is_point=is_point)
-        log_weights[:, bad] = 0.0
+        log_weights[:, bad] = torch.nan
         note += f"; {len(bad)} run again by phi=bm.{how.rerun!r}"
     lead = fit.theta.shape[:2]
     return replace(

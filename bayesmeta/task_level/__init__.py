@@ -14,6 +14,7 @@
 - `importance`: importance weights, and the shape of their tail
 - `corrected_draws`, `conditional_draws`: draws of p(phi_i | D_i, theta), by importance weights and
   by Hamiltonian Monte Carlo
+- `two_starts`: whether chains that began apart have come to the same
 - `partial_density`: the density in some of phi
 """
 

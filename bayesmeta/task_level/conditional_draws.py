@@ -1,7 +1,8 @@
-"""Draws of p(phi_i | theta, D_i) by preconditioned Hamiltonian Monte Carlo."""
+"""Draws of p(phi_i | theta, D_i) by Hamiltonian Monte Carlo from dispersed starts."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -11,18 +12,29 @@ from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.task_level.ascent import find_mode
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.corrected_draws import corrected, steepened
+from bayesmeta.task_level.positive_definite import DenseRoot
+
+# Of the share of steps that is accepted, which step sizes are brought to (Neal 2011; Beskos et al.
+# 2013), and how fast.
+_WANTED, _GAIN = 0.8, 1.0
+# How far a step's length varies, as a factor; while paces are found, so far that one is short
+# enough where slopes are steep.
+_JITTER, _FIRST_JITTER = 1.5, 30.0
+_MOST_UNITS = 3.0
+# Draws of the prior that a start is picked among, by their likelihood.
+_STARTS = 16
 
 
 class _Point(NamedTuple):
     """A place in whitened coordinates (draws, tasks, d_phi), with the log density and its slope."""
 
-    z: Tensor
+    x: Tensor
     value: Tensor
     slope: Tensor
 
 
 class _Whitened:
-    """phi = mode + root z, where the curvature at the mode is the identity in z."""
+    """phi = mode + root x, where the curvature at the mode is the identity in x."""
 
     def __init__(self, conditional: Conditional, theta: Tensor, *, is_point: bool) -> None:
         # A point estimate is repeated for each draw of phi, but has a single mode.
@@ -32,12 +44,24 @@ class _Whitened:
         self.conditional, self.theta = conditional, theta
         self.shape = (len(theta), *self.mode.phi.shape[1:])
 
-    def phi(self, z: Tensor) -> Tensor:
-        return self.mode.phi + self.root.times(z)
+    def phi(self, x: Tensor) -> Tensor:
+        return self.mode.phi + self.root.times(x)
 
-    def at(self, z: Tensor) -> _Point:
-        value, gradient = self.conditional.at(self.conditional.slope, self.theta, self.phi(z))
-        return _Point(z, value, self.root.transposed_times(gradient))
+    def value(self, x: Tensor) -> Tensor:
+        (value,) = self.conditional.at(self.conditional.value, self.theta, self.phi(x))
+        return value
+
+    def at(self, x: Tensor) -> _Point:
+        value, gradient = self.conditional.at(self.conditional.slope, self.theta, self.phi(x))
+        return _Point(x, value, self.root.transposed_times(gradient))
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """Of each task: the step (tasks,), and the units of each coordinate (tasks, d_phi)."""
+
+    step: Tensor
+    units: Tensor
 
 
 def draw_conditional(
@@ -50,42 +74,95 @@ def draw_conditional(
     step_size: float,
     is_point: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """One draw of phi for each draw of theta, from p(phi | theta, D).
+    """One draw of phi for each draw of theta, from p(phi | theta, D): a chain's last state.
 
-    Hamiltonian Monte Carlo in coordinates whitened by the curvature at the mode, started from the
-    Laplace approximation with importance weights, with an accept step of its own for each draw and
-    task (they are independent given theta). Exact where the conditional is Gaussian; elsewhere the
-    accept steps correct the start.
+    Hamiltonian Monte Carlo in coordinates whitened by the curvature at the mode, with an accept
+    step of its own for each draw and task (they are independent given theta). Every other chain
+    starts at the mode, by importance weights, and the others at draws of the prior: where the two
+    kinds do not end alike they have not converged, which is seen of the draws. During `transitions`
+    each task's step size and units are found, and as many follow with these held.
+
+    Where phi is by scores its prior is standard normal, which the chains of a task without data
+    never leave. Coordinates that are not start at the mode in all chains.
 
     Returns:
-        phi (draws, tasks, d_phi), and each task's mean acceptance rate (tasks,).
+        phi (draws, tasks, d_phi), as the density has it, and each task's mean acceptance rate.
     """
     space = _Whitened(conditional, theta, is_point=is_point)
-    begun = corrected(conditional, theta, space.mode, noise, is_point=is_point)
-    here = space.at(begun.x)
-    accepted = torch.zeros(space.shape[:2], dtype=theta.dtype)
+    here = space.at(_starts(space, noise, is_point=is_point))
+    ones = torch.ones(space.shape[1:], dtype=theta.dtype)
+    pace = _Pace(torch.full(space.shape[1:2], step_size, dtype=theta.dtype), ones)
+    for count in range(transitions):
+        here, rate = _move(space, here, pace, leapfrogs, noise, jitter=_FIRST_JITTER)
+        factor = (_GAIN / (1 + count) ** 0.5 * (rate.mean(0) - _WANTED)).exp()
+        pace = replace(pace, step=pace.step * factor)
+        if count + 1 == transitions // 2:
+            pace = replace(pace, units=_spread(here.x))
+    accepted = torch.zeros_like(here.value)
     for _ in range(transitions):
-        start = noise.normal(space.shape, theta.dtype)
-        there, momentum = _leapfrog(space, here, start, leapfrogs, step_size)
-        kinetic = 0.5 * (start.square().sum(-1) - momentum.square().sum(-1))
-        gain = there.value - here.value + kinetic
-        rate = torch.nan_to_num(gain, nan=-torch.inf).clamp(max=0).exp()
-        take = noise.uniform(rate.shape, rate.dtype) < rate
-        here = _Point(
-            torch.where(take[..., None], there.z, here.z),
-            torch.where(take, there.value, here.value),
-            torch.where(take[..., None], there.slope, here.slope),
-        )
+        here, rate = _move(space, here, pace, leapfrogs, noise, jitter=_JITTER)
         accepted += rate / transitions
-    return space.phi(here.z), accepted.mean(0)
+    return space.phi(here.x), accepted.mean(0)
+
+
+def _starts(space: _Whitened, noise: TaskNoise, *, is_point: bool) -> Tensor:
+    """At the mode, and every other draw at one of the prior, in the space's coordinates."""
+    begun = corrected(space.conditional, space.theta, space.mode, noise, is_point=is_point).x
+    is_scored = space.conditional.density.scored_phi().to(begun.device)
+    if not isinstance(space.root, DenseRoot) or len(is_scored) != begun.shape[-1]:
+        return begun
+    found, at_mode = begun, space.phi(begun)
+    best = torch.full(space.shape[:2], -torch.inf, dtype=begun.dtype, device=begun.device)
+    is_other = torch.arange(len(begun), device=begun.device)[:, None] % 2 == 1
+    for _ in range(_STARTS):
+        z = torch.where(is_scored, noise.normal(space.shape, begun.dtype), at_mode)
+        x = space.root.inverse_times(z - space.mode.phi)
+        size = torch.where(is_scored, z.square(), 0.0).sum(-1)
+        likelihood = space.value(x).nan_to_num(nan=-torch.inf) + 0.5 * size
+        # The largest of them with Gumbel noise is a draw by their shares.
+        chance = noise.uniform(best.shape, best.dtype).clamp(min=1e-30)
+        mark = likelihood - (-chance.log()).log()
+        better = is_other & (mark > best)
+        found, best = torch.where(better[..., None], x, found), torch.where(better, mark, best)
+    return found
+
+
+def _spread(x: Tensor) -> Tensor:
+    """The sd of each coordinate over the draws, (tasks, d_phi), of 25 or more.
+
+    Of several modes it is how far they are apart, which is no length of a step.
+    """
+    if len(x) < 25:
+        return torch.ones_like(x[0])
+    return x.std(0).clamp(1e-6, _MOST_UNITS)
+
+
+def _move(
+    space: _Whitened, here: _Point, pace: _Pace, leapfrogs: int, noise: TaskNoise, *, jitter: float
+) -> tuple[_Point, Tensor]:
+    """One transition of all chains, and the chances of acceptance (draws, tasks)."""
+    start = noise.normal(space.shape, here.x.dtype)
+    shake = jitter ** -noise.uniform(space.shape[:2], here.x.dtype)
+    step = (pace.step * shake)[..., None] * pace.units
+    there, momentum = _leapfrog(space, here, start, leapfrogs, step)
+    kinetic = 0.5 * (start.square().sum(-1) - momentum.square().sum(-1))
+    gain = there.value - here.value + kinetic
+    rate = torch.nan_to_num(gain, nan=-torch.inf).clamp(max=0).exp()
+    take = noise.uniform(rate.shape, rate.dtype) < rate
+    moved = _Point(
+        torch.where(take[..., None], there.x, here.x),
+        torch.where(take, there.value, here.value),
+        torch.where(take[..., None], there.slope, here.slope),
+    )
+    return moved, rate
 
 
 def _leapfrog(
-    space: _Whitened, at: _Point, momentum: Tensor, steps: int, step_size: float
+    space: _Whitened, at: _Point, momentum: Tensor, count: int, step: Tensor
 ) -> tuple[_Point, Tensor]:
-    """Where a trajectory ends, and with which momentum."""
-    for _ in range(steps):
-        momentum = momentum + 0.5 * step_size * at.slope
-        at = space.at(at.z + step_size * momentum)
-        momentum = momentum + 0.5 * step_size * at.slope
+    """Where a trajectory ends, and with which momentum, in the units of the step's coordinates."""
+    for _ in range(count):
+        momentum = momentum + 0.5 * step * at.slope
+        at = space.at(at.x + step * momentum)
+        momentum = momentum + 0.5 * step * at.slope
     return at, momentum

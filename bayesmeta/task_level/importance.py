@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -49,6 +49,31 @@ def worth(log_weights: Tensor) -> Tensor:
     weights = log_weights.double().nan_to_num(nan=-torch.inf)
     share = (weights - weights.amax(0).clamp(min=-1e300)).exp()
     return share.sum(0).square() / (len(share) * share.square().sum(0).clamp(min=1e-300))
+
+
+class Shift(NamedTuple):
+    """What weights ask for that draws without them do not have, each (tasks,).
+
+    Attributes:
+        mean: how far the weighted mean is from the mean, in weighted sds, at most over coordinates.
+        sd: the sd by the weighted one, or the other way round, the largest of all, 1 or more.
+        error: what both may be off by chance.
+    """
+
+    mean: Tensor
+    sd: Tensor
+    error: Tensor
+
+
+def shift_of(phi: Tensor, log_weights: Tensor) -> Shift:
+    """How far draws (draws, tasks, d) are from what their weights (draws, tasks) ask for."""
+    phi, weights = phi.double(), log_weights.double().nan_to_num(nan=-torch.inf)
+    share = weights.softmax(0)[..., None]
+    mean = (share * phi).sum(0)
+    sd = (share * (phi - mean).square()).sum(0).sqrt().clamp(min=1e-300)
+    ratio = (phi.std(0) / sd).log().abs().exp()
+    effective = len(phi) * worth(weights)
+    return Shift(((phi.mean(0) - mean) / sd).abs().amax(-1), ratio.amax(-1), 4 / effective.sqrt())
 
 
 def smoothed(log_weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -82,7 +82,7 @@ class DensePrecision(Precision):
         """L'^{-1} for A = L L', as a matrix."""
         lower = torch.linalg.cholesky_ex(self.matrix)[0]
         one = torch.eye(lower.shape[-1], dtype=lower.dtype, device=lower.device)
-        return _DenseRoot(torch.linalg.solve_triangular(lower.mT, one, upper=True))
+        return DenseRoot(torch.linalg.solve_triangular(lower.mT, one, upper=True))
 
     def tensors(self) -> tuple[Tensor, ...]:
         """The matrix."""
@@ -137,14 +137,22 @@ class LowRankPrecision(Precision):
 
 
 @dataclass(frozen=True)
-class _DenseRoot(Root):
+class DenseRoot(Root):
+    """T as an upper triangular matrix (..., tasks, d_phi, d_phi)."""
+
     matrix: Tensor
 
     def times(self, noise: Tensor) -> Tensor:
+        """By a product."""
         return _times(self.matrix, noise)
 
     def transposed_times(self, vector: Tensor) -> Tensor:
+        """By a product."""
         return _times(self.matrix.mT, vector)
+
+    def inverse_times(self, vector: Tensor) -> Tensor:
+        """T^{-1} vector: the noise of which it is made."""
+        return _triangular(self.matrix, vector, upper=True)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Optimiser:
         self._parts: list[torch.optim.Optimizer] = []
         if parameters.shared:
             self._parts.append(torch.optim.Adam(parameters.shared, adam.lr, fused=True))
-        # A strategy of its own for phi leaves rows of no numbers, which cost a step as much as many.
+        # Where phi has a strategy of its own rows have no numbers, but would cost a step as much.
         rows = [x for x in parameters.rows if x.numel()]
         if rows:
             kind = torch.optim.SparseAdam if sparse else torch.optim.Adam

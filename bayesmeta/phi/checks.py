@@ -1,0 +1,223 @@
+"""Whether draws of phi are to be trusted: by their weights, by R-hat, and beside chains."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.checks import StructureError, first_few
+from bayesmeta.model.density import Density
+from bayesmeta.phi.amortised import Amortised
+from bayesmeta.phi.base import Phi
+from bayesmeta.phi.hmc import HMC
+from bayesmeta.task_level.gauss_newton import MOST_DENSE
+from bayesmeta.task_level.importance import FEWEST_DRAWS, TRUSTED_K, pareto_k, shift_of, worth
+from bayesmeta.task_level.two_starts import apart, most_rhat, rhat_of_starts
+
+# Of which tasks chains are run, and how many draws.
+_TASKS, _DRAWS = 4, 400
+_FEWEST_EFFECTIVE = 100
+# In posterior sds, and as a factor, beyond chance.
+_MEAN, _SD = 0.25, 1.25
+
+
+@dataclass(frozen=True)
+class PhiDraws:
+    """Draws of phi, with all that is known of how they came about.
+
+    Attributes:
+        strategy: what inferred them.
+        density: the model's.
+        tasks: the support.
+        theta: unconstrained draws (draws, d_theta).
+        phi: of them, (draws, tasks, width).
+        is_point: whether all theta are the same.
+        log_weights: p / q of the draws of q, (any, tasks); NaN for tasks that chains were run for.
+        is_picked: whether the draws were picked by these weights, and are not those of q.
+    """
+
+    strategy: Phi
+    density: Density
+    tasks: Tasks
+    theta: Tensor
+    phi: Tensor
+    is_point: bool
+    log_weights: Tensor | None
+    is_picked: bool
+
+    def select(self, which: Tensor) -> PhiDraws:
+        """Those of some tasks."""
+        weights = None if self.log_weights is None else self.log_weights[:, which]
+        tasks = self.tasks.select(which)
+        return replace(self, tasks=tasks, phi=self.phi[:, which], log_weights=weights)
+
+
+@dataclass(frozen=True)
+class PhiChecks:
+    """What was found.
+
+    Attributes:
+        pareto_k: by task, of those whose draws have weights.
+        rhat: by task, of those whose draws are chains'.
+        messages: what is wrong, and what to do.
+    """
+
+    pareto_k: Mapping[str, float] = field(default_factory=dict)
+    rhat: Mapping[str, float] = field(default_factory=dict)
+    messages: tuple[str, ...] = ()
+
+
+def check_phi(draws: PhiDraws) -> PhiChecks:
+    """Judge draws by weights, where there are any, and by chains: their R-hat, or beside them."""
+    weights = draws.log_weights
+    is_chain = torch.full((len(draws.tasks),), isinstance(draws.strategy, HMC))
+    if weights is not None:
+        is_chain = weights.isnan().all(0).cpu()
+    k, messages = dict[str, float](), list[str]()
+    if weights is not None and not is_chain.all():
+        k, messages = _by_weights(draws.select((~is_chain).nonzero()[:, 0]))
+    found, more = dict[str, float](), list[str]()
+    if is_chain.any() and len(draws.phi) >= FEWEST_DRAWS and draws.phi.shape[-1]:
+        found, more = _by_starts(draws.select(is_chain.nonzero()[:, 0]))
+    trusted = [name for name, value in k.items() if value <= TRUSTED_K]
+    return PhiChecks(k, found, (*messages, *more, *_beside_chains(draws, trusted)))
+
+
+def _by_weights(draws: PhiDraws) -> tuple[dict[str, float], list[str]]:
+    """Pareto k by task, and what it and the weights say."""
+    weights = draws.log_weights
+    assert weights is not None
+    k = dict(zip(draws.tasks.names, pareto_k(weights).tolist(), strict=True))
+    if len(weights) < FEWEST_DRAWS:
+        return k, [
+            f"There are {len(weights)} draws of phi, of whose importance weights nothing can be "
+            f"told: take at least {FEWEST_DRAWS}."
+        ]
+    # "not <=" so that NaN counts as bad.
+    bad = sorted((name for name in k if not k[name] <= TRUSTED_K), key=lambda name: -k[name])
+    good = torch.tensor([value <= TRUSTED_K for value in k.values()]).nonzero()[:, 0]
+    messages = _about_k(bad, k, draws.strategy)
+    if not len(good):
+        return k, messages
+    about = _about_worth if draws.is_picked else _about_shift
+    return k, [*messages, *about(draws.select(good))]
+
+
+def _about_k(bad: Sequence[str], k: Mapping[str, float], strategy: Phi) -> list[str]:
+    if not bad:
+        return []
+    named = first_few([f"{name} ({k[name]:.2f})" for name in bad])
+    return [
+        f"Pareto k is above {TRUSTED_K} in {len(bad)} of {len(k)} tasks: {named}. There q is "
+        f"far from the posterior: {_remedy(strategy)}."
+    ]
+
+
+def _about_worth(draws: PhiDraws) -> list[str]:
+    """Where draws were picked from candidates that are worth few."""
+    assert draws.log_weights is not None
+    effective = len(draws.log_weights) * worth(draws.log_weights)
+    few = (effective < _FEWEST_EFFECTIVE).nonzero()[:, 0].tolist()
+    if not few:
+        return []
+    named = first_few([f"{draws.tasks.names[t]} ({effective[t]:.0f})" for t in few])
+    return [
+        f"The draws of phi of {len(few)} of {len(effective)} tasks are worth fewer than "
+        f"{_FEWEST_EFFECTIVE} independent ones: {named}. There q is far from the posterior: "
+        f"{_remedy(draws.strategy)}."
+    ]
+
+
+def _about_shift(draws: PhiDraws) -> list[str]:
+    """Where draws that are used as they are differ from what their weights ask for."""
+    assert draws.log_weights is not None
+    found = shift_of(draws.phi, draws.log_weights)
+    off = (found.mean > _MEAN + found.error) | (found.sd.log() > math.log(_SD) + found.error)
+    which = off.nonzero()[:, 0].tolist()
+    if not which:
+        return []
+    named = first_few(
+        [f"{draws.tasks.names[t]} ({found.mean[t]:.2f} sd, {found.sd[t]:.2f})" for t in which]
+    )
+    return [
+        f"By their importance weights the draws of phi are off in {len(which)} of {len(off)} "
+        f"tasks, by so many sds of the mean and such a factor of the sd: {named}. There q is near "
+        f"the posterior, and is not it: {_remedy(draws.strategy)}."
+    ]
+
+
+def _by_starts(draws: PhiDraws) -> tuple[dict[str, float], list[str]]:
+    """R-hat by task of what `HMC` drew."""
+    count, entries = len(draws.phi), draws.phi[0].numel()
+    found = rhat_of_starts(draws.phi)
+    most = most_rhat(count, entries)
+    by_task = dict(zip(draws.tasks.names, found.tolist(), strict=True))
+    bad = sorted((n for n in by_task if not by_task[n] <= most), key=lambda n: -by_task[n])
+    if not bad:
+        return by_task, []
+    named = first_few([f"{name} ({by_task[name]:.2f})" for name in bad])
+    return by_task, [
+        f"Chains of phi begun at the mode and at the prior have not come to the same in {len(bad)} "
+        f"of {len(by_task)} tasks, by R-hat above {most:.3f}: {named}. Take more transitions, as "
+        "phi=bm.HMC(transitions=100); where that does not help there are several modes, and the "
+        "draws have them by other shares than the posterior."
+    ]
+
+
+def _beside_chains(draws: PhiDraws, names: Sequence[str]) -> list[str]:
+    """Chains from dispersed starts for a handful of the tasks that weights find nothing wrong with.
+
+    Weights at draws of q see nothing of a mode that q has no draws of.
+    """
+    strategy, sizes = draws.strategy, draws.tasks.sizes.tolist()
+    full = [t for t, name in enumerate(draws.tasks.names) if name in set(names) and sizes[t]]
+    if not isinstance(strategy, Amortised) or not full or not _is_for_chains(draws):
+        return []
+    places = torch.linspace(0, len(full) - 1, min(_TASKS, len(full))).long()
+    mine = draws.select(torch.tensor(full)[places])
+    some = torch.linspace(0, len(mine.theta) - 1, min(_DRAWS, len(mine.theta))).long()
+    theta = mine.theta[:1].expand(_DRAWS, -1) if mine.is_point else mine.theta[some]
+    generator = torch.Generator().manual_seed(0)
+    with warnings.catch_warnings():
+        # What chains would say of themselves matters less than whether they agree.
+        warnings.simplefilter("ignore")
+        chains = HMC().infer(mine.density, theta, mine.tasks, generator, is_point=mine.is_point)
+    found = apart(mine.phi if mine.is_point else mine.phi[some], chains)
+    which = found.matters.nonzero()[:, 0].tolist()
+    if not which:
+        return []
+    named = first_few(
+        [f"{mine.tasks.names[t]} ({found.mean[t]:.2f} sd, {found.sd[t]:.2f})" for t in which]
+    )
+    return [
+        f"Chains of phi from dispersed starts disagree with q in {len(which)} of the {len(places)} "
+        f"tasks looked at, by so many sds of the mean and such a ratio of sds: {named}. Importance "
+        "weights do not see a mode that q misses: compare with post.adapt(tasks, phi=bm.HMC()) and "
+        "theta=bm.NUTS(), phi=bm.Joint(), or break the symmetry in the model."
+    ]
+
+
+def _is_for_chains(draws: PhiDraws) -> bool:
+    """Whether phi is of few numbers, and a Hessian is to be had."""
+    if not 1 <= draws.density.width(draws.tasks) <= MOST_DENSE:
+        return False
+    try:
+        HMC().check(draws.density, draws.tasks)
+    except StructureError:
+        return False
+    return True
+
+
+def _remedy(strategy: Phi) -> str:
+    if strategy.is_joint:
+        return (
+            "train longer, take a richer family (bm.FullRank()), noncentre, or sample with "
+            "theta=bm.NUTS()"
+        )
+    return strategy.remedy
