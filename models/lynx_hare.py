@@ -123,17 +123,18 @@ class Series(bm.Encoder):
 
     width: int = 256
 
-    def start(self, inputs: int) -> list[Tensor]:
+    def start(self, inputs: int, seed: int = 0) -> list[Tensor]:
         """The network's weights."""
-        return [self._net(inputs).weights()]
+        return [self._net(inputs, seed).weights()]
 
     def __call__(self, weights: Sequence[Tensor], rows: Tensor, mask: Tensor) -> Tensor:
         """Of rows (tasks, 2 * YEARS, inputs), with 0 where there is no datapoint."""
         given = torch.where(mask[..., None], rows, 0.0).flatten(1)
         return self._net(rows.shape[-1])(weights[0], given[:, None])[:, 0]
 
-    def _net(self, inputs: int) -> bm.nets.Net:
-        return bm.nets.perceptron(2 * YEARS * inputs, self.width, self.width, self.features)
+    def _net(self, inputs: int, seed: int = 0) -> bm.nets.Net:
+        sizes = 2 * YEARS * inputs, self.width, self.width, self.features
+        return bm.nets.perceptron(*sizes, seed=seed)
 
 
 def frame() -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -59,9 +59,9 @@ class Convolutional(Encoder):
         """Places are read in units of x, those of the grid."""
         return self.dims
 
-    def start(self, inputs: int) -> list[Tensor]:
+    def start(self, inputs: int, seed: int = 0) -> list[Tensor]:
         """The weights of the U-Net."""
-        return [_net(self, inputs - self.dims).weights()]
+        return [_net(self, inputs - self.dims, seed).weights()]
 
     def __call__(self, weights: Sequence[Tensor], rows: Tensor, mask: Tensor) -> Tensor:
         """The maps, flat; 0 for an empty task."""
@@ -110,7 +110,7 @@ class _UNet(nn.Module):
         return result
 
 
-@cache
-def _net(hyper: Convolutional, values: int) -> Net:
-    with isolated(seed=0):
+@lru_cache(maxsize=128)
+def _net(hyper: Convolutional, values: int, seed: int = 0) -> Net:
+    with isolated(seed):
         return Net(_UNet(hyper, values))

@@ -33,8 +33,8 @@ class Encoder(ABC):
         return 0
 
     @abstractmethod
-    def start(self, inputs: int) -> list[Tensor]:
-        """The weights' start, for datapoints of so many numbers."""
+    def start(self, inputs: int, seed: int = 0) -> list[Tensor]:
+        """The weights' start, for datapoints of so many numbers, drawn by a seed."""
 
     @abstractmethod
     def __call__(self, weights: Sequence[Tensor], rows: Tensor, mask: Tensor) -> Tensor:
@@ -70,9 +70,9 @@ class DeepSet(Encoder):
         check_wholes(self, "width")
         check_wholes(self, "layers", least=0)
 
-    def start(self, inputs: int) -> list[Tensor]:
+    def start(self, inputs: int, seed: int = 0) -> list[Tensor]:
         """The weights of f."""
-        return [self._net(inputs).weights()]
+        return [self._net(inputs, seed).weights()]
 
     def __call__(self, weights: Sequence[Tensor], rows: Tensor, mask: Tensor) -> Tensor:
         """The mean over datapoints of f; 0 for an empty task."""
@@ -80,8 +80,8 @@ class DeepSet(Encoder):
         count = mask.sum(1, keepdim=True).clamp(min=1)
         return torch.where(mask[..., None], each, 0.0).sum(1) / count
 
-    def _net(self, inputs: int) -> Net:
-        return perceptron(inputs, *[self.width] * self.layers, self.features)
+    def _net(self, inputs: int, seed: int = 0) -> Net:
+        return perceptron(inputs, *[self.width] * self.layers, self.features, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,9 @@ class Attentive(Encoder):
                 "a multiple of heads"
             )
 
-    def start(self, inputs: int) -> list[Tensor]:
+    def start(self, inputs: int, seed: int = 0) -> list[Tensor]:
         """The weights of keys and values, one network for both."""
-        return [self._net(inputs).weights()]
+        return [self._net(inputs, seed).weights()]
 
     def __call__(self, weights: Sequence[Tensor], rows: Tensor, mask: Tensor) -> Tensor:
         """Averages weighted by attention; 0 for an empty task."""
@@ -124,5 +124,6 @@ class Attentive(Encoder):
         each = values.unflatten(-1, (self.heads, -1)) * shares[..., None]
         return torch.where(mask[..., None, None], each, 0.0).sum(1).flatten(1)
 
-    def _net(self, inputs: int) -> Net:
-        return perceptron(inputs, *[self.width] * self.layers, self.heads + self.features)
+    def _net(self, inputs: int, seed: int = 0) -> Net:
+        hidden = [self.width] * self.layers
+        return perceptron(inputs, *hidden, self.heads + self.features, seed=seed)

@@ -32,7 +32,7 @@ class Guide(ABC):
     the prior given theta.
     """
 
-    def start(self, d_phi: int) -> list[Tensor]:
+    def start(self, d_phi: int, seed: int = 0) -> list[Tensor]:
         """Weights that all tasks share, at their start; most guides have none."""
         return []
 

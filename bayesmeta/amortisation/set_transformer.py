@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +44,9 @@ class SetTransformer(Encoder):
         if self.features % self.slots or self.width % self.heads:
             raise ValueError(f"{self!r}: features must be a multiple of slots, and width of heads")
 
-    def start(self, inputs: int) -> list[Tensor]:
+    def start(self, inputs: int, seed: int = 0) -> list[Tensor]:
         """All weights."""
-        return [_net(self, inputs).weights()]
+        return [_net(self, inputs, seed).weights()]
 
     def __call__(self, weights: Sequence[Tensor], rows: Tensor, mask: Tensor) -> Tensor:
         """What the queries found; 0 for an empty task."""
@@ -77,9 +77,9 @@ class _SetTransformer(nn.Module):
         return found
 
 
-@cache
-def _net(hyper: SetTransformer, inputs: int) -> Net:
-    with isolated(seed=0):
+@lru_cache(maxsize=128)
+def _net(hyper: SetTransformer, inputs: int, seed: int = 0) -> Net:
+    with isolated(seed):
         module = _SetTransformer(hyper, inputs)
         keep_size(module)
         return Net(module)

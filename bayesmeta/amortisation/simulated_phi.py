@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.checks import StructureError
+from bayesmeta.distributions.supports import within
+from bayesmeta.model.checks import StructureError, distribution_name
 from bayesmeta.model.density import Density
+from bayesmeta.model.isolation import isolated
 
 
 def simulated_phi(density: Density, tasks: Tasks) -> Tensor:
@@ -28,3 +33,29 @@ def simulated_phi(density: Density, tasks: Tasks) -> Tensor:
             "name, (tasks, 1, ...), in a model without theta, or take bound=bm.ELBO()"
         )
     return density.unconstrain({name: tasks.x[name].squeeze(1) for name in sites}, tasks)[1]
+
+
+def check_simulated(density: Density, tasks: Tasks) -> None:
+    """Refuse a truth that the prior cannot have drawn, as of other units or another prior.
+
+    Raises:
+        StructureError: naming site, task and value.
+    """
+    simulated_phi(density, tasks)
+
+    def given(name: str, fn: Any) -> Tensor:
+        value = density.segments[name].unpublish(tasks.x[name].squeeze(1))
+        inside = density.segments[name].publish(within(fn, value)).reshape(len(tasks), -1).all(1)
+        if not inside.all():
+            bad = int((~inside).nonzero()[0])
+            truth = tasks.x[name][bad].flatten().tolist()
+            raise StructureError(
+                f"bound=bm.Simulated() got x['{name}'] = {truth} as the truth of task "
+                f"'{tasks.names[bad]}', which is outside of the support of site '{name}' "
+                f"({distribution_name(fn)}): draw it from the model's own prior, as by "
+                "bm.prior(model, tasks)"
+            )
+        return value
+
+    with isolated(seed=0), torch.no_grad():
+        density.collect(given, tasks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import torch
 import zuko
@@ -43,9 +43,9 @@ class SplineFlow(Guide):
     def __post_init__(self) -> None:
         check_wholes(self, "context", "transforms", "bins", "width")
 
-    def start(self, d_phi: int) -> list[Tensor]:
+    def start(self, d_phi: int, seed: int = 0) -> list[Tensor]:
         """The flow's weights."""
-        return [p.detach().clone() for p in self._flow(d_phi).parameters()]
+        return [p.detach().clone() for p in _flow(d_phi, self, seed).parameters()]
 
     def numbers(self, d_phi: int) -> int:
         """Those of the normal, and c."""
@@ -106,10 +106,10 @@ class _Flow(nn.Module):
         return found
 
 
-@cache
-def _flow(d_phi: int, guide: SplineFlow) -> _Flow:
+@lru_cache(maxsize=128)
+def _flow(d_phi: int, guide: SplineFlow, seed: int = 0) -> _Flow:
     """A start near the identity."""
-    with isolated(seed=0), torch.no_grad():
+    with isolated(seed), torch.no_grad():
         flow = zuko.flows.NSF(
             features=d_phi,
             context=guide.context,

@@ -13,7 +13,7 @@ import torch.distributions as torch_dist
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from torch import Tensor
 from torch.distributions import Distribution, biject_to, constraints
-from torch.special import log_ndtr, ndtr, ndtri
+from torch.special import ndtri
 
 from bayesmeta.distributions.quantile_operations import (
     BetaLogit,
@@ -24,8 +24,8 @@ from bayesmeta.distributions.quantile_operations import (
 )
 
 # Scores beyond which a heavy tail, or a number near zero, would overflow in float32 when squared:
-# of Cauchy's, 1e15 scales out; of Student's t by its degrees of freedom.
-_FAR, _FARTHER, _LIGHTER = 8.0, 16.0, 4.0
+# of Cauchy's, 1e15 scales out; of Student's t by its degrees of freedom; 1e-9 scales from zero.
+_FAR, _FARTHER, _LIGHTER, _NEAR = 8.0, 16.0, 4.0, 6.0
 _LIBRARIES = ("torch", "pyro")
 _AROUND = (torch_dist.Independent, ExpandedDistribution, dist.MaskedDistribution)
 
@@ -126,7 +126,7 @@ def _of_root(loc: Tensor, root: Tensor) -> NormalScores:
 def _cauchy(fn: torch_dist.Cauchy) -> NormalScores:
     return _symmetric(
         fn,
-        lambda z: -1 / torch.tan(math.pi * ndtr(z)),
+        lambda z: -1 / torch.tan(math.pi * _below(z)),
         lambda x: torch.atan(-1 / x) / math.pi,
         _FAR,
     )
@@ -134,7 +134,7 @@ def _cauchy(fn: torch_dist.Cauchy) -> NormalScores:
 
 @_of.register
 def _laplace(fn: torch_dist.Laplace) -> NormalScores:
-    return _symmetric(fn, lambda z: log_ndtr(z) + math.log(2), lambda x: x.exp() / 2)
+    return _symmetric(fn, lambda z: _log_below(z) + math.log(2), lambda x: x.exp() / 2)
 
 
 def _symmetric(
@@ -176,19 +176,19 @@ def _gumbel(fn: torch_dist.Gumbel) -> NormalScores:
         tail = (-(x - fn.loc) / fn.scale).exp()
         return _nearer((-tail).exp(), -torch.expm1(-tail))
 
-    return NormalScores(lambda z: fn.loc - fn.scale * (-log_ndtr(z)).log(), to_score)
+    return NormalScores(lambda z: fn.loc - fn.scale * (-_log_below(z)).log(), to_score)
 
 
 @_of.register
 def _half_normal(fn: torch_dist.HalfNormal) -> NormalScores:
     def to_value(z: Tensor) -> Tensor:
-        low, high = z.clamp(-_FAR, 0), z.clamp(min=0)
-        below = math.sqrt(2) * torch.erfinv(ndtr(low))
-        return fn.scale * torch.where(z < 0, below, -ndtri(ndtr(-high) / 2))
+        low, high = z.clamp(-_NEAR, 0), z.clamp(min=0)
+        below = math.sqrt(2) * torch.erfinv(_below(low))
+        return fn.scale * torch.where(z < 0, below, -ndtri(_below(-high) / 2))
 
     def to_score(x: Tensor) -> Tensor:
         x = x / fn.scale
-        return _nearer(torch.erf(x / math.sqrt(2)), 2 * ndtr(-x))
+        return _nearer(torch.erf(x / math.sqrt(2)), 2 * _below(-x))
 
     return NormalScores(to_value, to_score)
 
@@ -196,9 +196,9 @@ def _half_normal(fn: torch_dist.HalfNormal) -> NormalScores:
 @_of.register
 def _half_cauchy(fn: torch_dist.HalfCauchy) -> NormalScores:
     def to_value(z: Tensor) -> Tensor:
-        low, high = z.clamp(-_FAR, 0), z.clamp(0, _FAR)
-        below = torch.tan(math.pi / 2 * ndtr(low))
-        above = 1 / torch.tan(math.pi / 2 * ndtr(-high))
+        low, high = z.clamp(-_NEAR, 0), z.clamp(0, _FAR)
+        below = torch.tan(math.pi / 2 * _below(low))
+        above = 1 / torch.tan(math.pi / 2 * _below(-high))
         return fn.scale * torch.where(z < 0, below, above)
 
     def to_score(x: Tensor) -> Tensor:
@@ -213,7 +213,7 @@ def _exponential(fn: torch_dist.Exponential) -> NormalScores:
     def to_score(x: Tensor) -> Tensor:
         return _nearer(-torch.expm1(-fn.rate * x), (-fn.rate * x).exp())
 
-    return NormalScores(lambda z: -log_ndtr(-z.clamp(min=-_FAR)) / fn.rate, to_score)
+    return NormalScores(lambda z: -_log_below(-z.clamp(min=-_NEAR)) / fn.rate, to_score)
 
 
 @_of.register
@@ -222,7 +222,7 @@ def _uniform(fn: torch_dist.Uniform) -> NormalScores:
         width = fn.high - fn.low
         return _nearer((x - fn.low) / width, (fn.high - x) / width)
 
-    return NormalScores(lambda z: fn.low + (fn.high - fn.low) * _inside(ndtr(z)), to_score)
+    return NormalScores(lambda z: fn.low + (fn.high - fn.low) * _inside(_below(z)), to_score)
 
 
 @_of.register
@@ -282,9 +282,21 @@ def _by_own_quantiles(fn: Any) -> NormalScores | None:
     if not has_both or fn.event_shape or fn.support.is_discrete:
         return None
     return NormalScores(
-        lambda z: fn.icdf(_inside(ndtr(z))),
+        lambda z: fn.icdf(_inside(_below(z))),
         lambda x: _nearer(fn.cdf(x), 1 - fn.cdf(x)),
     )
+
+
+def _below(z: Tensor) -> Tensor:
+    """P(Z < z), to all digits: `torch.special.ndtr` (2.13) has lost them from -5 on in float32."""
+    return 0.5 * torch.erfc(-z / math.sqrt(2))
+
+
+def _log_below(z: Tensor) -> Tensor:
+    """log P(Z < z); torch's own log_ndtr (2.13) is computed draw by draw under vmap."""
+    low, high = z.clamp(max=-1), z.clamp(min=-1)
+    tail = (torch.special.erfcx(-low / math.sqrt(2)) / 2).log() - low.square() / 2
+    return torch.where(z < -1, tail, (-0.5 * torch.erfc(high / math.sqrt(2))).log1p())
 
 
 def _nearer(below: Tensor, above: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -13,7 +13,7 @@ from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.nets.net import Net
 
 
-@cache
+@lru_cache(maxsize=128)
 def perceptron(*sizes: int, last_gain: float = 1.0, seed: int = 0) -> Net:
     """Linear layers between the sizes, with ReLU between them.
 

@@ -14,7 +14,7 @@ from bayesmeta.amortisation.bounds import ELBO, Bound, Predictive, tamed
 from bayesmeta.amortisation.encoder_rows import in_units, rows_of, units_of
 from bayesmeta.amortisation.encoders import DeepSet, Encoder
 from bayesmeta.amortisation.guides import Anchor, Delta, FullNormal, Guide, TaskPosterior
-from bayesmeta.amortisation.simulated_phi import simulated_phi
+from bayesmeta.amortisation.simulated_phi import check_simulated, simulated_phi
 from bayesmeta.amortisation.weighted_draws import WeightedDraws, mixed
 from bayesmeta.data.arguments import check_whole, check_wholes
 from bayesmeta.data.tasks import Tasks
@@ -148,22 +148,29 @@ class Amortised(Phi):
         """As many as `draws`: phi is a distribution, even at a single theta."""
         return self.draws
 
-    def start(self, density: Density, tasks: Tasks) -> list[Tensor]:
+    def start(self, density: Density, tasks: Tasks, seed: int = 0) -> list[Tensor]:
         """The network's weights, and the units of its inputs and outputs."""
         some, dtype = tasks.sample(), tasks.dtype
+        # Of tasks to adapt to there is no truth.
+        if self.chosen(tasks).knows_phi and set(density.structure.phi) & set(tasks.x):
+            check_simulated(density, tasks)
         rows = units_of(parts_of(some, with_query=True), density.structure.phi)
         with torch.no_grad():
             theta = theta_start(density, tasks)
             centre, width = prior_scale(density.by_scores(tasks), theta, some)
         state = _State(
-            head=torch.zeros(0) if self.layers is None else self._head(density).weights(),
+            head=torch.zeros(0) if self.layers is None else self._head(density, seed).weights(),
             loosened=torch.zeros(2, density.d_phi),
             rows=rows,
             centre=centre.mean(0),
             width=width.mean(0),
             theta=torch.stack([theta, theta_sd(density, tasks)]),
         )
-        weights = [*self.encoder.start(rows.shape[1]), *self.guide.start(density.d_phi), *state]
+        encoder, guide = (
+            self.encoder.start(rows.shape[1], seed),
+            self.guide.start(density.d_phi, seed),
+        )
+        weights = [*encoder, *guide, *state]
         return [x.to(tasks.device, dtype).clone() for x in weights]
 
     def noise(
@@ -327,7 +334,8 @@ class Amortised(Phi):
     def _sees(self, density: Density) -> bool:
         return density.d_theta <= _MOST_THETA if self.sees_theta is None else self.sees_theta
 
-    def _head(self, density: Density) -> Net:
+    def _head(self, density: Density, seed: int = 0) -> Net:
         inputs = self.encoder.features + 1 + (density.d_theta if self._sees(density) else 0)
         outputs = self.guide.numbers(density.d_phi)
-        return perceptron(inputs, *[self.width] * (self.layers or 0), outputs, last_gain=0.01)
+        hidden = [self.width] * (self.layers or 0)
+        return perceptron(inputs, *hidden, outputs, last_gain=0.01, seed=seed)

@@ -73,10 +73,11 @@ class Phi(ABC):
             StructureError: naming what of the model does not fit, and what to use instead.
         """
 
-    def start(self, density: Density, tasks: Tasks) -> list[Tensor]:
+    def start(self, density: Density, tasks: Tasks, seed: int = 0) -> list[Tensor]:
         """What of this strategy is trained together with theta, at its start: its state.
 
-        Most strategies have none. Inner learning rates and encoders are of this kind.
+        Most strategies have none. Inner learning rates and encoders are of this kind; what of it is
+        random is drawn by `seed`.
         """
         return []
 

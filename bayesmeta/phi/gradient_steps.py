@@ -58,7 +58,7 @@ class GradientSteps(Phi):
         """It does not: phi is a point."""
         return False
 
-    def start(self, density: Density, tasks: Tasks) -> list[Tensor]:
+    def start(self, density: Density, tasks: Tasks, seed: int = 0) -> list[Tensor]:
         """The logarithm of each coordinate's rate (d_phi,), where rates are learned."""
         if not self.learn_lr:
             return []

@@ -79,8 +79,8 @@ def draw_conditional(
     Hamiltonian Monte Carlo in coordinates whitened by the curvature at the mode, with an accept
     step of its own for each draw and task (they are independent given theta). Every other chain
     starts at the mode, by importance weights, and the others at draws of the prior: where the two
-    kinds do not end alike they have not converged, which is seen of the draws. During `transitions`
-    each task's step size and units are found, and as many follow with these held.
+    kinds do not end alike they have not converged, which is seen of the draws. Half of the first
+    `transitions` find each task's units, half its step size, and as many follow with these held.
 
     Where phi is by scores its prior is standard normal, which the chains of a task without data
     never leave. Coordinates that are not start at the mode in all chains.
@@ -92,12 +92,13 @@ def draw_conditional(
     here = space.at(_starts(space, noise, is_point=is_point))
     ones = torch.ones(space.shape[1:], dtype=theta.dtype)
     pace = _Pace(torch.full(space.shape[1:2], step_size, dtype=theta.dtype), ones)
-    for count in range(transitions):
-        here, rate = _move(space, here, pace, leapfrogs, noise, jitter=_FIRST_JITTER)
+    for _ in range(transitions // 2):
+        here, _ = _move(space, here, pace, leapfrogs, noise, jitter=_FIRST_JITTER)
+    pace = replace(pace, units=_spread(here.x))
+    for count in range(transitions - transitions // 2):
+        here, rate = _move(space, here, pace, leapfrogs, noise, jitter=_JITTER)
         factor = (_GAIN / (1 + count) ** 0.5 * (rate.mean(0) - _WANTED)).exp()
         pace = replace(pace, step=pace.step * factor)
-        if count + 1 == transitions // 2:
-            pace = replace(pace, units=_spread(here.x))
     accepted = torch.zeros_like(here.value)
     for _ in range(transitions):
         here, rate = _move(space, here, pace, leapfrogs, noise, jitter=_JITTER)

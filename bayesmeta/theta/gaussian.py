@@ -95,7 +95,7 @@ class Gaussian(Theta):
     def _train(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
         seed_train, seed_draw = seeds(options.seed, 2)
         shared, rows = self._start(density, tasks, d_free(density, phi, tasks))
-        state, n_shared = phi.start(density, tasks), len(shared)
+        state, n_shared = phi.start(density, tasks, seed_train), len(shared)
         start = Parameters([*shared, *state], rows)
         objective = Objective(
             start,

@@ -97,7 +97,7 @@ class Point(Theta):
         pilot = find_pilot(density, tasks, phi, pilot_seed)
         density = density if pilot is None else density.starting_at(pilot.theta, pilot.sd)
         place = _Place(density, tasks, pilot, d_free(density, phi, tasks))
-        state = phi.start(density, tasks)
+        state = phi.start(density, tasks, options.seed)
         loss = _loss(density, phi, tasks, len(state))
         start = Parameters([place.start, *state], place.rows)
         cut = 1 + len(state)

@@ -311,6 +311,36 @@ def test_a_network_learns_from_simulated_truth() -> None:
     assert means.square().mean().sqrt() < 0.1 and sds.square().mean().sqrt() < 0.08
 
 
+def test_a_truth_outside_of_the_support_is_refused_by_task() -> None:
+    def scale(tasks: bm.Tasks) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Uniform(0.0, 2.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(0.0, phi), obs=tasks.y)
+
+    def fit(truth: list[float]) -> None:
+        x = {"phi": torch.tensor(truth)[:, None]}
+        tasks = bm.Tasks.from_arrays(torch.randn(3, 4), x, names=["a", "b", "c"])
+        theta = bm.Point(adam=bm.Adam(steps=2, compile=False))
+        bm.fit(scale, tasks, theta=theta, phi=bm.Amortised(bound=bm.Simulated()), progress=False)
+
+    fit([0.5, 1.0, 1.9])
+    with pytest.raises(bm.StructureError, match=r"x\['phi'\] = \[2\.5\] as the truth of task 'c'"):
+        fit([0.5, 1.0, 2.5])
+
+
+def test_another_seed_starts_from_other_weights() -> None:
+    def weights(seed: int) -> list[Tensor]:
+        theta = bm.Point(adam=bm.Adam(steps=1, compile=False))
+        tasks = draw_tasks(20, 0)
+        post = bm.fit(known, tasks, theta=theta, phi=bm.Amortised(), seed=seed, progress=False)
+        return list(post.fit.state)
+
+    first, again, other = weights(1), weights(1), weights(2)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert (first[0] - other[0]).abs().max() > 0.1
+
+
 def test_without_a_head_nothing_could_read_theta() -> None:
     with pytest.raises(ValueError, match="without a head nothing reads theta"):
         bm.Amortised(layers=None, sees_theta=True)
