@@ -16,13 +16,13 @@ from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.task_level.corrected_draws import candidate_noise, from_all, log_mixture
 from bayesmeta.task_level.curvature import log_density
-from bayesmeta.task_level.importance import TRUSTED_K, pareto_k, pick, worth
+from bayesmeta.task_level.importance import TRUSTED_K, pareto_k, pick
 from bayesmeta.task_level.particles import copies
 
 # q(z_i | D_i, theta) at theta, of tasks, by what was trained.
 OfTasks = Callable[[Tensor, Tasks, Sequence[Tensor]], TaskPosterior]
-# Where each draw of theta has candidates of its own, until about so many are worth a draw each.
-_WORTH, _MOST = 8, 32
+# By how much more candidates there are where each draw has its own.
+_MORE = 4
 _CELLS_AT_ONCE = 2_000_000
 
 
@@ -82,15 +82,12 @@ class WeightedDraws:
         return self._weighed(noise.normal(self.shape, self.theta.dtype))[0]
 
     def candidates(self, count: int, noise: TaskNoise) -> Candidates:
-        """So many for each draw; more where they are worth little, unless all draws share them."""
+        """So many for each draw, four times as many unless all draws share them."""
         found: list[tuple[Tensor, Tensor]] = []
-        while len(found) < count:
-            x = candidate_noise(len(found), self.shape, self.theta.dtype, noise)
+        for k in range(count if self.is_point else _MORE * count):
+            x = candidate_noise(k, self.shape, self.theta.dtype, noise)
             phi, log_weights = self._weighed(x)
             found.append((phi, log_weights - log_mixture(x, self.shape[-1])))
-            if len(found) == count and not self.is_point and 1 < count < _MOST:
-                share = worth(torch.stack([w for _, w in found]).flatten(0, 1)).min()
-                count = min(_MOST, max(count, math.ceil(_WORTH / max(float(share), 1e-3))))
         phi, log_weights = (torch.stack(x) for x in zip(*found, strict=True))
         return Candidates(phi, log_weights.nan_to_num(nan=-torch.inf))
 

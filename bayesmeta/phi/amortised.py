@@ -69,7 +69,7 @@ class Amortised(Phi):
         draws: draws of phi at a point estimate of theta; else there is one for each draw of theta.
         candidates: of q for each draw, which is picked among them by importance weights where their
             Pareto k is at most 0.7 (Rubin 1987), so that q need not be of the posterior's shape;
-            1 leaves the draws as q has them.
+            four times as many where each draw has a theta of its own. 1 leaves draws as q has them.
         width: hidden units of the head.
         layers: hidden layers of the head; 0 makes it linear, for an encoder that did the work; None
             is no head: the encoding is what the guide takes.
@@ -307,7 +307,7 @@ class Amortised(Phi):
         for chunk in tasks.chunks(self.encoder.features * tasks.num_data):
             draws = self._draws(density, theta, tasks.select(chunk), state, is_point=is_point)
             log_weights = draws.candidates(self.candidates, noise.select(chunk)).log_weights
-            found.append(mixed(log_weights[: self.candidates]))
+            found.append(mixed(log_weights)[: self.candidates * len(theta)])
         return torch.cat(found, 1)
 
     def _draws(

@@ -19,8 +19,9 @@ from bayesmeta.task_level.positive_definite import DenseRoot
 _WANTED, _GAIN = 0.8, 1.0
 # How far a step's length varies, as a factor; while paces are found, so far that one is short
 # enough where slopes are steep.
-_JITTER, _FIRST_JITTER = 1.5, 30.0
-_MOST_UNITS = 3.0
+_JITTER, _FIRST_JITTER = 1.5, 10.0
+# Of chains of which an sd can be told, and at most what it is in units of the curvature.
+_FEWEST, _MOST_UNITS = 50, 3.0
 # Draws of the prior that a start is picked among, by their likelihood.
 _STARTS = 16
 
@@ -129,13 +130,10 @@ def _starts(space: _Whitened, noise: TaskNoise, *, is_point: bool) -> Tensor:
 
 
 def _spread(x: Tensor) -> Tensor:
-    """The sd of each coordinate over the draws, (tasks, d_phi), of 25 or more.
-
-    Of several modes it is how far they are apart, which is no length of a step.
-    """
-    if len(x) < 25:
+    """The sd of each coordinate over the chains that began at the mode, (tasks, d_phi)."""
+    if len(x) < _FEWEST:
         return torch.ones_like(x[0])
-    return x.std(0).clamp(1e-6, _MOST_UNITS)
+    return x[::2].std(0).clamp(1e-6, _MOST_UNITS)
 
 
 def _move(
