@@ -158,17 +158,15 @@ class Amortised(Phi):
         with torch.no_grad():
             theta = theta_start(density, tasks)
             centre, width = prior_scale(density.by_scores(tasks), theta, some)
+        # Networks are laid out here, by a seed that all share: a graph in capture would record it.
+        encoder, guide, head = [self._networks(density, rows.shape[1], by) for by in (0, seed)][-1]
         state = _State(
-            head=torch.zeros(0) if self.layers is None else self._head(density, seed).weights(),
+            head=head,
             loosened=torch.zeros(2, density.d_phi),
             rows=rows,
             centre=centre.mean(0),
             width=width.mean(0),
             theta=torch.stack([theta, theta_sd(density, tasks)]),
-        )
-        encoder, guide = (
-            self.encoder.start(rows.shape[1], seed),
-            self.guide.start(density.d_phi, seed),
         )
         weights = [*encoder, *guide, *state]
         return [x.to(tasks.device, dtype).clone() for x in weights]
@@ -333,6 +331,13 @@ class Amortised(Phi):
 
     def _sees(self, density: Density) -> bool:
         return density.d_theta <= _MOST_THETA if self.sees_theta is None else self.sees_theta
+
+    def _networks(
+        self, density: Density, inputs: int, seed: int
+    ) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """The weights of encoder, guide and head, drawn by a seed."""
+        head = torch.zeros(0) if self.layers is None else self._head(density, seed).weights()
+        return self.encoder.start(inputs, seed), self.guide.start(density.d_phi, seed), head
 
     def _head(self, density: Density, seed: int = 0) -> Net:
         inputs = self.encoder.features + 1 + (density.d_theta if self._sees(density) else 0)
