@@ -3,6 +3,7 @@
 - `same_rows`: which datapoints are among others
 - `seen`: which datapoints a posterior has seen
 - `cross_validate`: log scores of datapoints held out
+- `search_space`: whether trials are of the same ranges and choices
 - `search`: hyperparameters by cross-validation
 - `compare`: models by what they predict of datapoints held out
 - `learning_curve`: error by the number of tasks and shots

@@ -32,9 +32,10 @@ class TaskScores:
 
     Attributes:
         table: by task: "datapoints"; "log_score", log p(D_i | D_-i); "left_out", whether theta had
-            seen the task, which was taken out; "pareto_k" of the weights by which that was done,
-            NaN of others; "refitted".
-        draws: of theta, of which there were so many.
+            seen the task, which was taken out; "pareto_k" of the weights by which that was done, or
+            of those that the task would give to draws of theta; "refitted". Tasks without
+            datapoints, and a point, have no weights, and NaN.
+        draws: so many of theta were used; 1 of a point.
         notes: sentences on tasks that were not left out.
     """
 
@@ -60,9 +61,11 @@ class TaskScores:
 
     @property
     def doubtful(self) -> list[str]:
-        """Tasks taken out by weights that are not to be trusted, and not refitted."""
-        found = self.table["left_out"] & ~(self.table["pareto_k"] <= self.trusted_k)
-        return [str(name) for name in self.table.index[found & ~self.table["refitted"]]]
+        """Tasks whose weights are not to be trusted, and that were not refitted."""
+        if self.draws == 1:
+            return []
+        good = self.table["refitted"] | (self.table["pareto_k"] <= self.trusted_k)
+        return [str(name) for name in self.table.index[~good & (self.table["datapoints"] > 0)]]
 
     def __str__(self) -> str:
         count, out = (int(self.table[name].sum()) for name in ("refitted", "left_out"))
@@ -74,10 +77,11 @@ class TaskScores:
         ]
         if self.doubtful:
             few = self.trusted_k < TRUSTED_K - 0.1
-            more = f"{self.draws} draws are too few to tell, give more, or " if few else "give "
+            more = f"{self.draws} draws are too few to tell, give more" if few else ""
+            again = ["give refit=bm.NUTS()"] if out else []
             lines.append(
                 f"not to be trusted (Pareto k above {self.trusted_k:.2f}): "
-                f"{', '.join(self.doubtful)}; {more}refit=bm.NUTS()"
+                f"{', '.join(self.doubtful)}; {', or '.join([*filter(None, [more]), *again])}"
             )
         return "\n".join(lines)
 
@@ -123,6 +127,9 @@ def leave_one_task_out(
     # As they are: the mean over draws of theta.
     scores = torch.logsumexp(log_p, 0) - np.log(len(log_p))
     k = torch.full(scores.shape, torch.nan, dtype=torch.float64)
+    new = ~seen & (tasks.sizes.cpu() > 0)
+    if new.any() and not posterior.is_point:
+        k[new] = smoothed(log_p[:, new])[1]
     if seen.any():
         log_weights, k[seen] = smoothed(-log_p[:, seen])
         scores[seen] = torch.logsumexp(log_weights + log_p[:, seen], 0)
@@ -134,9 +141,11 @@ def leave_one_task_out(
         "refitted": False,
     }
     table = pd.DataFrame(columns, index=pd.Index(tasks.names, name="task"))
-    found = TaskScores(table, len(log_p), notes_on(tasks, seen))
+    draws = 1 if posterior.is_point else len(log_p)
+    found = TaskScores(table, draws, notes_on(tasks, seen))
     if refit is not None:
-        for name in tqdm(found.doubtful, desc="refits", disable=not progress):
+        left = [name for name in found.doubtful if table.loc[name, "left_out"]]
+        for name in tqdm(left, desc="refits", disable=not progress):
             score = _without(posterior, tasks.names.index(name), refit, strategy)
             table.loc[name, ["log_score", "refitted"]] = [score, True]
     return found
