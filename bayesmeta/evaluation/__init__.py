@@ -5,6 +5,8 @@
 - `cross_validate`: log scores of datapoints held out
 - `search_space`: whether trials are of the same ranges and choices
 - `search`: hyperparameters by cross-validation
+- `scores`: what a posterior makes of a query
+- `comparable`: scores of the same numbers, on one scale
 - `compare`: models by what they predict of datapoints held out
 - `learning_curve`: error by the number of tasks and shots
 - `left_out`: which tasks can be left out of theta
