@@ -7,23 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.capture import capture
+from bayesmeta.evaluation.evidence import evidence, integral
 from bayesmeta.evaluation.left_out import check_left_out, notes_on, tasks_seen
 from bayesmeta.evaluation.same_rows import same_rows
 from bayesmeta.fit import fit
-from bayesmeta.model.checks import StructureError
-from bayesmeta.model.density import Density
-from bayesmeta.model.isolation import isolated, undisturbed
-from bayesmeta.phi import Exact, Laplace, Phi
+from bayesmeta.model.isolation import undisturbed
+from bayesmeta.phi import Phi
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.task_level.importance import TRUSTED_K, smoothed
 from bayesmeta.theta import Theta
-
-_MOST_DRAWS, _PARTICLES = 2000, 16
 
 
 @dataclass(frozen=True)
@@ -122,8 +116,8 @@ def leave_one_task_out(
     seen = tasks_seen(posterior)
     check_left_out(posterior, seen)
     tasks, density = posterior.tasks, posterior.draws.centred
-    strategy = phi if phi is not None else _integral(density, tasks)
-    log_p = _evidence(density, strategy, posterior.fit.theta, tasks)
+    strategy = phi if phi is not None else integral(density, tasks)
+    log_p = evidence(density, strategy, posterior.fit.theta, tasks)
     # As they are: the mean over draws of theta.
     scores = torch.logsumexp(log_p, 0) - np.log(len(log_p))
     k = torch.full(scores.shape, torch.nan, dtype=torch.float64)
@@ -151,33 +145,6 @@ def leave_one_task_out(
     return found
 
 
-def _integral(density: Density, tasks: Tasks) -> Phi:
-    """In closed form, or else by importance weights around Laplace's normal."""
-    density.structure.check_treatable("leave_one_task_out", needs_phi=True)
-    exact, laplace = Exact(), Laplace(particles=_PARTICLES)
-    with isolated(seed=0):
-        try:
-            exact.check(density, tasks.sample())
-        except StructureError:
-            laplace.check(density, tasks.sample())
-            return laplace
-    return exact
-
-
-def _evidence(density: Density, phi: Phi, theta: Tensor, tasks: Tasks) -> Tensor:
-    """log p(D_i | theta) at each draw, (draws, tasks); of at most 2,000 draws, evenly apart."""
-    draws = theta.flatten(0, 1)
-    draws = draws[torch.linspace(0, len(draws) - 1, min(len(draws), _MOST_DRAWS)).long()]
-    data = tasks.tensors()
-
-    def evidence(point: Tensor, *given: Tensor) -> tuple[Tensor]:
-        return (phi.log_evidence(density, point, tasks.with_tensors(given)),)
-
-    with isolated(seed=0), torch.no_grad():
-        graph = capture(evidence, [draws[0], *data])
-        return torch.stack([graph(point, *data)[0] for point in draws])
-
-
 def _without(posterior: Posterior, i: int, theta: Theta, phi: Phi) -> float:
     """log p(D_i | D_-i) by a fit to the other tasks."""
     learned = posterior.fit.learned_from
@@ -189,5 +156,5 @@ def _without(posterior: Posterior, i: int, theta: Theta, phi: Phi) -> float:
     other = fit(
         model, rest, theta=theta, phi=posterior.strategy, seed=posterior.seed + i, progress=False
     )
-    log_p = _evidence(other.draws.centred, phi, other.fit.theta, alone)[:, 0]
+    log_p = evidence(other.draws.centred, phi, other.fit.theta, alone)[:, 0]
     return float(torch.logsumexp(log_p, 0) - np.log(len(log_p)))
