@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from bayesmeta.evaluation.evidence import evidence, integral
@@ -118,34 +119,47 @@ def leave_one_task_out(
     tasks, density = posterior.tasks, posterior.draws.centred
     strategy = phi if phi is not None else integral(density, tasks)
     log_p = evidence(density, strategy, posterior.fit.theta, tasks)
-    # As they are: the mean over draws of theta.
+    scores, k = _scores(log_p, seen, (tasks.sizes.cpu() > 0) & (not posterior.is_point))
+    refitted = np.zeros(len(tasks), dtype=bool)
+    draws, notes = 1 if posterior.is_point else len(log_p), notes_on(tasks, seen)
+
+    def found() -> TaskScores:
+        columns = {
+            "datapoints": tasks.sizes.cpu().numpy(),
+            "log_score": scores.numpy(),
+            "left_out": seen.numpy(),
+            "pareto_k": k.numpy(),
+            "refitted": refitted,
+        }
+        return TaskScores(pd.DataFrame(columns, pd.Index(tasks.names, name="task")), draws, notes)
+
+    doubtful = found().doubtful if refit is not None else []
+    for i in tqdm([tasks.names.index(n) for n in doubtful], "refits", disable=not progress):
+        if seen[i]:
+            scores[i], refitted[i] = _without(posterior, i, refit, strategy), True
+    return found()
+
+
+def _scores(log_p: Tensor, seen: Tensor, weighted: Tensor) -> tuple[Tensor, Tensor]:
+    """The log scores of tasks, and Pareto's k of their weights; (tasks,).
+
+    Args:
+        log_p: log p(D_i | theta) at each draw, (draws, tasks).
+        seen: which are taken out of theta, (tasks,).
+        weighted: which give weights to draws of theta, that are not all alike, (tasks,).
+    """
+    # Of those that are not, the mean over draws as they are.
     scores = torch.logsumexp(log_p, 0) - np.log(len(log_p))
     k = torch.full(scores.shape, torch.nan, dtype=torch.float64)
-    new = ~seen & (tasks.sizes.cpu() > 0)
-    if new.any() and not posterior.is_point:
+    if (new := ~seen & weighted).any():
         k[new] = smoothed(log_p[:, new])[1]
     if seen.any():
         log_weights, k[seen] = smoothed(-log_p[:, seen])
-        scores[seen] = torch.logsumexp(log_weights + log_p[:, seen], 0)
-    columns = {
-        "datapoints": tasks.sizes.cpu().numpy(),
-        "log_score": scores.numpy(),
-        "left_out": seen.numpy(),
-        "pareto_k": k.numpy(),
-        "refitted": False,
-    }
-    table = pd.DataFrame(columns, index=pd.Index(tasks.names, name="task"))
-    draws = 1 if posterior.is_point else len(log_p)
-    found = TaskScores(table, draws, notes_on(tasks, seen))
-    if refit is not None:
-        left = [name for name in found.doubtful if table.loc[name, "left_out"]]
-        for name in tqdm(left, desc="refits", disable=not progress):
-            score = _without(posterior, tasks.names.index(name), refit, strategy)
-            table.loc[name, ["log_score", "refitted"]] = [score, True]
-    return found
+        scores[seen] = torch.logsumexp(log_weights + log_p[:, seen], 0).to(scores)
+    return scores, k
 
 
-def _without(posterior: Posterior, i: int, theta: Theta, phi: Phi) -> float:
+def _without(posterior: Posterior, i: int, theta: Theta | None, phi: Phi) -> float:
     """log p(D_i | D_-i) by a fit to the other tasks."""
     learned = posterior.fit.learned_from
     assert learned is not None and learned.tasks is not None

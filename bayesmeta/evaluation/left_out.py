@@ -7,7 +7,7 @@ from torch import Tensor
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.evaluation.same_rows import same_rows
-from bayesmeta.evaluation.seen import may_be_seen, quoted, seen_by_theta, with_any
+from bayesmeta.evaluation.seen import may_be_seen, quoted, seen_by_theta, with_any, without_masked
 from bayesmeta.model.checks import StructureError
 from bayesmeta.posterior.posterior import Posterior
 
@@ -23,8 +23,8 @@ def tasks_seen(posterior: Posterior) -> Tensor:
     seen, learned = seen_by_theta(posterior, tasks), posterior.fit.learned_from
     if learned is None or learned.tasks is None or not bool(seen.any()):
         return seen.any(1)
-    theirs = same_rows(learned.tasks, tasks)
-    both = ((seen, tasks), (theirs, learned.tasks))
+    own, known = (without_masked(posterior.draws, t) for t in (tasks, learned.tasks))
+    both = ((seen, own), (same_rows(known, own), known))
     in_part = [(c.any(1) & (c != t.mask.cpu()).any(1), t) for c, t in both]
     if names := {n for some, t in in_part for n in with_any(some[:, None], t)}:
         raise TasksError(

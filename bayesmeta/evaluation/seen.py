@@ -26,14 +26,14 @@ def seen_by_theta(posterior: Posterior, tasks: Tasks) -> Tensor:
     found = torch.zeros_like(tasks.mask.cpu())
     known = None if learned is None else learned.tasks
     while known is not None:
-        found |= same_rows(tasks, _observed(posterior.draws, known))
+        found |= same_rows(tasks, without_masked(posterior.draws, known))
         known = known.query
     return found
 
 
 def seen_by_phi(posterior: Posterior, tasks: Tasks) -> Tensor:
     """Which datapoints phi was inferred from, bool (tasks, data)."""
-    return same_rows(tasks, _observed(posterior.draws, posterior.tasks))
+    return same_rows(tasks, without_masked(posterior.draws, posterior.tasks))
 
 
 def may_be_seen(posterior: Posterior, tasks: Tasks) -> list[str]:
@@ -56,8 +56,8 @@ def quoted(names: list[str]) -> str:
     return ", ".join(f"'{name}'" for name in names[:_NAMES]) + more
 
 
-def _observed(draws: Draws, tasks: Tasks) -> Tasks:
-    """The tasks without the datapoints that the model masks, which it has not seen."""
+def without_masked(draws: Draws, tasks: Tasks) -> Tasks:
+    """The tasks less the datapoints that the model masks, which are seen by nobody."""
     reading = draws.density.reading
     if not set(reading.scored) & {*reading.masked, *draws.structure.data_factors}:
         return tasks

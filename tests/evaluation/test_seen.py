@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import bayesmeta as bm
+from bayesmeta.evaluation.left_out import tasks_seen
 from bayesmeta.evaluation.seen import may_be_seen, seen_by_phi, seen_by_theta
 from bayesmeta.models import normal_means
 
@@ -65,6 +66,10 @@ def test_what_the_model_masks_was_not_seen() -> None:
     post = bm.fit(masked, tasks, theta=bm.Point(), **OPTIONS)
     assert seen_by_theta(post, tasks).equal(seen > 0)
     assert seen_by_phi(post.adapt(tasks), tasks).equal(seen > 0)
+    # What is masked is no part of a task that would have to be left out.
+    assert tasks_seen(post).all() and tasks_seen(post.adapt(tasks[:2])).all()
+    with pytest.raises(bm.TasksError, match="some are the same"):
+        tasks_seen(post.adapt(tasks.split(3)[0]))
 
 
 def test_of_a_file_names_alone_are_known(tmp_path: Path) -> None:
