@@ -24,7 +24,7 @@ from bayesmeta.phi.base import Phi
 from bayesmeta.phi.joint import Joint
 from bayesmeta.posterior.draws import Draws
 from bayesmeta.posterior.posterior import Posterior
-from bayesmeta.theta.base import Fit, Theta
+from bayesmeta.theta.base import Fit, LearnedFrom, Theta
 from bayesmeta.theta.nuts import NUTS
 from bayesmeta.theta.pair_checks import check_device, check_pair, check_use, device_of
 from bayesmeta.training.checkpoint import digest
@@ -123,6 +123,8 @@ def fit(
             with _naming_edges(density):
                 found = theta.fit(density, tasks, phi, options)
             found = _noted(found, theta, progress)
+            if theta.infers and (density.d_theta or found.state):
+                found = replace(found, learned_from=LearnedFrom.of(tasks))
     return Posterior(Draws(found, phi, theta.is_point, posterior_seed))
 
 

@@ -17,7 +17,7 @@ NAN, INF = float("nan"), float("inf")
 NO_NUMBER = (True, "3", torch.tensor(1), NAN, INF)
 BAD = {"int": (1.5, -5, *NO_NUMBER), "float": NO_NUMBER}
 # Fields that are data, or results.
-HELD = {bm.Tasks, bm.Classes, bm.Posterior, bm.Prediction, bm.Comparison, bm.Graph}
+HELD = {bm.Tasks, bm.Classes, bm.Posterior, bm.Prediction, bm.Comparison, bm.TaskScores, bm.Graph}
 # What stands beside the argument in a call.
 BESIDE: dict[tuple[str, str], dict[str, Any]] = {("FineTune", "patience"): {"held_out": 0.5}}
 

@@ -6,7 +6,7 @@
 - `precision`: the floating dtype in which no value changes
 - `padding`: tasks of different sizes side by side
 - `arrays`: what tasks are made of, out of arrays and lists
-- `row_index`: which row of a data frame a datapoint was
+- `row_index`: which row a datapoint is: its number, and its place in a data frame
 - `frames`: tasks out of a data frame with one row a datapoint
 - `indexed_columns`: columns kept as positions in a table of examples
 - `real_rows`: datapoints without padding

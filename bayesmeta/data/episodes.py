@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from bayesmeta.data.arguments import check_seed, check_whole
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.indexed_columns import IndexedColumn
 from bayesmeta.data.precision import dtype_of_table
+from bayesmeta.data.row_index import Identity, new_numbers
 from bayesmeta.data.selection import positions
 from bayesmeta.data.tasks import Tasks
 
@@ -29,12 +30,20 @@ class Classes:
         sizes: how many examples each class has.
         names: one name a class.
         column: what the examples are called in episodes.
+        numbers: of each example, (examples,), by which it is known who has seen it; they are kept
+            by what is selected and turned.
     """
 
     examples: Tensor
     sizes: tuple[int, ...]
     names: tuple[str, ...]
     column: str = "image"
+    numbers: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+
+    def __post_init__(self) -> None:
+        if not len(self.numbers):
+            numbers = new_numbers() + torch.arange(len(self.examples), device="cpu")
+            object.__setattr__(self, "numbers", numbers)
 
     @classmethod
     def from_folder(cls, path: str | Path, size: tuple[int, int] = (28, 28)) -> Classes:
@@ -76,12 +85,13 @@ class Classes:
         chosen = positions(which, self.names).tolist()
         if not chosen:
             raise TasksError("no classes were selected; at least one is needed")
-        parts = self.examples.split(list(self.sizes))
+        parts, numbers = (x.split(list(self.sizes)) for x in (self.examples, self.numbers))
         return Classes(
             torch.cat([parts[i] for i in chosen]),
             tuple(self.sizes[i] for i in chosen),
             tuple(self.names[i] for i in chosen),
             self.column,
+            torch.cat([numbers[i] for i in chosen]),
         )
 
     def rotated(self) -> Classes:
@@ -95,7 +105,9 @@ class Classes:
             for quarter in range(4)
             for name in self.names
         ]
-        return Classes(torch.cat(turns), self.sizes * 4, tuple(named), self.column)
+        # A drawing remains the same one, however it is turned.
+        numbers = self.numbers.repeat(4)
+        return Classes(torch.cat(turns), self.sizes * 4, tuple(named), self.column, numbers)
 
     def episodes(
         self, num_tasks: int, *, ways: int, shots: int, queries: int, seed: int = 0
@@ -123,8 +135,8 @@ class Classes:
             for way, c in enumerate(rng.choice(len(self), ways, replace=False)):
                 index[i, way] = first[c] + rng.permutation(sizes[c])[:wanted]
         support, query = torch.from_numpy(index).split([shots, queries], dim=-1)
-        origin = object()
-        return self._tasks(support, origin).with_query(self._tasks(query, origin))
+        origin, own = object(), new_numbers()
+        return self._tasks(support, origin, own).with_query(self._tasks(query, origin, own))
 
     def shuffled(self, size: int = 10, seed: int = 0) -> Tasks:
         """All examples, each with the number of its class, in random order: to pre-train on.
@@ -146,15 +158,16 @@ class Classes:
             raise TasksError(f"size={size} was asked for, and there are {len(labels)} examples")
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
         index = order[: len(order) // size * size].view(-1, size)
-        return self._numbered(index, labels[index], object())
+        return self._numbered(index, labels[index], object(), new_numbers())
 
-    def _tasks(self, index: Tensor, origin: object) -> Tasks:
+    def _tasks(self, index: Tensor, origin: object, first: int) -> Tasks:
         num_tasks, ways, count = index.shape
         labels = torch.arange(ways).repeat_interleave(count)
-        return self._numbered(index.flatten(1), labels.repeat(num_tasks, 1), origin)
+        return self._numbered(index.flatten(1), labels.repeat(num_tasks, 1), origin, first)
 
-    def _numbered(self, index: Tensor, labels: Tensor, origin: object) -> Tasks:
+    def _numbered(self, index: Tensor, labels: Tensor, origin: object, first: int) -> Tasks:
         dtype = dtype_of_table(self.examples)
+        tasks = first + torch.arange(len(index), device="cpu")
         return Tasks(
             x=IndexedColumn(self.column, self.examples, index, dtype),
             y=labels.to(dtype),
@@ -162,6 +175,7 @@ class Classes:
             mask=torch.ones(index.shape, dtype=torch.bool),
             names=tuple(map(str, range(len(index)))),
             origin=origin,
+            identity=Identity(first, tasks, self.numbers[index]),
         )
 
     def _check(self, num_tasks: int, ways: int, shots: int, queries: int) -> None:

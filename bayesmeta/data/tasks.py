@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.arguments import check_seed, check_whole
-from bayesmeta.data.arrays import checked, given_arrays, given_lists
+from bayesmeta.data.arrays import Arrays, checked, given_arrays, given_lists
 from bayesmeta.data.columns import TasksError, check_same_tasks
 from bayesmeta.data.frames import read_frame
 from bayesmeta.data.indexed_columns import IndexedColumn, move, move_columns, select_columns
 from bayesmeta.data.padding import fill_padding
 from bayesmeta.data.precision import check_dtype, check_kept
 from bayesmeta.data.real_rows import masked_mean, masked_sum
-from bayesmeta.data.row_index import RowIndex
+from bayesmeta.data.row_index import Identity, RowIndex
 from bayesmeta.data.selection import epochs, first_rows, positions, shuffled_rows, support_sizes
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class Tasks:
             apart; None where names were given.
         index: which row of a data frame each datapoint was; None where they were made of arrays.
         is_query: whether these are other datapoints than those that phi was inferred from.
+        identity: numbers of tasks and rows, by which it is known who has seen them; None where that
+            is not known.
     """
 
     x: Mapping[str, Tensor]
@@ -62,6 +64,7 @@ class Tasks:
     origin: object | None = field(default=None)
     index: RowIndex | None = field(default=None)
     is_query: bool = field(default=False)
+    identity: Identity | None = field(default=None)
 
     @classmethod
     def from_arrays(
@@ -86,8 +89,7 @@ class Tasks:
                 False, 1 and 0, a dtype that is no number, whole numbers that no float64 is, zero
                 tasks, or names that clash.
         """
-        arrays = checked(given_arrays(y, x, mask), names)
-        return cls(**arrays._asdict(), origin=object() if names is None else None)
+        return cls._new(checked(given_arrays(y, x, mask), names), names)
 
     @classmethod
     def from_list(
@@ -104,8 +106,7 @@ class Tasks:
         Raises:
             TasksError: as `from_arrays`, and where a column and y disagree on a task's size.
         """
-        arrays = checked(given_lists(y, x), names)
-        return cls(**arrays._asdict(), origin=object() if names is None else None)
+        return cls._new(checked(given_lists(y, x), names), names)
 
     @classmethod
     def from_frame(
@@ -133,7 +134,18 @@ class Tasks:
                 `from_arrays`.
         """
         given, names, index = read_frame(frame, task, y, x, task_x)
-        return cls(**checked(given, names)._asdict(), index=index)
+        return cls._new(checked(given, names), names, index)
+
+    @classmethod
+    def _new(
+        cls, arrays: Arrays, names: Sequence[Any] | None, index: RowIndex | None = None
+    ) -> Tasks:
+        return cls(
+            **arrays._asdict(),
+            origin=object() if names is None else None,
+            index=index,
+            identity=Identity.new(*arrays.mask.shape),
+        )
 
     @property
     def num_tasks(self) -> int:
@@ -209,6 +221,7 @@ class Tasks:
             names=tuple(self.names[i] for i in index.tolist()),
             query=None if self.query is None else self.query.select(index),
             index=None if self.index is None else self.index.select(index),
+            identity=None if self.identity is None else self.identity.select(index),
         )
 
     @property
@@ -240,6 +253,7 @@ class Tasks:
             query=None,
             ragged=not bool(mask.all()),
             index=None if self.index is None else self.index.take_rows(index),
+            identity=None if self.identity is None else self.identity.take_rows(index),
         )
 
     def widen(self, num_data: int) -> Tasks:
@@ -355,6 +369,7 @@ class Tasks:
             y=None if self.y is None else tensors[count - 1],
             query=None if self.query is None else self.query.with_tensors(tensors[count:]),
             index=None,
+            identity=None,
         )
 
 

@@ -33,6 +33,7 @@ def uniform(shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator
     return drawn.to(torch.get_default_device())
 
 
-def seeds(seed: int, count: int) -> list[int]:
-    """Independent seeds for the parts of one computation."""
-    return [int(s) for s in np.random.SeedSequence(seed).generate_state(count)]
+def seeds(seed: int, count: int, *, repeat: int | None = None) -> list[int]:
+    """Independent seeds for the parts of one computation, or of one repeat of it."""
+    key = () if repeat is None else (repeat,)
+    return [int(s) for s in np.random.SeedSequence(seed, spawn_key=key).generate_state(count)]

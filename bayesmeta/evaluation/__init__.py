@@ -1,9 +1,16 @@
 """Whether what was learned holds for data and tasks that were held out.
 
+- `same_rows`: which datapoints are among others
+- `seen`: which datapoints a posterior has seen
 - `cross_validate`: log scores of datapoints held out
+- `search_space`: whether trials are of the same ranges and choices
 - `search`: hyperparameters by cross-validation
+- `scores`: what a posterior makes of a query
+- `comparable`: scores of the same numbers, on one scale
 - `compare`: models by what they predict of datapoints held out
 - `learning_curve`: error by the number of tasks and shots
+- `evidence`: log p(D_i | theta) at draws of theta
+- `left_out`: which tasks can be left out of theta
 - `leave_one_task_out`: the score of each task by all others
 - `calibration`: whether classes come about as often as said
 - `amortisation_gap`: what one pass of a network loses

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from torch import Tensor
 
 from bayesmeta.data.arguments import check_whole
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.evaluation.scores import is_binary
 from bayesmeta.model.checks import StructureError
 from bayesmeta.posterior.posterior import Posterior
+
+_SETS, _LEVELS = 2000, (0.05, 0.5, 0.95)
 
 
 @dataclass(frozen=True)
@@ -20,10 +24,15 @@ class Calibration:
     """How often the class that is thought most probable is the right one, by that probability.
 
     Attributes:
-        table: by bin of that probability: "count", "confidence", its mean, and "accuracy".
+        table: by bin of that probability: "count", "confidence", its mean, "accuracy", and "low"
+            and "high", between which accuracy is in 90 of 100 such sets where calibration is
+            perfect and datapoints are independent.
+        expected: the calibration error of these sets: the 5%, 50% and 95% quantile. It is not 0,
+            as few datapoints of a bin are right as often as they are said to be by chance alone.
     """
 
     table: pd.DataFrame
+    expected: tuple[float, float, float]
 
     @property
     def error(self) -> float:
@@ -32,14 +41,19 @@ class Calibration:
         return float((gap * self.table["count"]).sum() / self.table["count"].sum())
 
     def __str__(self) -> str:
+        low, _, high = self.expected
+        found = "more than" if self.error > high else "no more than"
         return (
             f"expected calibration error {self.error:.3f} over {self.table['count'].sum()} "
-            f"datapoints\n{self.table.round(3).to_string()}"
+            f"datapoints, {found} chance: of perfect calibration it is {low:.3f} to {high:.3f} at "
+            f"this size\n{self.table.round(3).to_string()}"
         )
 
     def draw(self, axis: Axes, label: str | None = None, color: str = "C0") -> None:
-        """Accuracy against confidence, on axes of the user's; on the diagonal all is well."""
+        """Accuracy against confidence, on axes of the user's; in the grey bars all is well."""
         axis.plot([0, 1], [0, 1], color="0.7", lw=1, zorder=0)
+        where, low, high = (self.table[name] for name in ("confidence", "low", "high"))
+        axis.vlines(where, low, high, color="0.85", lw=6, zorder=0)
         axis.plot(self.table["confidence"], self.table["accuracy"], "o-", color=color, label=label)
         axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
 
@@ -48,10 +62,11 @@ def calibration(posterior: Posterior, query: Tasks, *, bins: int = 15) -> Calibr
     """Reliability of class probabilities on datapoints that the posterior has not seen.
 
     Probabilities are means over draws; bins are of equal width (Guo, Pleiss, Sun & Weinberger
-    2017), and those without datapoints are left out.
+    2017), and those without datapoints are left out. What chance alone would give is drawn 2,000
+    times, each datapoint right with the probability that is said (Broecker & Smith 2007).
 
     Args:
-        posterior: of the tasks.
+        posterior: of the tasks, with a categorical outcome, or a Bernoulli one of classes 0 and 1.
         query: datapoints of the same tasks.
         bins: how many.
 
@@ -64,10 +79,12 @@ def calibration(posterior: Posterior, query: Tasks, *, bins: int = 15) -> Calibr
     chances = posterior.predict(query).mean
     if query.y is None:
         raise TasksError("the query has no outcomes to compare with; give tasks with y")
+    if is_binary(posterior, posterior.structure.outcome(None), query.y):
+        chances = torch.stack([1 - chances, chances], -1)
     if chances.dim() != query.y.dim() + 1:
         raise StructureError(
-            "calibration is of classes, but the outcome is no categorical one; for numbers, "
-            "compare how often predict(...).quantile(q) is above the outcome with q"
+            "calibration is of classes, but the outcome is neither categorical nor Bernoulli; for "
+            "numbers, compare how often predict(...).quantile(q) is above the outcome with q"
         )
     known, seen = chances.shape[-1], query.y[query.mask]
     if seen.min() < 0 or seen.max() >= known:
@@ -75,17 +92,42 @@ def calibration(posterior: Posterior, query: Tasks, *, bins: int = 15) -> Calibr
             f"the query has classes from {float(seen.min()):g} to {float(seen.max()):g}, but the "
             f"model has {known}: 0 to {known - 1}"
         )
-    confidence, chosen = (x[query.mask] for x in chances.max(-1))
-    right = (chosen == query.y[query.mask].to(chosen)).double()
-    place = (confidence.double() * bins).ceil().long().clamp(1, bins) - 1
-    rows = {
-        f"{k / bins:.2f}-{(k + 1) / bins:.2f}": {
-            "count": int((place == k).sum()),
-            "confidence": float(confidence[place == k].double().mean()),
-            "accuracy": float(right[place == k].mean()),
-        }
-        for k in torch.unique(place).tolist()
+    confidence, chosen = (x[query.mask].cpu() for x in chances.max(-1))
+    right = chosen == query.y[query.mask].to(chosen)
+    return _of(confidence.double(), right, bins)
+
+
+def _of(confidence: Tensor, right: Tensor, bins: int) -> Calibration:
+    """What is said of datapoints, (datapoints,), and which of them are right."""
+    place = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    found, place = torch.unique(place, return_inverse=True)
+    generator = torch.Generator().manual_seed(0)
+    count, said, accuracy = (
+        _sums(place, x) for x in (torch.ones_like(confidence), confidence, right)
+    )
+    sums = torch.stack(
+        [
+            _sums(place, torch.rand(confidence.shape, generator=generator) < confidence)
+            for _ in range(_SETS)
+        ]
+    )
+    errors = (sums - said).abs().sum(-1) / len(confidence)
+    levels = torch.tensor(_LEVELS, dtype=torch.float64)
+    low, high = (sums / count).quantile(levels[[0, -1]], 0)
+    columns = {
+        "count": count.long(),
+        "confidence": said / count,
+        "accuracy": accuracy / count,
+        "low": low,
+        "high": high,
     }
-    table = pd.DataFrame.from_dict(rows, orient="index")
+    names = [f"{k / bins:.2f}-{(k + 1) / bins:.2f}" for k in found.tolist()]
+    table = pd.DataFrame({n: x.numpy() for n, x in columns.items()}, pd.Index(names))
     table.index.name = "probability"
-    return Calibration(table)
+    at = errors.quantile(levels).tolist()
+    return Calibration(table, (at[0], at[1], at[2]))
+
+
+def _sums(place: Tensor, values: Tensor) -> Tensor:
+    """Sums by bin, (bins,)."""
+    return torch.bincount(place, values.double())

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -12,9 +11,10 @@ from torch import Tensor
 
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.posterior.own_tasks import have_rows_of, places_among
+from bayesmeta.evaluation.comparable import check_same_datapoints, on_one_scale, with_kinds
+from bayesmeta.evaluation.scores import Scores
+from bayesmeta.evaluation.seen import may_be_seen, quoted, seen_by_phi, seen_by_theta
 from bayesmeta.posterior.posterior import Posterior
-from bayesmeta.posterior.predict import observed, outcome_values
 
 
 @dataclass(frozen=True)
@@ -22,33 +22,40 @@ class Comparison:
     """Held-out scores of several posteriors; printing it shows the overall table.
 
     Attributes:
-        overall: by model, the best first: "log_score", nats a datapoint, with "log_score_error";
-            "error", root mean square or, of classes, the share that is wrong (one for each outcome
-            where there are several, as "error height"); "behind", how far its log score is behind
-            the best, with "behind_error". Standard errors are over tasks, of the differences task
-            by task for "behind"; over datapoints where there is one task.
+        overall: by model, the best first, and last those that have seen the query, or failed:
+            "log_score", nats a datapoint, with "log_score_error"; "error", root mean square or, of
+            classes, the share that is wrong (one for each outcome where there are several, as
+            "error height"; where some models have classes and others numbers, "error (share
+            wrong)" and "error (root mean square)"); "behind", how far its log score is behind the
+            best, with "behind_error". Standard errors are over tasks, of the differences task by
+            task for "behind"; over datapoints where one task has any.
         by_task: by task: "datapoints", and for each model "log_score" and "error", as columns
             ("log_score", model).
-        seen: the models that were fitted to these very datapoints, whose scores flatter them.
+        seen: the models of which theta or phi was fitted to any of these datapoints, so that their
+            scores flatter them.
+        failed: the models some of whose scores are no numbers, so that they have none.
+        notes: sentences on what the table cannot say.
     """
 
     overall: pd.DataFrame
     by_task: pd.DataFrame
     seen: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        count = int(self.by_task["datapoints"].sum())
-        head = f"{count} datapoints of {len(self.by_task)} tasks"
-        if not self.seen:
-            return f"{head}, held out\n{self.overall.round(3).to_string()}"
-        said = (
-            f"{head}, to which {', '.join(self.seen)} had been fitted: such scores are no measure "
-            "of new data; hold some out, as by support, query = tasks.split(shots)"
-        )
-        return f"{said}\n{self.overall.round(3).to_string()}"
+        counts = self.by_task["datapoints"]
+        head = f"{int(counts.sum())} datapoints of {int((counts > 0).sum())} tasks"
+        said = [head if self.seen else f"{head}, held out", *self.notes]
+        return "\n".join([*said, self.overall.round(3).to_string()])
 
 
-def compare(posteriors: Mapping[str, Posterior], query: Tasks) -> Comparison:
+def compare(
+    posteriors: Mapping[str, Posterior],
+    query: Tasks,
+    *,
+    log_jacobian: Mapping[str, Tensor] | None = None,
+) -> Comparison:
     """Log score and error on held-out datapoints of the posteriors' tasks.
 
         bm.compare({"no pooling": post1, "partial pooling": post2}, query)
@@ -58,33 +65,35 @@ def compare(posteriors: Mapping[str, Posterior], query: Tasks) -> Comparison:
     together. What a model masks is not counted, and weights make no difference. Models may differ
     in their sites, even have no theta or no phi, as long as they have the same outcomes.
 
+    A model of transformed outcomes z(y), such as their logarithm, has a density of other numbers:
+    p(y) = p(z) |dz/dy|, and log |dz/dy| is given for it.
+
+        bm.compare({"normal": post1, "lognormal": post2}, query,
+                   log_jacobian={"lognormal": -query.y.log()})
+
     Args:
         posteriors: by name.
         query: datapoints that none of them has seen.
+        log_jacobian: by name of a model, log |dz/dy| of each datapoint, (tasks, data).
 
     Raises:
         TypeError: where the posteriors have no names, or the query is none.
         ValueError: for no posterior.
         TasksError: where a posterior holds other tasks, the query has no y or no datapoint, or
-            models have outcomes of other datapoints.
+            models have outcomes of other datapoints, or other numbers as outcomes.
     """
     _check(posteriors, query)
-    found = {name: _Scores.of(posterior, query) for name, posterior in posteriors.items()}
-    _check_same_datapoints(found)
-    counts = next(iter(found.values())).by_task().counts
-    by_task = pd.DataFrame({"datapoints": counts.long().numpy()}, index=list(query.names))
-    by_task.index.name = "task"
-    for name, scores in found.items():
-        total = scores.by_task()
-        by_task["log_score", name] = (total.log_score / counts).numpy()
-        for label, error in total.errors().items():
-            by_task[label, name] = error.numpy()
-    seen = tuple(name for name, posterior in posteriors.items() if _has_seen(posterior, query))
-    found = {
-        name: scores.by_task() if len(query) > 1 else scores.by_datapoint()
-        for name, scores in found.items()
-    }
-    return Comparison(_overall(found), by_task, seen)
+    found = {name: Scores.of(posterior, query) for name, posterior in posteriors.items()}
+    check_same_datapoints(found)
+    found, notes = on_one_scale(found, query, log_jacobian or {})
+    found = with_kinds(found)
+    seen, told = _told_of_seen(posteriors, query)
+    failed = tuple(name for name, scores in found.items() if scores.failed)
+    one_task = int((next(iter(found.values())).counts.sum(1) > 0).sum()) == 1
+    summed = {n: s.by_datapoint() if one_task else s.by_task() for n, s in found.items()}
+    overall = _overall(summed, seen, failed)
+    notes = (*told, *_told_of_numbers(found, failed), *notes)
+    return Comparison(overall, _by_task(found, query), seen, failed, notes)
 
 
 def _check(posteriors: object, query: object) -> None:
@@ -104,100 +113,71 @@ def _check(posteriors: object, query: object) -> None:
         raise TasksError("the query has no outcomes to score; give tasks with y")
 
 
-def _has_seen(posterior: Posterior, query: Tasks) -> bool:
-    """Whether the posterior's own datapoints of these tasks are those of the query."""
-    own = posterior.tasks.select(torch.tensor(places_among(query, posterior.tasks)))
-    assert own.y is not None and query.y is not None
-    if own.sizes.tolist() != query.sizes.tolist():
-        return False
-    y = query.y.to(own.y)
-    return torch.equal(own.y[own.mask], y[query.mask]) and have_rows_of(own, query)
-
-
-def _check_same_datapoints(found: Mapping[str, _Scores]) -> None:
-    (first, known), *others = found.items()
-    for name, scores in others:
-        if not torch.equal(scores.counts, known.counts):
-            counts = [f"'{n}' {int(found[n].counts.sum())}" for n in (first, name)]
-            raise TasksError(
-                f"the models score other datapoints of the query ({' and '.join(counts)}), as they "
-                "mask them in other places; give a query in which all of them see the same"
+def _told_of_seen(
+    posteriors: Mapping[str, Posterior], query: Tasks
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The models that have seen datapoints of the query, and sentences on them."""
+    count, told, seen = int(query.mask.sum()), [], {}
+    for name, posterior in posteriors.items():
+        cells = seen_by_phi(posterior, query) | seen_by_theta(posterior, query)
+        if cells.any():
+            seen[name] = int(cells.sum())
+        if unsure := may_be_seen(posterior, query):
+            told.append(
+                f"{name} was loaded, and its theta fitted to tasks of the same names "
+                f"({quoted(unsure)}): if these are the same datapoints, it has seen them"
             )
+    if seen:
+        of = [n if k == count else f"{n} (to {k} of them)" for n, k in seen.items()]
+        below = "" if len(seen) == len(posteriors) else ", and stand below the others"
+        told.append(
+            f"{', '.join(of)} had been fitted to these datapoints: such scores are no measure of "
+            f"new data{below}; hold some out, as by support, query = tasks.split(shots), and fit "
+            "theta without them"
+        )
+    return tuple(seen), tuple(told)
 
 
-class _Mistakes(NamedTuple):
-    """Squared errors, or whether a class is wrong, of an outcome; and how many there are."""
-
-    total: Tensor
-    counts: Tensor
-    are_classes: bool
-
-    def error(self) -> Tensor:
-        """Root mean square, or the share of mistakes."""
-        mean = self.total / self.counts
-        return mean if self.are_classes else mean.sqrt()
-
-
-@dataclass(frozen=True)
-class _Scores:
-    """Log scores, how many there are, and mistakes by column: of cells (tasks, data), or sums."""
-
-    log_score: Tensor
-    counts: Tensor
-    mistakes: dict[str, _Mistakes]
-
-    @classmethod
-    def of(cls, posterior: Posterior, query: Tasks) -> _Scores:
-        """What the posterior makes of the query."""
-        names = posterior.structure.data
-        labels = ["error"] if len(names) == 1 else [f"error {name}" for name in names]
-        score = posterior.log_score(query).cpu().double()
-        mistakes = {
-            label: _mistakes(posterior, query, name)
-            for label, name in zip(labels, names, strict=True)
-        }
-        return cls(score.nan_to_num(0.0), (~score.isnan()).double(), mistakes)
-
-    def by_task(self) -> _Scores:
-        """Sums over each task's datapoints, (tasks,)."""
-        return self._each(lambda cells: cells.sum(1))
-
-    def by_datapoint(self) -> _Scores:
-        """Of the first task, without what was not observed, (datapoints,)."""
-        there = self.counts[0] > 0
-        return self._each(lambda cells: cells[0, there])
-
-    def total(self) -> _Scores:
-        """Sums over all that is left."""
-        return self._each(lambda cells: cells.sum())
-
-    def errors(self) -> dict[str, Tensor]:
-        """By column."""
-        return {label: mistakes.error() for label, mistakes in self.mistakes.items()}
-
-    def _each(self, part: Callable[[Tensor], Tensor]) -> _Scores:
-        mistakes = {
-            label: _Mistakes(part(m.total), part(m.counts), m.are_classes)
-            for label, m in self.mistakes.items()
-        }
-        return _Scores(part(self.log_score), part(self.counts), mistakes)
-
-
-def _mistakes(posterior: Posterior, query: Tasks, outcome: str) -> _Mistakes:
-    mean = posterior.predict(query, outcome=outcome).mean
-    y = outcome_values(posterior.draws, query, outcome=outcome).to(mean)
-    seen = observed(posterior.draws, query, outcome=outcome)
-    are_classes = mean.dim() == y.dim() + 1
-    wrong = (mean.argmax(-1) != y).to(y) if are_classes else (mean - y).square()
-    each = wrong.reshape(*wrong.shape[:2], -1).sum(-1)
-    each = torch.where(seen, each, 0.0)
-    return _Mistakes(each.cpu().double(), seen.cpu().double(), are_classes)
-
-
-def _overall(found: Mapping[str, _Scores]) -> pd.DataFrame:
-    best = max(found.values(), key=lambda scores: float(scores.log_score.sum()))
-    counts, rows = best.counts, {}
+def _told_of_numbers(found: Mapping[str, Scores], failed: tuple[str, ...]) -> tuple[str, ...]:
+    """Sentences on scores that are no finite numbers, and on errors that there are none of."""
+    told = []
+    if failed:
+        told.append(
+            f"no number for some datapoints: {', '.join(failed)}, whose draws are NaN or infinite "
+            "there, as where training went astray; they stand last, and by_task says where"
+        )
     for name, scores in found.items():
+        if count := int((scores.log_score == -torch.inf).sum()):
+            told.append(f"impossible by {name}: {count} datapoints, whose log score is -inf")
+    if int(next(iter(found.values())).counts.sum()) == 1:
+        told.append("one datapoint has no standard error")
+    return tuple(told)
+
+
+def _by_task(found: Mapping[str, Scores], query: Tasks) -> pd.DataFrame:
+    counts = next(iter(found.values())).by_task().counts
+    table = pd.DataFrame({"datapoints": counts.long().numpy()}, index=list(query.names))
+    table.index.name = "task"
+    for name, scores in found.items():
+        total = scores.by_task()
+        table["log_score", name] = (total.log_score / counts).numpy()
+        for label, error in total.errors().items():
+            table[label, name] = error.numpy()
+    return table
+
+
+def _overall(
+    found: Mapping[str, Scores], seen: tuple[str, ...], failed: tuple[str, ...]
+) -> pd.DataFrame:
+    """The table; the best is one that has not seen the query, where there is one."""
+    totals = {name: float(scores.log_score.sum()) for name, scores in found.items()}
+    order = sorted(
+        found, key=lambda n: (n in failed, n in seen, 0.0 if n in failed else -totals[n])
+    )
+    best = found[order[0]]
+    counts, rows = best.counts, {}
+    for name in order:
+        scores = found[name]
         behind = best.log_score - scores.log_score
         rows[name] = {
             "log_score": float(scores.log_score.sum() / counts.sum()),
@@ -206,7 +186,9 @@ def _overall(found: Mapping[str, _Scores]) -> pd.DataFrame:
             "behind": float(behind.sum() / counts.sum()),
             "behind_error": _error_of_sum(behind, counts),
         }
-    table = pd.DataFrame.from_dict(rows, orient="index").sort_values("behind")
+    last = ["behind", "behind_error"]
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table = table[[*(column for column in table if column not in last), *last]]
     table.index.name = "model"
     return table
 

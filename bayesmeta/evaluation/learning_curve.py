@@ -18,6 +18,8 @@ from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.noise import seeds
 from bayesmeta.evaluation.compare import compare
+from bayesmeta.evaluation.same_rows import same_rows
+from bayesmeta.evaluation.seen import quoted, with_any
 from bayesmeta.fit import fit
 from bayesmeta.model.handlers import Model
 from bayesmeta.phi.base import Phi
@@ -105,26 +107,32 @@ def learning_curve(
         progress: whether to show a progress bar.
 
     Raises:
-        TasksError: where there are fewer source tasks or datapoints than asked for.
+        TasksError: where there are fewer source tasks or datapoints than asked for, or datapoints
+            are in both.
     """
     check_whole("learning_curve", "repeats", repeats)
     check_seed("learning_curve", seed)
     _check(source, target, tasks, shots)
+    if (known := same_rows(target, source)).any():
+        raise TasksError(
+            f"the target's tasks {quoted(with_any(known, target))} are among those to learn from, "
+            "so that theta would have seen what it is judged by; give other tasks, as in "
+            "source, target = tasks[:20], tasks[20:]"
+        )
     rows = []
     runs = list(itertools.product(range(repeats), sorted(tasks)))
-    own = zip(
-        tqdm(runs, "learning curve", disable=not progress), seeds(seed, len(runs)), strict=True
-    )
-    for (repeat, count), fit_seed in own:
-        of_repeat = seed + repeat
-        generator = torch.Generator().manual_seed(of_repeat)
+    for repeat, count in tqdm(runs, "learning curve", disable=not progress):
+        # Of its own: the next seed's first repeat is not this one's second.
+        chooses, splits, *fits = seeds(seed, 2 + len(tasks), repeat=repeat)
+        generator = torch.Generator().manual_seed(chooses)
         chosen = torch.randperm(len(source), generator=generator)[:count]
+        fit_seed = fits[sorted(tasks).index(count)]
         post = fit(
             model, source.select(chosen), theta=theta, phi=phi, seed=fit_seed, progress=False
         )
-        most, query = target.split(max(shots), of_repeat)
+        most, query = target.split(max(shots), splits)
         for n in sorted(shots):
-            adapted = post.adapt(most.split(n, of_repeat)[0])
+            adapted = post.adapt(most.split(n, splits)[0])
             found = compare({"model": adapted}, query).overall.iloc[0]
             kept = {name: found[name] for name in ("log_score", "log_score_error", "error")}
             rows.append({"tasks": count, "shots": n, "repeat": repeat, **kept})

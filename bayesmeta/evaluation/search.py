@@ -9,16 +9,22 @@ from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bayesmeta.data.arguments import check_seed, check_whole
+from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.noise import seeds
 from bayesmeta.evaluation.cross_validate import cross_validate
+from bayesmeta.evaluation.search_space import has_ended, same_space
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.training.checkpoint import CheckpointError, digest
 
 if TYPE_CHECKING:
     import optuna
+
+# No other hyperparameters would mend these.
+_MISTAKES = (TypeError, NameError, AttributeError, ImportError, TasksError, CheckpointError)
 
 
 def search(
@@ -47,45 +53,46 @@ def search(
         trials: how many candidates, those in the storage included.
         folds: of the cross-validation; the parts are the same for all candidates.
         storage: a file in which trials are kept as they end: the same call goes on from it after
-            an interrupt, or with more trials. None keeps them in memory.
-        sampler: proposes; None is Optuna's tree-structured Parzen estimator.
+            an interrupt, or with more trials, to the trials that there would have been without one.
+            None keeps them in memory.
+        sampler: proposes; None is Optuna's tree-structured Parzen estimator, seeded anew for each
+            trial by `seed` and its number. One that is given has its own seed, and may repeat
+            itself where a search goes on.
         seed: chooses the parts and what is proposed.
         progress: whether to show a progress bar.
 
     Returns:
-        Optuna's study: best_params, best_value (nats a datapoint), trials_dataframe().
+        Optuna's study: best_params, best_value (nats a datapoint), trials_dataframe(). A trial that
+        raises, or whose score is no number in some task, is in state FAIL, with what was said in
+        its user_attrs["failure"], and is no candidate; one with a score of -inf is PRUNED.
 
     Raises:
         ImportError: where Optuna is not installed.
-        CheckpointError: where the storage is of other tasks or folds.
-        TasksError: where a task has fewer datapoints than there are folds.
-        ValueError: where no trial has a finite log score.
+        CheckpointError: where the storage is of other tasks or folds, or of other ranges or choices
+            of what is suggested, before anything is fitted.
+        TasksError: as of `cross_validate`, such as where the posterior's theta has seen the tasks.
+        ValueError: where no trial has a finite log score; it says why the first has none.
     """
     check_whole("search", "trials", trials)
     check_whole("search", "folds", folds, least=2)
     check_seed("search", seed)
     package = _optuna()
     with _quiet():
-        study = _study(package, storage, sampler, seed)
+        study = _study(package, storage, sampler or _seeded(package, seed))
     _check_same(study, digest(tasks.tensors(), f"{folds} folds, seed {seed}"), storage)
+
+    check_space = same_space(package, study, storage)
 
     def score(trial: optuna.Trial) -> float:
         def infer(support: Tasks) -> Posterior:
-            return candidate(trial, support)
+            return candidate(check_space(trial), support)
 
         found = cross_validate(infer, tasks, folds=folds, seed=seed, progress=False)
-        value = float(found.nanmean())
-        if not isfinite(value):
-            # A score of -inf would be the best of those that are no better.
-            raise package.TrialPruned(f"the log score is {value}")
-        return value
+        return float(found.nanmean())
 
-    _optimise(study, score, trials, progress)
-    if not _ended(study, "COMPLETE"):
-        raise ValueError(
-            f"none of {len(study.trials)} trials has a finite log score; propose other values, as "
-            "a smaller lr"
-        )
+    with _quiet():
+        _optimise(study, _watched(score, package), trials, progress)
+    _tell_of_failures(study)
     return study
 
 
@@ -99,18 +106,67 @@ def _check_same(study: optuna.Study, about: str, storage: str | Path | None) -> 
     study.set_user_attr("about", about)
 
 
+def _watched(
+    score: Callable[[optuna.Trial], float], package: ModuleType
+) -> Callable[[optuna.Trial], float]:
+    """The score of a trial; why one fails is written down, but for mistakes of who wrote it."""
+
+    def objective(trial: optuna.Trial) -> float:
+        try:
+            value = score(trial)
+        except _MISTAKES:
+            raise
+        except Exception as error:
+            kind = type(error).__name__.removeprefix("_")
+            trial.set_user_attr("failure", f"{kind}: {error}")
+            raise _TrialFailed from error
+        if not isfinite(value):
+            # A score of -inf would be the best of those that are no better.
+            trial.set_user_attr("failure", f"the log score is {value}")
+            raise package.TrialPruned(f"the log score is {value}")
+        return value
+
+    return objective
+
+
+class _TrialFailed(Exception):
+    """A trial that raised, after which the search goes on."""
+
+
 def _optimise(
-    study: optuna.Study, score: Callable[[optuna.Trial], float], trials: int, progress: bool
+    study: optuna.Study, objective: Callable[[optuna.Trial], float], trials: int, progress: bool
 ) -> None:
     """The trials that are left; an interrupt keeps those that have ended."""
+    left = max(0, trials - sum(map(has_ended, study.trials)))
     try:
-        left = max(0, trials - _ended(study, "COMPLETE", "PRUNED"))
-        study.optimize(score, n_trials=left, show_progress_bar=progress)
+        study.optimize(objective, n_trials=left, catch=(_TrialFailed,), show_progress_bar=progress)
     except KeyboardInterrupt:
-        done = _ended(study, "COMPLETE", "PRUNED")
+        done = sum(map(has_ended, study.trials))
         if not done:
             raise
         warnings.warn(f"interrupted after {done} of {trials} trials, which are kept", stacklevel=3)
+
+
+def _tell_of_failures(study: optuna.Study) -> None:
+    """Raise where no trial has a score, and warn where some have none as they raised.
+
+    Raises:
+        ValueError: with what the first one said.
+    """
+    ended = [trial for trial in study.trials if has_ended(trial)]
+    failures = [trial.user_attrs["failure"] for trial in ended if "failure" in trial.user_attrs]
+    if len(failures) == len(ended):
+        raise ValueError(
+            f"none of {len(ended)} trials has a finite log score; propose other values, as a "
+            f"smaller lr. The first: {''.join(failures[:1])}"
+        )
+    raised = [t for t in ended if t.state.name == "FAIL"]
+    if raised:
+        warnings.warn(
+            f"{len(raised)} of {len(ended)} trials failed and are no candidates; the first with "
+            f"{raised[0].params}: {raised[0].user_attrs['failure']}",
+            stacklevel=3,
+        )
 
 
 @contextmanager
@@ -125,10 +181,6 @@ def _quiet() -> Iterator[None]:
         log.setLevel(before)
 
 
-def _ended(study: optuna.Study, *states: str) -> int:
-    return sum(trial.state.name in states for trial in study.trials)
-
-
 def _optuna() -> ModuleType:
     try:
         import optuna
@@ -140,11 +192,37 @@ def _optuna() -> ModuleType:
     return optuna
 
 
+def _seeded(package: ModuleType, seed: int) -> optuna.samplers.BaseSampler:
+    """Parzen estimators that start anew at each trial, seeded by how many there were.
+
+    One that goes on from a file would else repeat its first proposals.
+    """
+    base: Any = package.samplers.BaseSampler
+
+    class Seeded(base):
+        def before_trial(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+            number = sum(map(has_ended, study.trials))
+            self.own = package.samplers.TPESampler(seed=seeds(seed, number + 1)[number])
+            self.own.before_trial(study, trial)
+
+        def infer_relative_search_space(self, *about: Any) -> Any:
+            return self.own.infer_relative_search_space(*about)
+
+        def sample_relative(self, *about: Any) -> Any:
+            return self.own.sample_relative(*about)
+
+        def sample_independent(self, *about: Any) -> Any:
+            return self.own.sample_independent(*about)
+
+        def after_trial(self, *about: Any) -> None:
+            self.own.after_trial(*about)
+
+    found: optuna.samplers.BaseSampler = Seeded()
+    return found
+
+
 def _study(
-    package: ModuleType,
-    storage: str | Path | None,
-    sampler: optuna.samplers.BaseSampler | None,
-    seed: int,
+    package: ModuleType, storage: str | Path | None, sampler: optuna.samplers.BaseSampler
 ) -> optuna.Study:
     kept = None
     if storage is not None:
@@ -155,6 +233,6 @@ def _study(
         study_name="bayesmeta",
         direction="maximize",
         storage=kept,
-        sampler=sampler or package.samplers.TPESampler(seed=seed),
+        sampler=sampler,
         load_if_exists=True,
     )

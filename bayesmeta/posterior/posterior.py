@@ -265,7 +265,8 @@ class Posterior:
     def save(self, folder: str | Path) -> None:
         """Write it to a folder, for `bm.load`: theta, phi and what was trained, but no x and no y.
 
-        Names of tasks are kept, as phi belongs to them: rename tasks whose names are secret.
+        Names of tasks are kept, as phi belongs to them, and of those that theta was fitted to:
+        rename tasks whose names are secret.
 
         Raises:
             CheckpointError: where it cannot be written, or the strategy holds a function.

@@ -24,7 +24,7 @@ from bayesmeta.model.structure import Role, Structure
 from bayesmeta.phi.base import Phi
 from bayesmeta.posterior.draws import Draws
 from bayesmeta.task_level.curvature import Curvature
-from bayesmeta.theta.base import Fit
+from bayesmeta.theta.base import Fit, LearnedFrom
 from bayesmeta.training.checkpoint import CheckpointError, difference, read, write
 
 _FILE = "posterior.safetensors"
@@ -34,7 +34,8 @@ _PARTS = (Phi, Encoder, Guide, Bound, Curvature, Stage, torch.optim.Optimizer)
 def save(posterior: Draws, folder: Path) -> None:
     """Write theta, phi and what was trained, but no x, no y and no mask.
 
-    Kept are names of tasks, with phi of each, and names and shapes of columns; their values are
+    Kept are names of tasks, with phi of each, and of those that theta was fitted to, and names and
+    shapes of columns; their values are
     not: whoever has the folder can adapt to new tasks, and cannot see the old ones' data.
 
     Raises:
@@ -52,7 +53,7 @@ def save(posterior: Draws, folder: Path) -> None:
         tensors["states"] = posterior.states[..., :1]
     tensors |= {f"state_{k}": x for k, x in enumerate(posterior.fit.state)}
     tensors |= {f"stats_{name}": x for name, x in posterior.fit.stats.items()}
-    tasks = posterior.tasks
+    tasks, learned = posterior.tasks, posterior.fit.learned_from
     about = {
         "strategy": strategy,
         "is_point": posterior.is_point,
@@ -65,6 +66,7 @@ def save(posterior: Draws, folder: Path) -> None:
         "inputs": {n.name: list(n.inputs) for n in posterior.structure.nodes.values()},
         "tasks": list(tasks.names),
         "are_named": tasks.origin is None,
+        "learned_from": None if learned is None else {"names": learned.names},
         "columns": {n: [str(c.dtype), list(c.shape[1:])] for n, c in tasks.x.items()},
         "y": None if tasks.y is None else [str(tasks.y.dtype), list(tasks.y.shape[1:])],
         "dtype": str(tasks.dtype),
@@ -99,6 +101,7 @@ def restored(folder: str | Path, model: Model) -> Draws:
         losses=tensors["losses"],
         notes=(*about["notes"], *_about_local(reading.structure)),
         doubts=None if about.get("doubts") is None else tuple(about["doubts"]),
+        learned_from=_learned_from(about),
     )
     return Draws(fit, _decoded(about["strategy"], folder), about["is_point"], about["seed"])
 
@@ -109,6 +112,14 @@ def _padded_states(states: Tensor | None, density: Density, tasks: Tasks) -> Ten
     if states is None or summed is None or not summed.of_rows:
         return states
     return pad(states, (0, tasks.num_data))
+
+
+def _learned_from(about: dict[str, Any]) -> LearnedFrom | None:
+    """The names of the tasks that theta was fitted to; files of old do not tell."""
+    found = about.get("learned_from", {"names": None})
+    if found is None:
+        return None
+    return LearnedFrom(None, None if found["names"] is None else tuple(found["names"]))
 
 
 def _about_local(found: Structure) -> tuple[str, ...]:

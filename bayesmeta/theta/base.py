@@ -16,6 +16,24 @@ from bayesmeta.phi.base import Phi
 from bayesmeta.training.fit_options import FitOptions
 
 
+@dataclass(frozen=True, eq=False)
+class LearnedFrom:
+    """What theta was fitted to, by which it is known whom it has seen.
+
+    Attributes:
+        tasks: with their query; None of a posterior that was loaded, which holds no data.
+        names: of the tasks; None where these are numbers, which say nothing.
+    """
+
+    tasks: Tasks | None
+    names: tuple[str, ...] | None
+
+    @classmethod
+    def of(cls, tasks: Tasks) -> LearnedFrom:
+        """These tasks."""
+        return cls(tasks, tasks.names if tasks.origin is None else None)
+
+
 @dataclass(frozen=True)
 class Fit:
     """What a theta strategy found, on the unconstrained scale of its density.
@@ -39,6 +57,8 @@ class Fit:
         notes: sentences for the user on what was chosen and why.
         doubts: sentences on why theta has not converged; none where it has, None where that was
             not looked at.
+        learned_from: the tasks that theta, or what was trained with it, was fitted to; None where
+            it has learned from none.
     """
 
     density: Density
@@ -55,6 +75,7 @@ class Fit:
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] | None = None
+    learned_from: LearnedFrom | None = None
 
 
 @dataclass(frozen=True)

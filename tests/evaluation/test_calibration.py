@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from sklearn.calibration import calibration_curve
 
 import bayesmeta as bm
+from bayesmeta.evaluation.calibration import _of
 
 
 def sharpened(by):
@@ -74,7 +76,7 @@ def test_numbers_are_refused():
 
     tasks = bm.Tasks.from_arrays(torch.zeros(2, 3))
     post = bm.fit(model, tasks, theta=bm.Fixed({}), phi=bm.Mode(), progress=False)
-    with pytest.raises(bm.StructureError, match="no categorical one"):
+    with pytest.raises(bm.StructureError, match="neither categorical nor Bernoulli"):
         bm.calibration(post, tasks)
 
 
@@ -99,3 +101,52 @@ def test_what_cannot_be_judged_is_refused(query, bins, error, message):
         query = replace(query, origin=tasks.origin)
     with pytest.raises(error, match=message):
         bm.calibration(post, query, bins=bins)
+
+
+def binary(by):
+    """The same of a Bernoulli outcome."""
+
+    def model(tasks):
+        zero = torch.zeros((), dtype=tasks.dtype)
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(zero, 1e-6))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Bernoulli(logits=phi + by * tasks.x["x"]), obs=tasks.y)
+
+    return model
+
+
+def test_a_bernoulli_outcome_is_two_classes():
+    tasks = data(500)
+    post = bm.fit(binary(2.0), tasks, theta=bm.Fixed({}), phi=bm.Mode(), progress=False)
+    pd.testing.assert_frame_equal(
+        bm.calibration(post, tasks).table, found(2.0, tasks).table, atol=1e-5
+    )
+
+
+def few(count, by, seed):
+    """Datapoints whose probabilities are right where by is 1."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 1.5 * torch.randn(count, generator=generator, dtype=torch.float64)
+    said = (by * logits).abs().sigmoid()
+    right = torch.rand(count, generator=generator, dtype=torch.float64) < logits.abs().sigmoid()
+    return _of(said, right, 15)
+
+
+@pytest.mark.parametrize("count", [20, 300])
+def test_the_band_is_that_of_exact_probabilities(count):
+    runs = [few(count, 1.0, seed) for seed in range(60)]
+    inside = [run.expected[0] <= run.error <= run.expected[2] for run in runs]
+    assert 46 <= sum(inside) <= 60  # 54 +- 2.3
+    cells = pd.concat([run.table for run in runs])
+    covered = (cells["low"] <= cells["accuracy"]) & (cells["accuracy"] <= cells["high"])
+    assert covered.mean() > 0.87
+    # The control: probabilities that are too sure.
+    sharp = [few(300, 3.0, seed) for seed in range(5)]
+    assert all(run.error > run.expected[2] and "more than chance" in str(run) for run in sharp)
+
+
+def test_few_datapoints_are_said_to_be_few():
+    run = few(20, 1.0, 3)
+    assert run.error > 0.1 and "no more than chance: of perfect calibration it is" in str(run)
+    assert run.expected[1] > 0.1 > few(5000, 1.0, 0).expected[2]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -143,3 +146,179 @@ def test_rows_that_were_not_fitted_are():
     assert told.seen == () and "held out" in str(told)
     support, query = data(4).split(2)
     assert bm.compare(posteriors(support), query).seen == ()
+
+
+def normal(scale=1.0, change=lambda y: y):
+    """y ~ N(phi, scale^2) of outcomes as they are, or changed by the model."""
+
+    def model(tasks):
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(torch.zeros((), dtype=tasks.dtype), 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                y = None if tasks.y is None else change(tasks.y)
+                pyro.sample("y", dist.Normal(phi, scale), obs=y)
+
+    return model
+
+
+def lognormal(tasks):
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        phi = pyro.sample("phi", dist.Normal(torch.zeros((), dtype=tasks.dtype), 1.0))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.LogNormal(phi, 1.0), obs=tasks.y)
+
+
+def at_mode(model, support):
+    return bm.fit(model, support, theta=bm.Fixed({}), phi=bm.Exact(draws=50), progress=False)
+
+
+def broken(post, tasks=slice(1, 2)):
+    phi = post.free_phi.clone()
+    phi[:, :, tasks] = torch.nan
+    return bm.Posterior(replace(post.draws, fit=replace(post.fit, phi=phi)))
+
+
+@pytest.mark.parametrize("names", [["nan", "fine"], ["fine", "nan"]])
+def test_a_model_without_numbers_is_last_and_told(names):
+    support, query = data(1).split(3)
+    fine = at_mode(normal(), support)
+    posts = {"fine": fine, "nan": broken(fine)}
+    found = bm.compare({name: posts[name] for name in names}, query)
+    assert list(found.overall.index) == ["fine", "nan"] and found.failed == ("nan",)
+    assert found.overall.loc["nan"].isna().all() and "no number for some datapoints: nan" in str(
+        found
+    )
+    assert found.overall.loc["fine"].notna().all()
+    at = found.by_task["log_score", "nan"].isna()
+    assert list(at[at].index) == ["t1"]
+    # The control.
+    assert not bm.compare({"fine": fine}, query).failed
+
+
+def test_what_is_impossible_by_a_model_is_told():
+    def positive(tasks):
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(torch.zeros((), dtype=tasks.dtype), 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Uniform(phi - 9, phi + 9), obs=tasks.y)
+
+    support = bm.Tasks.from_list([[0.1, 0.2], [0.3]], names="ab")
+    query = bm.Tasks.from_list([[0.2], [1e4]], names="ab")
+    uniform = bm.fit(positive, support, theta=bm.Fixed({}), phi=bm.HMC(draws=20), progress=False)
+    found = bm.compare({"uniform": uniform, "normal": at_mode(normal(), support)}, query)
+    assert list(found.overall.index) == ["normal", "uniform"]
+    assert found.overall.loc["uniform", "log_score"] == -torch.inf
+    assert "impossible by uniform: 1 datapoints" in str(found)
+
+
+def test_one_task_with_datapoints_among_several_is_as_one_alone():
+    support, whole = data(1), data()
+    mask = torch.zeros(40, 6, dtype=torch.bool)
+    mask[4] = True
+    query = bm.Tasks.from_arrays(whole.y, mask=mask, names=whole.names)
+    post = posteriors(support)
+    found, alone = bm.compare(post, query), bm.compare(post, query[["t4"]])
+    pd.testing.assert_frame_equal(found.overall, alone.overall)
+    assert found.overall.notna().all().all() and "6 datapoints of 1 tasks" in str(found)
+    mask[4, 1:] = False
+    single = bm.compare(post, bm.Tasks.from_arrays(whole.y, mask=mask, names=whole.names))
+    assert "one datapoint has no standard error" in str(single)
+
+
+def coins(kind):
+    def model(tasks):
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(torch.zeros((), dtype=tasks.dtype), 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                fn = dist.Bernoulli(logits=phi + torch.zeros_like(tasks.mask, dtype=tasks.dtype))
+                if kind == "categorical":
+                    fn = dist.Categorical(logits=torch.stack([0 * phi, phi], -1))
+                pyro.sample("y", fn, obs=tasks.y)
+
+    return model
+
+
+def test_of_all_kinds_of_classes_the_error_is_the_share_that_is_wrong():
+    support = bm.Tasks.from_arrays([[1.0] * 8, [0.0] * 8], names=["a", "b"])
+    query = bm.Tasks.from_arrays([[1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0]], names=["a", "b"])
+    kinds = ("bernoulli", "categorical")
+    posts = {
+        k: bm.fit(coins(k), support, theta=bm.Fixed({}), phi=bm.Mode(), progress=False)
+        for k in kinds
+    }
+    table = bm.compare(posts, query).overall
+    assert table["error"].tolist() == [3 / 8, 3 / 8]
+    # Numbers beside them have an error of another kind, and another column.
+    mixed = bm.compare({**posts, "numbers": at_mode(normal(), support)}, query).overall
+    assert "error" not in mixed
+    wrong, rms = mixed["error (share wrong)"], mixed["error (root mean square)"]
+    assert wrong[list(kinds)].tolist() == [3 / 8, 3 / 8] and wrong.isna()["numbers"]
+    assert rms.isna()[list(kinds)].all() and 0 < rms["numbers"] < 1
+
+
+def test_models_of_other_numbers_are_refused_without_a_jacobian():
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randn(5, 8, generator=generator, dtype=torch.float64).exp()
+    support, query = bm.Tasks.from_arrays(y, names="abcde").split(4)
+    logs, plain = at_mode(normal(change=torch.log), support), at_mode(normal(), support)
+    with pytest.raises(bm.TasksError, match=r"'log' observes .* task 'a', row 0.*log_jacobian={"):
+        bm.compare({"plain": plain, "log": logs}, query)
+    jacobian = {"log": -query.y.log()}
+    found = bm.compare({"plain": plain, "log": logs}, query, log_jacobian=jacobian)
+    # The same model, of y itself.
+    same = bm.compare({"direct": at_mode(lognormal, support)}, query).overall
+    assert found.overall.loc["log", "log_score"] == pytest.approx(same["log_score"].iloc[0])
+    assert found.overall["error"].isna()["log"] and found.overall["error"].notna()["plain"]
+    assert "errors of log are left out" in str(found)
+    for wrong, match in (
+        ({"logs": jacobian["log"]}, "names 'logs', but the models are"),
+        ({"log": torch.zeros(5)}, r"shape \(5,\)"),
+        ({"log": torch.full((5, 4), torch.nan)}, "not finite"),
+    ):
+        with pytest.raises(bm.TasksError, match=match):
+            bm.compare({"plain": plain, "log": logs}, query, log_jacobian=wrong)
+
+
+def test_models_of_the_same_numbers_in_another_dtype_are_not():
+    support, query = data(1).split(3)
+    single = at_mode(normal(), support.to(dtype=torch.float32))
+    assert len(bm.compare({"double": at_mode(normal(), support), "single": single}, query).overall)
+
+
+def shared(tasks):
+    mu = pyro.sample("mu", dist.Normal(torch.zeros((), dtype=tasks.dtype), 3.0))
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        mean = pyro.sample("mean", dist.Normal(mu, 1.0))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.Normal(mean, 1.0), obs=tasks.y)
+
+
+def test_a_theta_that_has_seen_the_query_stands_below_the_others():
+    tasks = data(1)
+    support, query = tasks.split(3)
+    theta = {"theta": bm.Point(), "phi": bm.Exact(draws=200), "progress": False}
+    whole = bm.fit(shared, tasks, **theta).adapt(support)
+    honest = bm.fit(shared, support, **theta)
+    off = at_mode(normal(9.0), support)
+    found = bm.compare({"whole": whole, "off": off, "honest": honest}, query)
+    assert found.seen == ("whole",) and list(found.overall.index) == ["honest", "off", "whole"]
+    assert found.overall.loc["honest", "behind"] == 0 and "stand below the others" in str(found)
+    some = bm.fit(shared, tasks[:5], **theta).adapt(support)
+    told = bm.compare({"some": some, "honest": honest}, query)
+    assert told.seen == ("some",) and f"(to {int(query[:5].mask.sum())} of them)" in str(told)
+    # The control: of other tasks, and of those of the same names that were made apart.
+    other = bm.fit(shared, data(7), **theta).adapt(support)
+    assert bm.compare({"other": other, "honest": honest}, query).seen == ()
+    # Read twice they are the same ones.
+    again = bm.fit(shared, data(1), **theta).adapt(support)
+    assert bm.compare({"again": again}, query).seen == ("again",)
+
+
+def test_what_a_posterior_that_was_loaded_may_have_seen_is_told(tmp_path):
+    support, query = data(1).split(3)
+    post = bm.fit(shared, data(1), theta=bm.Point(), phi=bm.Exact(draws=20), progress=False)
+    post.save(tmp_path)
+    loaded = bm.load(tmp_path, shared).adapt(support)
+    assert "loaded was loaded, and its theta fitted to tasks of the same names" in str(
+        bm.compare({"loaded": loaded}, query)
+    )

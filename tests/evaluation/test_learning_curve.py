@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import bayesmeta as bm
+from bayesmeta.engine.noise import seeds
 from bayesmeta.models import normal_means
 from bayesmeta.models.normal_means import MU_SD, SIGMA, TAU
 
@@ -32,8 +33,9 @@ def exact(shots, source=SOURCE):
     own = TAU**2 + SIGMA**2 / source.num_data
     mu_variance = 1 / (1 / MU_SD**2 + len(source) / own)
     mu_mean = mu_variance * source.y.mean(1).sum() / own
-    most, query = TARGET.split(max(SHOTS), 0)
-    given = most.split(shots, 0)[0]
+    splits = seeds(0, 2, repeat=0)[1]
+    most, query = TARGET.split(max(SHOTS), splits)
+    given = most.split(shots, splits)[0]
     sums = torch.where(given.mask, given.y, 0.0).sum(1)
     precision = 1 / TAU**2 + shots / SIGMA**2
     mean = (mu_mean / TAU**2 + sums / SIGMA**2) / precision
@@ -82,3 +84,20 @@ def test_more_of_either_is_no_worse_and_the_figure_is_drawn(tmp_path):
 def test_more_than_there_is_is_refused(options, message):
     with pytest.raises(bm.TasksError, match=message):
         curve(**options)
+
+
+def test_repeats_of_neighbouring_seeds_are_others():
+    known = {"theta": bm.Fixed({"mu": torch.tensor(0.0)}), "tasks": [2], "shots": [3]}
+    first, second = (curve(repeats=3, seed=seed, **known).table for seed in (0, 1))
+    assert not set(first["error"]) & set(second["error"])
+    assert len(set(first["error"])) == 3
+    # The control: the same seed, and fewer repeats of it.
+    again = curve(repeats=2, seed=0, **known).table
+    assert again["error"].tolist() == first["error"][:2].tolist()
+
+
+def test_a_target_that_is_learned_from_is_refused():
+    every = normal_means.tasks(num_tasks=6, num_data=12, ragged=False)
+    given = {"tasks": [2], "shots": [0], "progress": False}
+    with pytest.raises(bm.TasksError, match=r"target's tasks '3' are among those to learn from"):
+        bm.learning_curve(normal_means.model, every[:4], every[3:], **given)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -154,3 +157,116 @@ def test_radon_against_exact_refits() -> None:
     assert max(map(abs, differences)) < 0.1
     # The control: scores by a posterior that has seen the county.
     assert max(map(abs, control)) > 0.5
+
+
+def given(tasks: bm.Tasks, others: bm.Tasks) -> torch.Tensor:
+    """log p(D_i | all of the others), in closed form, (tasks,)."""
+    n, j = others.y.shape
+    y = torch.cat([others.y.flatten(), torch.zeros(tasks.y.shape[1], dtype=torch.float64)])
+    task = torch.cat([torch.arange(n).repeat_interleave(j), torch.full((tasks.y.shape[1],), n)])
+    same = (task[:, None] == task).double()
+    covariance = normal_means.MU_SD**2 + normal_means.TAU**2 * same
+    covariance += normal_means.SIGMA**2 * torch.eye(len(task))
+    zero, known = torch.zeros(len(task), dtype=torch.float64), n * j
+
+    def of(own: torch.Tensor) -> torch.Tensor:
+        y[known:] = own
+        old = MultivariateNormal(zero[:known], covariance[:known, :known]).log_prob(y[:known])
+        return MultivariateNormal(zero, covariance).log_prob(y) - old
+
+    return torch.stack([of(own) for own in tasks.y])
+
+
+def fitted(tasks: bm.Tasks = TASKS) -> bm.Posterior:
+    return bm.fit(normal_means.model, tasks, theta=NUTS, phi=bm.Exact(), progress=False)
+
+
+def test_tasks_that_theta_has_never_seen_are_not_taken_out() -> None:
+    new = bm.Tasks.from_arrays(TASKS.y[:3] + 6.0, names="xyz")
+    post = fitted()
+    found = bm.leave_one_task_out(post.adapt(new))
+    scores = torch.tensor(found.table["log_score"].to_numpy())
+    torch.testing.assert_close(scores, given(new, TASKS), rtol=0, atol=0.1)
+    assert "theta has seen none of them: not taken out of it" in str(found)
+    assert not found.table["left_out"].any() and not found.doubtful
+    # Two, or one, are as good as three; a point has not seen them either.
+    one = bm.leave_one_task_out(post.adapt(new[:1]))
+    assert one.total == pytest.approx(float(scores[0]), abs=0.02)
+    # The control: of tasks that it has seen, also after adapt, and of some of them.
+    own = bm.leave_one_task_out(post.adapt(TASKS[[2, 0]]))
+    expected = closed_form(TASKS)[[2, 0]]
+    torch.testing.assert_close(
+        torch.tensor(own.table["log_score"].to_numpy()), expected, rtol=0, atol=0.1
+    )
+    assert own.table["left_out"].all() and not own.notes
+
+
+def test_some_that_were_seen_and_some_that_were_not() -> None:
+    """Made apart, of the same numbers and names, a task is known too."""
+    mixed = bm.Tasks.from_arrays(torch.cat([TASKS.y[:1], TASKS.y[1:2] + 4.0]), names=["0", "new"])
+    found = bm.leave_one_task_out(fitted().adapt(mixed))
+    assert found.table["left_out"].tolist() == [True, False]
+    expected = [closed_form(TASKS)[0], given(mixed[["new"]], TASKS)[0]]
+    assert found.table["log_score"].tolist() == pytest.approx([float(x) for x in expected], abs=0.1)
+    assert "1 of them left out" in str(found) and "theta has not seen 'new'" in str(found)
+
+
+def test_a_task_seen_in_part_is_refused() -> None:
+    post = fitted()
+    support, _ = TASKS.split(2)
+    with pytest.raises(bm.TasksError, match=r"other datapoints of '0', '1', .* and 3 more than"):
+        bm.leave_one_task_out(post.adapt(support))
+    with pytest.raises(bm.TasksError, match="some are the same"):
+        bm.leave_one_task_out(fitted(support).adapt(TASKS))
+
+
+def test_of_a_posterior_that_was_loaded_it_is_not_known(tmp_path) -> None:
+    named = bm.Tasks.from_arrays(TASKS.y, names="abcdefgh")
+    fitted(named).save(tmp_path)
+    post = bm.load(tmp_path, normal_means.model)
+    with pytest.raises(bm.TasksError, match=r"hold no datapoints.*loaded holds no data"):
+        bm.leave_one_task_out(post)
+    with pytest.raises(bm.TasksError, match=r"same names \('a', 'b', .*fit again, or rename"):
+        bm.leave_one_task_out(post.adapt(named))
+    new = bm.Tasks.from_arrays(TASKS.y[:3] + 6.0, names="xyz")
+    found = bm.leave_one_task_out(post.adapt(new)).table["log_score"]
+    assert found.tolist() == pytest.approx(given(new, TASKS).tolist(), abs=0.1)
+
+
+def test_episodes_are_refused() -> None:
+    support, query = TASKS.split(2)
+    new = bm.Tasks.from_arrays(TASKS.y + 6.0)
+    few = bm.fit(
+        normal_means.model,
+        support,
+        query=query,
+        theta=bm.Gaussian(draws=20, adam=bm.Adam(steps=5)),
+        phi=bm.Exact(),
+        progress=False,
+    )
+    with pytest.raises(bm.TasksError, match="have a query"):
+        bm.leave_one_task_out(few)
+    with pytest.raises(bm.TasksError, match="fitted to the query"):
+        bm.leave_one_task_out(few.adapt(support))
+    assert not bm.leave_one_task_out(few.adapt(new)).table["left_out"].any()
+
+
+def test_tasks_without_datapoints_and_few_draws_are_told() -> None:
+    mask = torch.ones(8, 4, dtype=torch.bool)
+    mask[3] = False
+    short = bm.NUTS(chains=2, tune=100, draws=15, compile=False)
+    post = bm.fit(
+        normal_means.model,
+        bm.Tasks.from_arrays(TASKS.y, mask=mask),
+        theta=short,
+        phi=bm.Exact(),
+        progress=False,
+    )
+    found = bm.leave_one_task_out(post)
+    assert "without datapoints, whose score is that of nothing, 0: '3'" in str(found)
+    assert found.table["log_score"]["3"] == 0 and "3" not in found.doubtful
+    assert found.trusted_k == pytest.approx(1 - 1 / math.log10(30)) and found.trusted_k < 0.4
+    few = replace(found, table=found.table.assign(pareto_k=0.45))
+    assert len(few.doubtful) == 7 and "30 draws are too few to tell" in str(few)
+    # The control: of many draws that k is good.
+    assert not replace(few, draws=1000).doubtful

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import partial
 
 import pyro
@@ -119,3 +120,122 @@ def test_without_optuna_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ImportError, match="pip install optuna"):
         bm.search(candidate, target())
+
+
+def slope(trial, support):
+    return at(trial.suggest_float("tau", 0.1, 2.0), support)
+
+
+def taus(study):
+    return [trial.params["tau"] for trial in study.trials if trial.values or trial.user_attrs]
+
+
+def test_a_search_that_goes_on_proposes_what_it_would_have_without_a_break(tmp_path):
+    options = {"folds": 2, "progress": False}
+    whole = bm.search(slope, target(), trials=6, **options)
+    bm.search(slope, target(), trials=3, storage=tmp_path / "some.log", **options)
+    rest = bm.search(slope, target(), trials=6, storage=tmp_path / "some.log", **options)
+    assert taus(rest) == taus(whole) and len(set(taus(rest))) == 6
+    other = bm.search(slope, target(), trials=2, seed=1, **options)
+    assert not set(taus(other)) & set(taus(whole))
+
+
+@pytest.mark.parametrize("kind", ["another score", "an error"])
+def test_a_candidate_that_breaks_in_some_tasks_is_none(kind):
+    """The others would have been the better score."""
+
+    def breaking(trial, support):
+        breaks = trial.suggest_categorical("breaks", [True, False])
+        post = at(1.0, support)
+        if breaks and kind == "an error":
+            raise torch.linalg.LinAlgError("singular")
+        phi = post.free_phi.clone()
+        phi[:, :, 1:] = torch.nan if breaks else phi[:, :, 1:]
+        return bm.Posterior(replace(post.draws, fit=replace(post.fit, phi=phi)))
+
+    with pytest.warns(UserWarning, match=r"failed and are no candidates; .*(no number|singular)"):
+        study = bm.search(breaking, target(), trials=6, folds=2, progress=False)
+    assert study.best_params == {"breaks": False} and len(study.trials) == 6
+    states = {trial.params["breaks"]: trial.state.name for trial in study.trials}
+    assert states == {True: "FAIL", False: "COMPLETE"}
+
+
+def test_where_all_fail_the_first_is_told_and_mistakes_are_raised_at_once():
+    def failing(trial, support):
+        raise torch.linalg.LinAlgError(f"singular in trial {trial.number}")
+
+    with pytest.raises(ValueError, match=r"none of 2 trials .* LinAlgError: singular in trial 0"):
+        bm.search(failing, target(), trials=2, folds=2, progress=False)
+    calls = []
+
+    def mistaken(trial, support):
+        calls.append(trial.number)
+        return support.posterior
+
+    with pytest.raises(AttributeError, match="posterior"):
+        bm.search(mistaken, target(), trials=2, folds=2, progress=False)
+    assert calls == [0]
+
+
+def test_failures_count_as_tried(tmp_path):
+    calls = []
+
+    def flaky(trial, support):
+        tau = trial.suggest_float("tau", 0.1, 2.0)
+        calls.append(tau)
+        if trial.number == 1:
+            raise torch.linalg.LinAlgError("singular")
+        return at(tau, support)
+
+    options = {"folds": 2, "storage": tmp_path / "some.log", "progress": False}
+    with pytest.warns(UserWarning, match="1 of 3 trials failed"):
+        bm.search(flaky, target(), trials=3, **options)
+    done = len(calls)
+    with pytest.warns(UserWarning, match="1 of 3 trials failed"):
+        bm.search(flaky, target(), trials=3, **options)
+    assert len(calls) == done and len(set(calls)) == 3
+
+
+SPACES = {
+    "another range": lambda t: t.suggest_float("tau", 0.1, 1.0),
+    "a logarithm": lambda t: t.suggest_float("tau", 0.1, 2.0, log=True),
+    "another name": lambda t: t.suggest_float("width", 0.1, 2.0),
+    "choices": lambda t: t.suggest_categorical("tau", [0.1, 2.0]),
+}
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_another_space_is_refused_before_anything_is_fitted(tmp_path, name):
+    options = {"folds": 2, "storage": tmp_path / "some.log", "progress": False}
+    bm.search(slope, target(), trials=2, **options)
+    fits = []
+
+    def other(trial, support):
+        tau = SPACES[name](trial)
+        fits.append(tau)
+        return at(tau, support)
+
+    with pytest.raises(bm.CheckpointError, match=r"suggests '(tau|width)' as .* another file"):
+        bm.search(other, target(), trials=3, **options)
+    assert not fits
+    # The control: the same space, which the refusal left as it was.
+    assert len(taus(bm.search(slope, target(), trials=3, **options))) == 3
+
+
+def test_other_choices_are_refused_and_a_branch_is_not(tmp_path):
+    options = {"folds": 2, "storage": tmp_path / "some.log", "progress": False}
+
+    def branching(trial, support):
+        if trial.suggest_categorical("fixed", [True, False]):
+            return at(1.0, support)
+        return at(trial.suggest_float("tau", 0.1, 1.0 + 0.1 * trial.number), support)
+
+    bm.search(branching, target(), trials=5, **options)
+    bm.search(branching, target(), trials=8, **options)
+
+    def more(trial, support):
+        trial.suggest_categorical("fixed", [True, False, None])
+        return at(1.0, support)
+
+    with pytest.raises(bm.CheckpointError, match=r"'fixed' as Categorical.*None.* have 'fixed' as"):
+        bm.search(more, target(), trials=9, **options)
