@@ -16,7 +16,7 @@ from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.task_level.corrected_draws import candidate_noise, from_all, log_mixture
 from bayesmeta.task_level.curvature import log_density
-from bayesmeta.task_level.importance import TRUSTED_K, pareto_k, pick
+from bayesmeta.task_level.importance import TRUSTED_K, pareto_k, pick, without_nan
 from bayesmeta.task_level.particles import copies
 
 # q(z_i | D_i, theta) at theta, of tasks, by what was trained.
@@ -89,7 +89,7 @@ class WeightedDraws:
             phi, log_weights = self._weighed(x)
             found.append((phi, log_weights - log_mixture(x, self.shape[-1])))
         phi, log_weights = (torch.stack(x) for x in zip(*found, strict=True))
-        return Candidates(phi, log_weights.nan_to_num(nan=-torch.inf))
+        return Candidates(phi, without_nan(log_weights))
 
     def picked(self, found: Candidates, noise: TaskNoise) -> Tensor:
         """A candidate for each draw, (draws, tasks, d_phi); q's own where k is above 0.7."""

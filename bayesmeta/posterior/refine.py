@@ -20,7 +20,7 @@ from bayesmeta.phi.amortised import Amortised
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.hmc import HMC
 from bayesmeta.task_level.curvature import log_density
-from bayesmeta.task_level.importance import TRUSTED_K, pareto_k, pick
+from bayesmeta.task_level.importance import TRUSTED_K, pareto_k, pick, without_nan
 from bayesmeta.theta.base import Fit
 
 _NUMBERS_AT_ONCE = 100_000
@@ -129,7 +129,7 @@ def _of_chunk(
         target.over(graph, torch.arange(len(theta)), offset, noise) for _ in range(how.candidates)
     ]
     phi, log_weights = (torch.stack(x) for x in zip(*found, strict=True))
-    chosen = pick(log_weights.nan_to_num(nan=-torch.inf), noise)
+    chosen = pick(without_nan(log_weights), noise)
     at = chosen[None, ..., None].expand(-1, -1, -1, density.d_phi)
     return phi.gather(0, at)[0], log_weights[0]
 

@@ -61,7 +61,7 @@ def save(posterior: Draws, folder: Path) -> None:
         "noncentred": list(posterior.centred.noncentred),
         "notes": list(posterior.fit.notes),
         "doubts": posterior.fit.doubts,
-        "model": _described(posterior.structure, _whole(tasks)),
+        "model": _described(_of_tasks(posterior), _whole(tasks)),
         "whole": sorted(_whole(tasks)),
         "inputs": {n.name: list(n.inputs) for n in posterior.structure.nodes.values()},
         "tasks": list(tasks.names),
@@ -140,6 +140,16 @@ def _by_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _whole(tasks: Tasks) -> set[str]:
     """The columns of whole numbers, which may be indices."""
     return {name for name, column in tasks.x.items() if torch.equal(column, column.round())}
+
+
+def _of_tasks(posterior: Draws) -> Structure:
+    """The structure with shapes as on the posterior's tasks, which need not be those of the fit."""
+    nodes = dict(posterior.structure.nodes)
+    for name in posterior.structure.phi:
+        axis, shape = nodes[name].tasks_axis, nodes[name].shape
+        shape = (*shape[:axis], len(posterior.tasks), *shape[axis + 1 :])
+        nodes[name] = replace(nodes[name], shape=shape)
+    return Structure(nodes)
 
 
 def _described(found: Structure, whole: set[str]) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bayesmeta.posterior.draws import Draws
-from bayesmeta.task_level.importance import TRUSTED_K, smoothed
+from bayesmeta.task_level.importance import TRUSTED_K, smoothed, without_nan
 from bayesmeta.theta.convergence import coordinates
 from bayesmeta.theta.log_posterior import LogPosterior
 
@@ -32,7 +32,7 @@ def doubts_about_theta(posterior: Draws) -> tuple[list[str], float | None]:
     own = _log_p(target, theta[:count]) - log_q.flatten()[:count]
     if not bool(torch.isfinite(own).any()):
         return [], None
-    k = float(smoothed(own.nan_to_num(nan=-torch.inf)[:, None])[1][0])
+    k = float(smoothed(without_nan(own)[:, None])[1][0])
     if not k <= TRUSTED_K:
         return [
             f"Pareto k of theta is {k:.2f} (should be at most {TRUSTED_K}): the Gaussian misses "
@@ -51,7 +51,7 @@ def _about_moments(posterior: Draws, target: LogPosterior, theta: Tensor, count:
         return []
     mean, covariance = theta.mean(0), theta.T.cov().reshape(len(theta.T), -1)
     x, log_t = _around(mean, torch.linalg.cholesky(covariance), count)
-    log_weights, k = smoothed((_log_p(target, x) - log_t).nan_to_num(nan=-torch.inf)[:, None])
+    log_weights, k = smoothed(without_nan(_log_p(target, x) - log_t)[:, None])
     if not k[0] <= TRUSTED_K:
         return []
     weights = log_weights.softmax(0)

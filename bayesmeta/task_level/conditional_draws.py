@@ -12,6 +12,7 @@ from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.task_level.ascent import find_mode
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.corrected_draws import corrected, steepened
+from bayesmeta.task_level.importance import without_nan
 from bayesmeta.task_level.positive_definite import DenseRoot
 
 # Of the share of steps that is accepted, which step sizes are brought to (Neal 2011; Beskos et al.
@@ -120,7 +121,7 @@ def _starts(space: _Whitened, noise: TaskNoise, *, is_point: bool) -> Tensor:
         z = torch.where(is_scored, noise.normal(space.shape, begun.dtype), at_mode)
         x = space.root.inverse_times(z - space.mode.phi)
         size = torch.where(is_scored, z.square(), 0.0).sum(-1)
-        likelihood = space.value(x).nan_to_num(nan=-torch.inf) + 0.5 * size
+        likelihood = without_nan(space.value(x)) + 0.5 * size
         # The largest of them with Gumbel noise is a draw by their shares.
         chance = noise.uniform(best.shape, best.dtype).clamp(min=1e-30)
         mark = likelihood - (-chance.log()).log()

@@ -11,7 +11,7 @@ from torch import Tensor
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.task_level.ascent import Modes
 from bayesmeta.task_level.conditional_graphs import Conditional
-from bayesmeta.task_level.importance import pick
+from bayesmeta.task_level.importance import pick, without_nan
 from bayesmeta.task_level.positive_definite import DensePrecision, Precision
 
 # Candidates for each draw: half of them normal, half Student's t, whose tail bounds the weights.
@@ -99,7 +99,7 @@ def _mixed(log_weights: Tensor, count: int) -> Tensor:
 
 def _density(conditional: Conditional, theta: Tensor, phi: Tensor) -> Tensor:
     (value,) = conditional.at(conditional.value, theta, phi)
-    return value.nan_to_num(nan=-torch.inf)
+    return without_nan(value)
 
 
 def _are_normal(conditional: Conditional, theta: Tensor, mode: Modes, x: Tensor) -> Tensor:

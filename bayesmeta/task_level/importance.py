@@ -16,6 +16,8 @@ from bayesmeta.engine.task_noise import TaskNoise
 TRUSTED_K = 0.7
 # Weights whose tail can be told, and weights above zero that have one.
 FEWEST_DRAWS, _FEWEST = 25, 5
+# In nats: by rounding.
+_ALIKE = 1e-9
 
 
 def pareto_k(log_weights: Tensor) -> Tensor:
@@ -29,11 +31,12 @@ def pareto_k(log_weights: Tensor) -> Tensor:
         where fewer than five are above zero; NaN of fewer than 25 draws, whose tail is too short to
         tell.
     """
-    weights = log_weights.nan_to_num(nan=-torch.inf)
+    weights = without_nan(log_weights)
     found = torch.full(weights.shape[1:], torch.nan, dtype=torch.float64, device="cpu")
     if len(weights) < FEWEST_DRAWS:
         return found
-    is_alike, is_lost = (weights == weights[:1]).all(0), (weights > -torch.inf).sum(0) < _FEWEST
+    is_lost = (weights > -torch.inf).sum(0) < _FEWEST
+    is_alike = ~is_lost & (weights.amax(0) - weights.amin(0) < _ALIKE)
     found = found.where(~is_alike.cpu(), -torch.inf).where(~is_lost.cpu(), torch.inf)
     some = ~(is_alike | is_lost)
     if some.any():
@@ -41,12 +44,17 @@ def pareto_k(log_weights: Tensor) -> Tensor:
     return found
 
 
+def without_nan(log_weights: Tensor) -> Tensor:
+    """A weight of zero for what is no number."""
+    return torch.where(log_weights.isnan(), -torch.inf, log_weights)
+
+
 def worth(log_weights: Tensor) -> Tensor:
     """The effective share of draws with weights (draws, tasks), (tasks,): 1 where all are alike.
 
     1 / (n sum w^2) of n weights that sum to one (Kong 1992); 0 where all are zero.
     """
-    weights = log_weights.double().nan_to_num(nan=-torch.inf)
+    weights = without_nan(log_weights.double())
     share = (weights - weights.amax(0).clamp(min=-1e300)).exp()
     return share.sum(0).square() / (len(share) * share.square().sum(0).clamp(min=1e-300))
 
@@ -67,7 +75,7 @@ class Shift(NamedTuple):
 
 def shift_of(phi: Tensor, log_weights: Tensor) -> Shift:
     """How far draws (draws, tasks, d) are from what their weights (draws, tasks) ask for."""
-    phi, weights = phi.double(), log_weights.double().nan_to_num(nan=-torch.inf)
+    phi, weights = phi.double(), without_nan(log_weights.double())
     share = weights.softmax(0)[..., None]
     mean = (share * phi).sum(0)
     sd = (share * (phi - mean).square()).sum(0).sqrt().clamp(min=1e-300)

@@ -137,7 +137,10 @@ class _Training:
     def _step(self, stepper: Stepper, batch: Batch, index: Tensor) -> None:
         losses = self.reached.losses
         began = time.perf_counter()
-        value, gradients = stepper(batch)
+        try:
+            value, gradients = stepper(batch)
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise TrainingError(_about_matrix(error, len(losses) + 1, self.adam)) from error
         losses.append(float(value))
         _check(losses, self.adam, self.objective.inner_lr)
         self.optimiser.step(gradients, index, self.schedule.rate(losses))
@@ -188,6 +191,14 @@ class _Training:
         where_to = f"interrupted at step {done} of {self.adam.steps}"
         self.reached.interrupted = (where_to,)
         warnings.warn(f"{where_to}; what was reached is kept{goes_on}", stacklevel=2)
+
+
+def _about_matrix(error: Exception, step: int, adam: Adam) -> str:
+    return (
+        f"a matrix that should be positive definite is not, or holds NaN, at step {step} "
+        f"({error}); try a smaller lr (it is {adam.lr}), tighter priors, inputs scaled to unit "
+        "variance, or float64 data"
+    )
 
 
 def _check(losses: list[float], adam: Adam, inner_lr: float | None) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from scipy import stats
 
 import bayesmeta as bm
 from bayesmeta.models import normal_means
@@ -71,6 +75,52 @@ def test_it_adapts_after_a_point_estimate() -> None:
     mean = (post.theta["mu"][0, 0] * normal_means.TAU**-2 + total) / precision
     assert ((draws.mean(0) - mean) * precision.sqrt()).abs().max() < 4 / 4000**0.5
     assert (draws.std(0) * precision.sqrt() - 1).abs().max() < 4 / 8000**0.5
+
+
+def cauchy(tasks: bm.Tasks) -> None:
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        phi = pyro.sample("phi", dist.Cauchy(0.0, 1.0))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
+
+
+def funnel(tasks: bm.Tasks) -> None:
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        s = pyro.sample("s", dist.LogNormal(0.0, 1.0))
+        phi = pyro.sample("phi", dist.Normal(0.0, s))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
+
+
+def counts(tasks: bm.Tasks) -> None:
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        phi = pyro.sample("phi", dist.Gamma(0.5, 1.0))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.Poisson(phi), obs=tasks.y)
+
+
+def _by_weights(model: Callable[[bm.Tasks], None], y: list[float]) -> np.ndarray:
+    """Draws of phi given y, out of 400,000 of the prior by their likelihood."""
+    pyro.set_rng_seed(0)
+    many = bm.Tasks.from_arrays(torch.zeros(400_000, 1), mask=torch.zeros(400_000, 1).bool())
+    trace = pyro.poutine.trace(model).get_trace(many)
+    phi = trace.nodes["phi"]["value"][:, 0].double()
+    outcome = dist.Poisson(phi) if model is counts else dist.Normal(phi, 1.0)
+    log_w = sum((outcome.log_prob(torch.tensor(x)) for x in y), torch.zeros_like(phi))
+    share = log_w.softmax(0).numpy()
+    return np.random.default_rng(0).choice(phi.numpy(), 8000, p=share / share.sum())
+
+
+@pytest.mark.parametrize("model", [cauchy, funnel, counts])
+def test_heavy_tails_and_funnels_have_their_quantiles(model: Callable[[bm.Tasks], None]) -> None:
+    """Without data it is the prior, of which chains in other coordinates had half the width."""
+    rows = [[], [1.0], [1.0, 0.0]]
+    tasks = bm.Tasks.from_list(rows)
+    post = bm.fit(model, tasks, theta=bm.Fixed({}), phi=bm.HMC(draws=4000), progress=False)
+    for i, y in enumerate(rows):
+        found, right = post.phi["phi"][0, :, i].numpy(), _by_weights(model, y)
+        assert stats.ks_2samp(found, right).pvalue > 1e-3
+    assert not post.diagnose().messages[1:]
 
 
 @pytest.mark.parametrize("wrong", [{"draws": 0}, {"leapfrogs": 0}, {"step_size": 0.0}])

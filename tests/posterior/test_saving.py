@@ -91,6 +91,17 @@ def test_what_was_saved_is_loaded(name: str, tmp_path: Path) -> None:
     assert not found.summary().empty
 
 
+def test_a_posterior_of_more_or_fewer_tasks_than_the_fit_had(tmp_path: Path) -> None:
+    tasks = normal_means.tasks(num_tasks=6, num_data=3)
+    theta = bm.Point(adam=SHORT)
+    post = bm.fit(normal_means.model, tasks, theta=theta, phi=bm.Exact(), progress=False)
+    for count in (4, 9):
+        new = post.adapt(normal_means.tasks(num_tasks=count, num_data=2, seed=1))
+        new.save(tmp_path / str(count))
+        loaded = bm.load(tmp_path / str(count), normal_means.model)
+        assert torch.equal(loaded.phi["phi"], new.phi["phi"])
+
+
 def test_a_function_in_a_strategy_cannot_be_saved(tmp_path: Path) -> None:
     tuning = bm.FineTune([], optimiser=lambda parameters, lr: torch.optim.SGD(parameters, lr))
     known = bm.Fixed({"theta": transfer.perceptron().weights()})

@@ -56,3 +56,26 @@ def test_few_draws_have_plain_weights_and_a_tail_that_tells_nothing() -> None:
     assert (
         torch.isinf(k).all() and torch.isfinite(importance.smoothed(weights.repeat(2, 1))[1]).all()
     )
+
+
+def test_no_tail_no_weight_and_too_few_draws_are_told_apart() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1000, 1, generator=generator, dtype=torch.float64)
+    one = torch.full((1000, 1), -torch.inf, dtype=torch.float64)
+    one[3] = 0.0
+    none = torch.full_like(one, -torch.inf)
+    weights = torch.cat([torch.zeros_like(noise), noise, one, none], 1)
+    found = importance.pareto_k(weights)
+    assert found[0] == -torch.inf and found[1] < 0.7
+    assert (found[2:] == torch.inf).all()
+    assert importance.pareto_k(weights[:24]).isnan().all()
+    assert importance.pareto_k(weights[:1]).isnan().all()
+    lost = weights.masked_fill(weights == -torch.inf, torch.nan)[:, 2:]
+    assert (importance.pareto_k(lost) == torch.inf).all()
+
+
+def test_the_worth_of_weights_is_the_share_of_draws_that_they_leave() -> None:
+    few = torch.full((1000, 2), -torch.inf)
+    few[:100, 0] = 3.0
+    assert torch.allclose(importance.worth(few), torch.tensor([0.1, 0.0]).double())
+    assert importance.worth(torch.zeros(10, 1)) == 1
