@@ -1,4 +1,4 @@
-"""Amortised draws beside exact ones, told apart by a classifier: sixteen priors, 0 to 30 datapoints.
+"""Amortised draws beside exact ones, by a classifier: sixteen priors, 0 to 30 datapoints.
 
     python -m benchmarks.exactness [MODEL ...]     writes results_exactness.md, or into --out
 
@@ -6,8 +6,8 @@ Each network is trained on 1,000 tasks of 0 to 30 datapoints that were drawn fro
 the defaults of bm.Amortised(), and adapts to eight others. Exact draws are picked among a million
 of the prior by their likelihood; those of sixty weights are of the closed form. C2ST is the share
 that a classifier gets right by five-fold cross-validation (Lopez-Paz & Oquab 2017): 0.5 is chance,
-and of 1,000 draws each it is within 0.45 to 0.55 where they are alike. k is Pareto's, above 0.7 where
-`diagnose` says that a task is not to be trusted.
+and of 1,000 draws each it is within 0.45 to 0.55 where they are alike. k is Pareto's; "said" is
+where `diagnose` names the task.
 """
 
 from __future__ import annotations
