@@ -6,6 +6,7 @@
 - `convolutional`: an encoder by convolutions on a grid
 - `guides`: families of q(phi_i | D_i, theta), out of the encoding
 - `spline_flow`: a guide that is not normal
+- `normal_mixture`: a guide of several normals
 - `bounds`: what the network is trained for
 - `simulated_phi`: the phi that simulated tasks were drawn from
 - `weighted_draws`: draws picked by importance weights
@@ -15,6 +16,7 @@ from bayesmeta.amortisation.bounds import ELBO, ImportanceWeighted, Predictive, 
 from bayesmeta.amortisation.convolutional import Convolutional
 from bayesmeta.amortisation.encoders import Attentive, DeepSet, Encoder
 from bayesmeta.amortisation.guides import Delta, DiagonalNormal, FullNormal
+from bayesmeta.amortisation.normal_mixture import NormalMixture
 from bayesmeta.amortisation.set_transformer import SetTransformer
 from bayesmeta.amortisation.spline_flow import SplineFlow
 
@@ -28,6 +30,7 @@ __all__ = [
     "Encoder",
     "FullNormal",
     "ImportanceWeighted",
+    "NormalMixture",
     "Predictive",
     "SetTransformer",
     "Simulated",

@@ -74,7 +74,7 @@ class Convolutional(Encoder):
         density, signal = torch.einsum(path, *near, given).split([1, values.shape[-1]], 1)
         # Near a single datapoint the quotient is its value, at whatever distance.
         field = torch.cat([density, signal / density.clamp(min=1e-3)], 1)
-        maps = _net(self, values.shape[-1])(weights[0], field[None])[0].flatten(1)
+        maps = _net(self, values.shape[-1], 0)(weights[0], field[None])[0].flatten(1)
         return torch.where(mask.any(1, keepdim=True), maps, 0.0)
 
 
@@ -111,6 +111,6 @@ class _UNet(nn.Module):
 
 
 @lru_cache(maxsize=128)
-def _net(hyper: Convolutional, values: int, seed: int = 0) -> Net:
+def _net(hyper: Convolutional, values: int, seed: int) -> Net:
     with isolated(seed):
         return Net(_UNet(hyper, values))

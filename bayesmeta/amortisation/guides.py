@@ -201,7 +201,9 @@ class TaskPosterior:
     Attributes:
         guide: the family of g.
         weights, numbers, count, anchor: what it is given, for g.
-        shift, scale: the units, (tasks, d_phi).
+        shift, scale: the units of phi by scores, (tasks, d_phi).
+        centre, width: those of unconstrained phi, which is centre + width * g where the prior is of
+            independent normals, (d_phi,).
     """
 
     guide: Guide
@@ -211,6 +213,8 @@ class TaskPosterior:
     anchor: Anchor
     shift: Tensor
     scale: Tensor
+    centre: Tensor
+    width: Tensor
 
     def draw(self, noise: Tensor) -> Tensor:
         """phi (draws, tasks, d_phi) out of standard normal noise of that shape."""
@@ -222,6 +226,10 @@ class TaskPosterior:
         g = (phi - self.shift) / self.scale
         log_q = self.guide.log_prob(self.weights, self.numbers, self.count, self.anchor, g)
         return log_q - self.scale.log().sum(-1)
+
+    def unconstrained(self, z: Tensor) -> Tensor:
+        """Unconstrained phi of scores z, where the prior is of independent normals."""
+        return self.centre + self.width * (z - self.shift) / self.scale
 
     def held(self) -> TaskPosterior:
         """The same, its parameters held where they are."""

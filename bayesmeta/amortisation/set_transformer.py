@@ -53,7 +53,7 @@ class SetTransformer(Encoder):
         counts = mask[..., None]
         # What padding holds may be anything, and attention multiplies it by zero.
         given = torch.cat([torch.where(counts, rows, 0.0), counts.to(rows.dtype)], -1)
-        found = _net(self, rows.shape[-1])(weights[0], given)
+        found = _net(self, rows.shape[-1], 0)(weights[0], given)
         return torch.where(mask.any(1, keepdim=True), found, 0.0)
 
 
@@ -78,7 +78,7 @@ class _SetTransformer(nn.Module):
 
 
 @lru_cache(maxsize=128)
-def _net(hyper: SetTransformer, inputs: int, seed: int = 0) -> Net:
+def _net(hyper: SetTransformer, inputs: int, seed: int) -> Net:
     with isolated(seed):
         module = _SetTransformer(hyper, inputs)
         keep_size(module)

@@ -91,7 +91,7 @@ class SplineFlow(Guide):
         return found
 
     def _flow(self, d_phi: int) -> _Flow:
-        return _flow(d_phi, self)
+        return _flow(d_phi, self, 0)
 
 
 class _Flow(nn.Module):
@@ -107,7 +107,7 @@ class _Flow(nn.Module):
 
 
 @lru_cache(maxsize=128)
-def _flow(d_phi: int, guide: SplineFlow, seed: int = 0) -> _Flow:
+def _flow(d_phi: int, guide: SplineFlow, seed: int) -> _Flow:
     """A start near the identity."""
     with isolated(seed), torch.no_grad():
         flow = zuko.flows.NSF(

@@ -51,6 +51,7 @@ class WeightedDraws:
         q_of: makes q.
         state: what was trained.
         is_point: whether all theta are the same.
+        weighs: whether weights are asked for, which a guide without a density has not.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class WeightedDraws:
         state: Sequence[Tensor],
         *,
         is_point: bool,
+        weighs: bool = True,
     ) -> None:
+        self.weighs = weighs
         self.scored, self.tasks, self.theta = scored, tasks, theta
         self.q_of, self.state, self.is_point = q_of, state, is_point
         self.shape = (len(theta), tasks.num_tasks, scored.d_phi)
@@ -117,26 +120,29 @@ class WeightedDraws:
 
     def _at_point(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The same at one theta: the draws stand side by side as tasks of their own."""
-        z, lead = self.q.draw(x), x.shape[:2]
-        many, flat = copies(self.tasks, len(z)), z.flatten(0, 1)
-        joint = log_density(self.scored, self.theta[0], flat, [many], jacobian=True)
-        phi = self.scored.unconstrained(self.theta[0], flat, many)
-        log_ratio = joint.unflatten(0, lead) - self.q.log_prob(z) + _log_normal(x)
-        return phi.unflatten(0, lead), log_ratio
+        z, lead, theta = self.q.draw(x), x.shape[:2], self.theta[0]
+        phi, log_ratio = self.q.unconstrained(z), torch.zeros_like(z[..., 0])
+        if self.weighs or not self.scored.is_affine:
+            many, flat = copies(self.tasks, len(z)), z.flatten(0, 1)
+        if not self.scored.is_affine:
+            phi = self.scored.unconstrained(theta, flat, many).unflatten(0, lead)
+        if self.weighs:
+            joint = log_density(self.scored, theta, flat, [many], jacobian=True)
+            log_ratio = joint.unflatten(0, lead) - self.q.log_prob(z) + _log_normal(x)
+        return phi, log_ratio
 
     def _at(self, theta: Tensor, x: Tensor, *shared: Tensor) -> tuple[Tensor, Tensor]:
         state = shared[: len(self.state)]
         tasks = self.tasks.with_tensors(shared[len(self.state) :])
-        return weighed(self.scored, self.q_of(theta, tasks, state), theta, x, tasks)
-
-
-def weighed(
-    scored: Density, q: TaskPosterior, theta: Tensor, x: Tensor, tasks: Tasks
-) -> tuple[Tensor, Tensor]:
-    """Unconstrained phi at noise x (tasks, d_phi), and log p(phi, D_i) - log q(phi) + log N(x)."""
-    z = q.draw(x[None])
-    joint = log_density(scored, theta, z[0], [tasks], jacobian=True)
-    return scored.unconstrained(theta, z[0], tasks), joint - q.log_prob(z)[0] + _log_normal(x)
+        q = self.q_of(theta, tasks, state)
+        z = q.draw(x[None])
+        phi = q.unconstrained(z[0])
+        if not self.scored.is_affine:
+            phi = self.scored.unconstrained(theta, z[0], tasks)
+        if not self.weighs:
+            return phi, torch.zeros_like(phi[:, 0])
+        joint = log_density(self.scored, theta, z[0], [tasks], jacobian=True)
+        return phi, joint - q.log_prob(z)[0] + _log_normal(x)
 
 
 def mixed(log_weights: Tensor) -> Tensor:

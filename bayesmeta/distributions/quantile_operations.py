@@ -212,7 +212,10 @@ def _backward(ctx: Any, slope: Tensor) -> tuple[Any, ...]:
     by_z = (-0.5 * z.square() - _HALF_LOG_2_PI - _families[ctx.family].log_density(u, a, b)).exp()
     by_a = by_b = None
     if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-        by_a, by_b = (slope * x for x in torch.ops.bayesmeta.quantile_slopes(z, a, b, ctx.family))
+        # Held: of these there are no second derivatives.
+        held = (x.detach() for x in (z, a, b))
+        found = torch.ops.bayesmeta.quantile_slopes(*held, ctx.family)
+        by_a, by_b = (slope * x for x in found)
     return slope * by_z, by_a, by_b, None
 
 

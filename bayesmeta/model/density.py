@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions import Normal
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.distributions.normal_scores import normal_scores, scores_of
@@ -66,6 +67,7 @@ class Density:
         segments: where each latent site lies in theta or phi.
         without_mean: the latent sites without a finite mean.
         scored: the sites of phi that are a function of standard normal z.
+        is_affine: whether all of phi is m + s z, with m and s of theta alone.
         d_theta, d_phi, d_local: numbers of theta, of each task, and of each datapoint.
         solvers: what strategies have made for this density, by kind; it lives as long as it.
 
@@ -79,6 +81,7 @@ class Density:
         self.reading, self.noncentred, self.start = reading, tuple(noncentred), start
         self.solvers: dict[Hashable, Any] = {}
         self.scored: frozenset[str] = frozenset()
+        self.is_affine = False
         drawn_from, structure = reading.drawn_from, reading.structure
         for name in self.noncentred:
             check_noncentred(name, structure, drawn_from)
@@ -125,6 +128,11 @@ class Density:
         if "by_scores" not in self.solvers:
             found = copy(self.centre_phi())
             found.solvers, found.scored = {}, frozenset(self._scorable(tasks.sample()))
+            found.is_affine = found.scored == set(self.structure.phi) and all(
+                isinstance(base_distribution(self.reading.drawn_from[name]), Normal)
+                and set(self.structure.nodes[name].parents) <= set(self.structure.theta)
+                for name in found.scored
+            )
             self.solvers["by_scores"] = found
         by_scores: Density = self.solvers["by_scores"]
         return by_scores
@@ -132,7 +140,7 @@ class Density:
     def unscored(self) -> Density:
         """The same density with phi on its own unconstrained scale."""
         found = copy(self)
-        found.solvers, found.scored = {}, frozenset()
+        found.solvers, found.scored, found.is_affine = {}, frozenset(), False
         return found
 
     def unconstrained(self, theta: Tensor, z: Tensor, tasks: Tasks) -> Tensor:

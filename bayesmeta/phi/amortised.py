@@ -235,12 +235,12 @@ class Amortised(Phi):
         anchor = self._anchor(scored, theta, parts[0], units)
         # The guide works where the data do, on the scale of unconstrained phi: what they say is
         # then the same for all theta where phi is normal.
-        is_scored, whole = scored.scored_phi().to(rows.device), anchor.mean.shape
-        shift = torch.where(is_scored, -anchor.mean / anchor.sd, units.centre.detach()).expand(
-            whole
-        )
-        scale = torch.where(is_scored, 1 / anchor.sd, units.width.detach()).expand(whole)
-        return TaskPosterior(self.guide, weights[cut:], numbers, count, anchor, shift, scale)
+        is_scored = scored.scored_phi().to(rows.device)
+        centre, width = units.centre.detach(), units.width.detach()
+        shift = torch.where(is_scored, -anchor.mean / anchor.sd, centre)
+        scale = torch.where(is_scored, 1 / anchor.sd, width)
+        given = self.guide, weights[cut:], numbers, count, anchor
+        return TaskPosterior(*given, shift, scale, centre, width)
 
     def _anchor(self, scored: Density, theta: Tensor, tasks: Tasks, units: _State) -> Anchor:
         """The prior given theta in the guide's units; learned where it is not known."""
@@ -265,7 +265,7 @@ class Amortised(Phi):
         for chunk in tasks.chunks(self.encoder.features * tasks.num_data):
             mine = noise.select(chunk)
             draws = self._draws(density, theta, tasks.select(chunk), state, is_point=is_point)
-            if self.candidates == 1 or isinstance(self.guide, Delta):
+            if not self._weighs:
                 found.append(draws.own(mine))
             else:
                 found.append(draws.picked(draws.candidates(self.candidates, mine), mine))
@@ -298,7 +298,7 @@ class Amortised(Phi):
         self, density: Density, theta: Tensor, tasks: Tasks, state: Sequence[Tensor] = ()
     ) -> Tensor | None:
         """Of candidates as draws are picked from."""
-        if self.candidates == 1 or isinstance(self.guide, Delta):
+        if not self._weighs:
             return None
         is_point, found = bool((theta == theta[:1]).all()), []
         noise = TaskNoise(torch.Generator().manual_seed(0), tasks)
@@ -321,7 +321,14 @@ class Amortised(Phi):
             return self.posterior(density, point, [given], state)
 
         given, scored = replace(tasks, query=None), density.by_scores(tasks)
-        return WeightedDraws(scored, given, theta, q_of, state, is_point=is_point)
+        return WeightedDraws(
+            scored, given, theta, q_of, state, is_point=is_point, weighs=self._weighs
+        )
+
+    @property
+    def _weighs(self) -> bool:
+        """Whether draws are picked by weights."""
+        return self.candidates > 1 and not isinstance(self.guide, Delta)
 
     def _precision(self, rows: Tensor) -> torch.autocast | nullcontext[None]:
         # A cache of cast weights would outlive the tracing of a step.

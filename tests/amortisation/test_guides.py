@@ -56,7 +56,7 @@ def test_units_shift_and_stretch() -> None:
     guide, zero = bm.DiagonalNormal(), torch.zeros(1, 4, dtype=torch.float64)
     anchor = Anchor(zero[:, :2], zero[:, :2] + 1)
     units = torch.tensor([3.0, -1.0]).double(), torch.tensor([2.0, 0.5]).double()
-    q = TaskPosterior(guide, (), zero, zero[:, :1], anchor, *units)
+    q = TaskPosterior(guide, (), zero, zero[:, :1], anchor, *units, *units)
     phi = torch.tensor([[[4.0, 0.5]]]).double()
     expected = torch.distributions.Normal(*units).log_prob(phi).sum(-1)
     assert torch.allclose(q.log_prob(phi), expected)

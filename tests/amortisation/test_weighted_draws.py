@@ -51,6 +51,9 @@ class Off:
         mean, sd = self.moments(self.theta)
         return mean[:, None] + sd[:, None] * noise
 
+    def unconstrained(self, z: Tensor) -> Tensor:
+        return self.theta + 2 * z
+
     def log_prob(self, z: Tensor) -> Tensor:
         mean, sd = self.moments(self.theta)
         return dist.Normal(mean, sd).log_prob(z[..., 0])

@@ -99,19 +99,34 @@ def counts(tasks: bm.Tasks) -> None:
             pyro.sample("y", dist.Poisson(phi), obs=tasks.y)
 
 
+def beta_of_beta(tasks: bm.Tasks) -> None:
+    """A parameter of a quantile depends on phi, in which there are second derivatives."""
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        a = pyro.sample("a", dist.Beta(2.0, 2.0))
+        phi = pyro.sample("phi", dist.Beta(1 + 6 * a, 7 - 6 * a))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.Bernoulli(phi), obs=tasks.y)
+
+
+def _outcome(model: Callable[[bm.Tasks], None], phi: torch.Tensor) -> dist.Distribution:
+    if model is beta_of_beta:
+        return dist.Bernoulli(phi)
+    return dist.Poisson(phi) if model is counts else dist.Normal(phi, 1.0)
+
+
 def _by_weights(model: Callable[[bm.Tasks], None], y: list[float]) -> np.ndarray:
     """Draws of phi given y, out of 400,000 of the prior by their likelihood."""
     pyro.set_rng_seed(0)
     many = bm.Tasks.from_arrays(torch.zeros(400_000, 1), mask=torch.zeros(400_000, 1).bool())
     trace = pyro.poutine.trace(model).get_trace(many)
     phi = trace.nodes["phi"]["value"][:, 0].double()
-    outcome = dist.Poisson(phi) if model is counts else dist.Normal(phi, 1.0)
+    outcome = _outcome(model, phi)
     log_w = sum((outcome.log_prob(torch.tensor(x)) for x in y), torch.zeros_like(phi))
     share = log_w.softmax(0).numpy()
     return np.random.default_rng(0).choice(phi.numpy(), 8000, p=share / share.sum())
 
 
-@pytest.mark.parametrize("model", [cauchy, funnel, counts])
+@pytest.mark.parametrize("model", [cauchy, funnel, counts, beta_of_beta])
 def test_heavy_tails_and_funnels_have_their_quantiles(model: Callable[[bm.Tasks], None]) -> None:
     """Without data it is the prior, of which chains in other coordinates had half the width."""
     rows = [[], [1.0], [1.0, 0.0]]
