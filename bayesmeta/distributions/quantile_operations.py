@@ -21,6 +21,7 @@ from torch.nn.functional import logsigmoid
 Array = np.ndarray[Any, np.dtype[np.float64]]
 # Below it a number of SciPy's has lost digits, and the first term of its series has all of them.
 _SMALL = 1e-250
+_LOG_SMALL = math.log(_SMALL)
 # Relative, of a central difference in a parameter.
 _STEP = 1e-5
 _HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
@@ -31,21 +32,27 @@ class Family(ABC):
 
     Attributes:
         number: by which operations know it.
+        has_two: whether it has the second parameter.
     """
 
     number: ClassVar[int]
+    has_two: ClassVar[bool] = False
 
     @abstractmethod
     def quantile(self, z: Array, a: Array, b: Array) -> Array:
         """The u with P(U < u) = P(Z < z) for standard normal Z."""
 
     @abstractmethod
-    def score(self, u: Array, a: Array, b: Array) -> Array:
-        """The z of that u."""
+    def tails(self, u: Array, a: Array, b: Array) -> tuple[Array, Array]:
+        """P(U < u) and P(U > u)."""
 
     @abstractmethod
     def log_density(self, u: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """Of u, differentiable."""
+
+    def far(self, u: Array, a: Array, b: Array) -> tuple[Any, Array, Array] | None:
+        """Where tails underflow, and du/da and du/db there; None where that is nowhere."""
+        return None
 
 
 class LogGamma(Family):
@@ -55,46 +62,70 @@ class LogGamma(Family):
 
     def quantile(self, z: Array, a: Array, b: Array) -> Array:
         """See `Family`."""
-        lower, upper = special.ndtr(z), special.ndtr(-z)
-        g = np.where(z < 0, special.gammaincinv(a, lower), special.gammainccinv(a, upper))
+        low, g = z < 0, np.empty_like(z)
+        g[low] = special.gammaincinv(a[low], special.ndtr(z[low]))
+        g[~low] = special.gammainccinv(a[~low], special.ndtr(-z[~low]))
         series = (special.log_ndtr(z) + special.gammaln(a + 1)) / a
         return np.where(g > _SMALL, np.log(np.maximum(g, _SMALL)), series)
 
-    def score(self, u: Array, a: Array, b: Array) -> Array:
+    def tails(self, u: Array, a: Array, b: Array) -> tuple[Array, Array]:
         """See `Family`."""
-        return _score(special.gammainc(a, np.exp(u)), special.gammaincc(a, np.exp(u)))
+        return special.gammainc(a, np.exp(u)), special.gammaincc(a, np.exp(u))
 
     def log_density(self, u: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """See `Family`."""
         return a * u - u.exp() - torch.lgamma(a)
+
+    def far(self, u: Array, a: Array, b: Array) -> tuple[Any, Array, Array]:
+        """See `Family`."""
+        return u < _LOG_SMALL, (special.digamma(a + 1) - u) / a, np.zeros_like(u)
 
 
 class BetaLogit(Family):
     """u = log(x / (1 - x)) of x ~ Beta(a, b)."""
 
     number = 1
+    has_two = True
 
     def quantile(self, z: Array, a: Array, b: Array) -> Array:
         """See `Family`."""
         # From the lower tail; the upper one is the lower one of 1 - x.
         is_low = z < 0
         first, second, low = np.where(is_low, a, b), np.where(is_low, b, a), -np.abs(z)
-        x = special.betaincinv(first, second, special.ndtr(low))
-        log_x = np.log(np.maximum(x, _SMALL))
-        series = (special.log_ndtr(low) + np.log(first) + special.betaln(first, second)) / first
-        size = np.where(x > _SMALL, log_x - np.log1p(-x), series)
-        # Where the tail reaches beyond one half, 1 - x has lost what x has not.
+        size = _log_odds(first, second, low)
+        # Near 1 the number has lost digits that 1 - x has not.
+        high = size > 0
+        size[high] = -_log_odds(second[high], first[high], -low[high])
         return np.where(is_low, size, -size)
 
-    def score(self, u: Array, a: Array, b: Array) -> Array:
+    def tails(self, u: Array, a: Array, b: Array) -> tuple[Array, Array]:
         """See `Family`."""
         x, rest = special.expit(u), special.expit(-u)
-        return _score(special.betainc(a, b, x), special.betainc(b, a, rest))
+        return special.betainc(a, b, x), special.betainc(b, a, rest)
 
     def log_density(self, u: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """See `Family`."""
         log_beta = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
         return a * logsigmoid(u) + b * logsigmoid(-u) - log_beta
+
+    def far(self, u: Array, a: Array, b: Array) -> tuple[Any, Array, Array]:
+        """See `Family`."""
+        low, both = u < 0, special.digamma(a + b)
+        own, other = np.where(low, a, b), np.where(low, b, a)
+        by_own = (1 / own + special.digamma(own) - both + np.abs(u)) / own
+        by_other = (special.digamma(other) - both) / own
+        sign = np.where(low, 1.0, -1.0)
+        by_a, by_b = np.where(low, by_own, by_other), np.where(low, by_other, by_own)
+        return np.abs(u) > -_LOG_SMALL, sign * by_a, sign * by_b
+
+
+def _log_odds(a: Array, b: Array, z: Array) -> Array:
+    """log(x / (1 - x)) of the Beta's quantile x at scores z, from its lower tail."""
+    x = special.betaincinv(a, b, special.ndtr(z))
+    log_x = np.log(np.maximum(x, _SMALL))
+    series = (special.log_ndtr(z) + np.log(a) + special.betaln(a, b)) / a
+    # It may be 1 to all digits.
+    return np.where(x > _SMALL, log_x - np.log1p(-np.minimum(x, 1 - 1e-16)), series)
 
 
 class StudentT(Family):
@@ -107,9 +138,9 @@ class StudentT(Family):
         size = -special.stdtrit(a, special.ndtr(-np.abs(z)))
         return np.where(z < 0, -size, size)
 
-    def score(self, u: Array, a: Array, b: Array) -> Array:
+    def tails(self, u: Array, a: Array, b: Array) -> tuple[Array, Array]:
         """See `Family`."""
-        return -np.sign(u) * special.ndtri(special.stdtr(a, -np.abs(u)))
+        return special.stdtr(a, u), special.stdtr(a, -u)
 
     def log_density(self, u: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """See `Family`."""
@@ -137,7 +168,7 @@ def score(family: type[Family], u: Tensor, a: Tensor, b: Tensor | None = None) -
     return found
 
 
-def _score(lower: Array, upper: Array) -> Array:
+def _score_of(lower: Array, upper: Array) -> Array:
     return np.where(lower < upper, special.ndtri(lower), -special.ndtri(upper))
 
 
@@ -146,27 +177,49 @@ def _arrays(*tensors: Tensor) -> list[Array]:
 
 
 def _back(found: Array, like: Tensor) -> Tensor:
-    return torch.from_numpy(np.asarray(found)).to(like).contiguous()
+    return torch.from_numpy(np.array(found)).to(like).contiguous()
+
+
+def _once(*arrays: Array) -> tuple[Array, ...]:
+    """One number of each, where in each all are the same, as of a prior's middle."""
+    if all(x.size > 1 and (x == x.flat[0]).all() for x in arrays):
+        return tuple(x.reshape(-1)[:1] for x in arrays)
+    return arrays
 
 
 @torch.library.custom_op("bayesmeta::quantile", mutates_args=())
 def _quantile(z: Tensor, a: Tensor, b: Tensor, family: int) -> Tensor:
-    return _back(_families[family].quantile(*_arrays(z, a, b)), z)
+    found = _families[family].quantile(*_once(*_arrays(z, a, b)))
+    return _back(np.broadcast_to(found, z.shape), z)
 
 
 @torch.library.custom_op("bayesmeta::score", mutates_args=())
 def _scores(u: Tensor, a: Tensor, b: Tensor, family: int) -> Tensor:
-    return _back(_families[family].score(*_arrays(u, a, b)), u)
+    return _back(_score_of(*_families[family].tails(*_arrays(u, a, b))), u)
 
 
 @torch.library.custom_op("bayesmeta::quantile_slopes", mutates_args=())
-def _slopes(z: Tensor, a: Tensor, b: Tensor, family: int) -> tuple[Tensor, Tensor]:
-    """du/da and du/db, by central differences."""
-    of, (x, p, q) = _families[family], _arrays(z, a, b)
+def _slopes(u: Tensor, a: Tensor, b: Tensor, family: int) -> tuple[Tensor, Tensor]:
+    """du/da = -(dF/da) / f, and du/db, by central differences of the chances F."""
+    of, given = _families[family], _once(*_arrays(u, a, b))
+    x, p, q = given
+    density = np.exp(of.log_density(*(torch.from_numpy(v) for v in given)).numpy())
     h, k = _STEP * p, _STEP * q
-    by_a = (of.quantile(x, p + h, q) - of.quantile(x, p - h, q)) / (2 * h)
-    by_b = (of.quantile(x, p, q + k) - of.quantile(x, p, q - k)) / (2 * k)
-    return _back(by_a, z), _back(by_b, z)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        by_a = _change(of.tails(x, p + h, q), of.tails(x, p - h, q), h) / density
+        by_b = np.zeros_like(by_a)
+        if of.has_two:
+            by_b = _change(of.tails(x, p, q + k), of.tails(x, p, q - k), k) / density
+        far = of.far(x, p, q)
+    if far is not None:
+        by_a, by_b = np.where(far[0], far[1], by_a), np.where(far[0], far[2], by_b)
+    return tuple(_back(np.broadcast_to(v, u.shape), u) for v in (by_a, by_b))  # type: ignore[return-value]
+
+
+def _change(up: tuple[Array, Array], down: tuple[Array, Array], step: Array) -> Array:
+    """Minus the derivative of P(U < u), by the smaller of the tails."""
+    lower, upper = (a - b for a, b in zip(up, down, strict=True))
+    return np.where(up[0] < up[1], -lower, upper) / (2 * step)
 
 
 @_quantile.register_fake
@@ -176,8 +229,8 @@ def _like(z: Tensor, a: Tensor, b: Tensor, family: int) -> Tensor:
 
 
 @_slopes.register_fake
-def _like_two(z: Tensor, a: Tensor, b: Tensor, family: int) -> tuple[Tensor, Tensor]:
-    return z.new_empty(z.shape), z.new_empty(z.shape)
+def _like_two(u: Tensor, a: Tensor, b: Tensor, family: int) -> tuple[Tensor, Tensor]:
+    return u.new_empty(u.shape), u.new_empty(u.shape)
 
 
 def _in_front(info: Any, in_dims: tuple[int | None, ...], tensors: tuple[Any, ...]) -> list[Tensor]:
@@ -213,7 +266,7 @@ def _backward(ctx: Any, slope: Tensor) -> tuple[Any, ...]:
     by_a = by_b = None
     if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
         # Held: of these there are no second derivatives.
-        held = (x.detach() for x in (z, a, b))
+        held = (x.detach() for x in (u, a, b))
         found = torch.ops.bayesmeta.quantile_slopes(*held, ctx.family)
         by_a, by_b = (slope * x for x in found)
     return slope * by_z, by_a, by_b, None

@@ -9,11 +9,12 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.distributions.transforms import OrderedTransform
-from scipy import stats
+from scipy import special, stats
 from torch import Tensor
 from torch.distributions.transforms import AffineTransform
 
 from bayesmeta.distributions.normal_scores import normal_scores, scores_of
+from bayesmeta.distributions.quantile_operations import BetaLogit, LogGamma, quantile
 from bayesmeta.distributions.supports import bijection
 from bayesmeta.engine.capture import capture, over_draws
 
@@ -135,6 +136,21 @@ def test_tails_are_those_of_scipy() -> None:
     below = stats.cauchy.ppf(stats.norm.cdf(z[:2].numpy()))
     torch.testing.assert_close(value[:2], torch.from_numpy(below), rtol=1e-9, atol=0)
     torch.testing.assert_close(value[3:], -value[:2].flip(0), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("name", ["gamma", "beta"])
+def test_where_numbers_underflow_their_logarithms_do_not(name: str) -> None:
+    """Against the first term of the series of F, which has all digits there."""
+    z, a, b = t(-3.0, -1.0, 0.0), t(0.001, 0.001, 0.001), t(0.002, 0.002, 0.002)
+    log_chance = torch.from_numpy(special.log_ndtr(z.numpy()))
+    if name == "gamma":
+        found = quantile(LogGamma, z, a)
+        right = (log_chance + torch.lgamma(a + 1)) / a
+    else:
+        found = quantile(BetaLogit, z, a, b)
+        log_beta = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
+        right = (log_chance + a.log() + log_beta) / a
+    torch.testing.assert_close(found, right, rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("name", ["Gamma", "Beta", "StudentT"])
