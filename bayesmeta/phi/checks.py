@@ -198,8 +198,8 @@ def _beside_chains(draws: PhiDraws, names: Sequence[str]) -> list[str]:
     return [
         f"Chains of phi from dispersed starts disagree with q in {len(which)} of the {len(places)} "
         f"tasks looked at, by so many sds of the mean and such a ratio of sds: {named}. Importance "
-        "weights do not see a mode that q misses: compare with post.adapt(tasks, phi=bm.HMC()) and "
-        "theta=bm.NUTS(), phi=bm.Joint(), or break the symmetry in the model."
+        "weights do not see a mode that q misses: take guide=bm.NormalMixture(), or "
+        "post.adapt(tasks, phi=bm.HMC()), or break the symmetry in the model."
     ]
 
 

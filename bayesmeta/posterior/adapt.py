@@ -41,6 +41,7 @@ def adapt(
         state=tuple(state),
         log_weights=None,
         notes=(),
+        is_adapted=True,
     )
     if refine is not None:
         fit = refined(refine, strategy, fit, seed, is_point=draws.is_point)

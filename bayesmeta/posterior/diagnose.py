@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bayesmeta.model.enumeration import HOW_UNMIXED
 from bayesmeta.phi.checks import PhiChecks, PhiDraws, check_phi
+from bayesmeta.phi.hmc import HMC
 from bayesmeta.posterior.discrete_states import places_apart
 from bayesmeta.posterior.draws import Draws
 from bayesmeta.posterior.sampler_checks import Extreme, check_sampler
@@ -161,14 +162,18 @@ def _sentences(doubts: Sequence[str]) -> list[str]:
 
 def _of_phi(posterior: Draws) -> PhiChecks:
     """What is to be said of phi, but where it was sampled together with theta."""
-    weights, is_joint = posterior.log_weights, posterior.strategy.is_joint
+    weights, strategy = posterior.log_weights, posterior.strategy
+    if strategy.is_joint and posterior.fit.is_adapted and not posterior.is_point:
+        # That is what it has new tasks' phi drawn by.
+        strategy = HMC()
+    is_joint = strategy.is_joint
     if is_joint and weights is None:
         return PhiChecks()
     flat = posterior.candidate_weights if weights is None else weights.flatten(0, 1)
     was_refined = not is_joint and posterior.fit.log_weights is not None
     return check_phi(
         PhiDraws(
-            posterior.strategy,
+            strategy,
             posterior.density,
             posterior.tasks,
             posterior.fit.theta.flatten(0, 1),

@@ -59,6 +59,7 @@ class Fit:
             not looked at.
         learned_from: the tasks that theta, or what was trained with it, was fitted to; None where
             it has learned from none.
+        is_adapted: whether phi was inferred afterwards, given theta.
     """
 
     density: Density
@@ -76,6 +77,7 @@ class Fit:
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] | None = None
     learned_from: LearnedFrom | None = None
+    is_adapted: bool = False
 
 
 @dataclass(frozen=True)

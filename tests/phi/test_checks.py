@@ -159,3 +159,21 @@ def test_modes_of_unequal_shares_are_told() -> None:
     tasks = bm.Tasks.from_list([[2.0, 2.1, 1.9, 2.0]])
     post = bm.fit(leaning, tasks, theta=bm.Fixed({}), phi=bm.HMC(draws=2000), progress=False)
     assert "have not come to the same in 1 of 1 tasks" in str(post.diagnose())
+
+
+def test_new_tasks_of_a_joint_fit_are_judged_as_chains() -> None:
+    """Their phi is drawn by `HMC`; that of the fit's own tasks is not."""
+
+    def leaning(tasks: bm.Tasks) -> None:
+        mu = pyro.sample("mu", dist.Normal(1.0, 0.1))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(mu, 2.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi.abs(), 0.1), obs=tasks.y)
+
+    theta = bm.NUTS(draws=500, tune=200, chains=2, cores=1)
+    tasks = bm.Tasks.from_list([[0.1, 0.2, 0.1], [1.5, 1.4]])
+    post = bm.fit(leaning, tasks, theta=theta, phi=bm.Joint(), progress=False)
+    assert not post.diagnose().rhat_phi
+    new = post.adapt(bm.Tasks.from_list([[2.0, 2.1, 1.9, 2.0]], names=["new"]))
+    assert list(new.diagnose().rhat_phi) == ["new"]
