@@ -69,7 +69,8 @@ class Amortised(Phi):
         draws: draws of phi at a point estimate of theta; else there is one for each draw of theta.
         candidates: of q for each draw, which is picked among them by importance weights where their
             Pareto k is at most 0.7 (Rubin 1987), so that q need not be of the posterior's shape;
-            four times as many where each draw has a theta of its own. 1 leaves draws as q has them.
+            four times as many where each draw has a theta of its own. 1 leaves draws as q has them,
+            and so does bm.Predictive(), by which q is no posterior but what predicts.
         width: hidden units of the head.
         layers: hidden layers of the head; 0 makes it linear, for an encoder that did the work; None
             is no head: the encoding is what the guide takes.
@@ -262,7 +263,7 @@ class Amortised(Phi):
     ) -> Tensor:
         """A draw of q(phi | D_i, theta) for each draw of theta."""
         noise, found = TaskNoise(generator, tasks), []
-        for chunk in tasks.chunks(self.encoder.features * tasks.num_data):
+        for chunk in self._chunks(tasks, len(theta)):
             mine = noise.select(chunk)
             draws = self._draws(density, theta, tasks.select(chunk), state, is_point=is_point)
             if not self._weighs:
@@ -280,7 +281,7 @@ class Amortised(Phi):
         state: Sequence[Tensor] = (),
     ) -> Tensor | None:
         """log p(phi_i, D_i | theta) - log q(phi_i | D_i, theta), (draws, tasks), of draws of q."""
-        if self.candidates > 1 or isinstance(self.guide, Delta):
+        if self._weighs or isinstance(self.guide, Delta):
             return None
         given, scored = replace(tasks, query=None), density.by_scores(tasks)
         shared = [*state, *given.tensors()]
@@ -302,7 +303,7 @@ class Amortised(Phi):
             return None
         is_point, found = bool((theta == theta[:1]).all()), []
         noise = TaskNoise(torch.Generator().manual_seed(0), tasks)
-        for chunk in tasks.chunks(self.encoder.features * tasks.num_data):
+        for chunk in self._chunks(tasks, len(theta)):
             draws = self._draws(density, theta, tasks.select(chunk), state, is_point=is_point)
             log_weights = draws.candidates(self.candidates, noise.select(chunk)).log_weights
             found.append(mixed(log_weights)[: self.candidates * len(theta)])
@@ -325,10 +326,15 @@ class Amortised(Phi):
             scored, given, theta, q_of, state, is_point=is_point, weighs=self._weighs
         )
 
+    def _chunks(self, tasks: Tasks, draws: int) -> tuple[Tensor, ...]:
+        """Positions of all tasks, in chunks whose encodings and candidates fit in memory."""
+        return tasks.chunks(self.encoder.features * tasks.num_data + draws * self.candidates)
+
     @property
     def _weighs(self) -> bool:
-        """Whether draws are picked by weights."""
-        return self.candidates > 1 and not isinstance(self.guide, Delta)
+        """Whether draws are picked by weights: q is to be the posterior, and has a density."""
+        is_posterior = self.bound is None or self.bound.sees_query
+        return self.candidates > 1 and is_posterior and not isinstance(self.guide, Delta)
 
     def _precision(self, rows: Tensor) -> torch.autocast | nullcontext[None]:
         # A cache of cast weights would outlive the tracing of a step.

@@ -19,6 +19,7 @@ from bayesmeta.model.density import Density
 from bayesmeta.phi.amortised import Amortised
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.hmc import HMC
+from bayesmeta.task_level.corrected_draws import from_all
 from bayesmeta.task_level.curvature import log_density
 from bayesmeta.task_level.importance import TRUSTED_K, pareto_k, pick, without_nan
 from bayesmeta.theta.base import Fit
@@ -87,7 +88,16 @@ def refined(how: Refine, strategy: Phi, fit: Fit, seed: int, *, is_point: bool) 
     first, second = seeds(seed, 2)
     density, tasks, theta = fit.density, fit.tasks, fit.theta.flatten(0, 1)
     found = [
-        _of_chunk(how, strategy, density, theta, tasks.select(chunk), first, fit.state)
+        _of_chunk(
+            how,
+            strategy,
+            density,
+            theta,
+            tasks.select(chunk),
+            first,
+            fit.state,
+            is_point=is_point and how.candidates > 1,
+        )
         for chunk in tasks.chunks(how.candidates * density.d_phi)
     ]
     phi, log_weights = (torch.cat(x, 1) for x in zip(*found, strict=True))
@@ -116,6 +126,8 @@ def _of_chunk(
     tasks: Tasks,
     seed: int,
     state: Sequence[Tensor],
+    *,
+    is_point: bool,
 ) -> tuple[Tensor, Tensor]:
     # Seeded anew, so that a task is treated alike in whichever chunk it is.
     generator = torch.Generator().manual_seed(seed)
@@ -129,8 +141,13 @@ def _of_chunk(
         target.over(graph, torch.arange(len(theta)), offset, noise) for _ in range(how.candidates)
     ]
     phi, log_weights = (torch.stack(x) for x in zip(*found, strict=True))
-    chosen = pick(without_nan(log_weights), noise)
-    at = chosen[None, ..., None].expand(-1, -1, -1, density.d_phi)
+    weights = without_nan(log_weights)
+    if is_point:
+        # All draws of phi are of one posterior, and may share their candidates.
+        chances = noise.uniform(weights.shape[1:], torch.float64)
+        at = from_all(weights.flatten(0, 1), chances)[..., None].expand(-1, -1, density.d_phi)
+        return phi.flatten(0, 1).gather(0, at), log_weights[0]
+    at = pick(weights, noise)[None, ..., None].expand(-1, -1, -1, density.d_phi)
     return phi.gather(0, at)[0], log_weights[0]
 
 
