@@ -13,11 +13,11 @@ from bayesmeta.amortisation.guides import TaskPosterior
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.task_noise import TaskNoise
-from bayesmeta.model.density import Density
 from bayesmeta.task_level.corrected_draws import candidate_noise, from_all, log_mixture
 from bayesmeta.task_level.curvature import log_density
 from bayesmeta.task_level.importance import TRUSTED_K, pareto_k, pick, without_nan
 from bayesmeta.task_level.particles import copies
+from bayesmeta.task_level.scored_density import ScoredDensity
 
 # q(z_i | D_i, theta) at theta, of tasks, by what was trained.
 OfTasks = Callable[[Tensor, Tasks, Sequence[Tensor]], TaskPosterior]
@@ -56,7 +56,7 @@ class WeightedDraws:
 
     def __init__(
         self,
-        scored: Density,
+        scored: ScoredDensity,
         tasks: Tasks,
         theta: Tensor,
         q_of: OfTasks,

@@ -10,10 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.distributions.normal_scores import normal_scores, scores_of
 from bayesmeta.distributions.samplers import draw
 from bayesmeta.distributions.supports import bijection
 from bayesmeta.distributions.wrappers import base_distribution
@@ -29,7 +27,7 @@ from bayesmeta.model.location_scale import (
     place_noncentred,
 )
 from bayesmeta.model.reading import Reading
-from bayesmeta.model.sites import Choice, Site, own_mask
+from bayesmeta.model.sites import Choice, Site
 from bayesmeta.model.structure import Role, Structure
 
 Values = dict[str, Tensor]
@@ -48,9 +46,7 @@ class Density:
 
     A site x with support S is x = T(u), T onto S from the reals, and its term gets log |dT/du|. A
     noncentred site is x = loc + scale * u (Papaspiliopoulos, Roberts & Skold 2007), so its term is
-    the standard density of u. A scored site of phi is x = T(z), z standard normal, given what it
-    depends on (`distributions/normal_scores`). Number of tasks and datapoints are those of the
-    tasks given.
+    the standard density of u. Number of tasks and datapoints are those of the tasks given.
 
     Finite discrete latents are summed out: p(phi_i | theta) and p(D_i | phi_i, theta) are sums.
 
@@ -66,8 +62,7 @@ class Density:
     Attributes:
         segments: where each latent site lies in theta or phi.
         without_mean: the latent sites without a finite mean.
-        scored: the sites of phi that are a function of standard normal z.
-        is_affine: whether all of phi is m + s z, with m and s of theta alone.
+        scored: the sites of phi by their scores; none here, see `task_level/scored_density`.
         d_theta, d_phi, d_local: numbers of theta, of each task, and of each datapoint.
         solvers: what strategies have made for this density, by kind; it lives as long as it.
 
@@ -75,13 +70,13 @@ class Density:
         StructureError: where a noncentred site is no latent or has no loc and scale.
     """
 
+    scored: frozenset[str] = frozenset()
+
     def __init__(
         self, reading: Reading, noncentred: Sequence[str] = (), start: Tensor | None = None
     ) -> None:
         self.reading, self.noncentred, self.start = reading, tuple(noncentred), start
         self.solvers: dict[Hashable, Any] = {}
-        self.scored: frozenset[str] = frozenset()
-        self.is_affine = False
         drawn_from, structure = reading.drawn_from, reading.structure
         for name in self.noncentred:
             check_noncentred(name, structure, drawn_from)
@@ -117,79 +112,6 @@ class Density:
         """
         of_theta = [n for n in self.noncentred if not self.segments[n].is_phi]
         return self if len(of_theta) == len(self.noncentred) else self.noncentre(of_theta)
-
-    def by_scores(self, tasks: Tasks) -> Density:
-        """The same density with phi_i as a function of standard normal z_i, given theta.
-
-        Where no data are, z_i is N(0, I) exactly, however the sites of phi depend on each other.
-        Sites whose normal scores are not known stay as they are, and those that depend on discrete
-        latents, or whose density a handler scales or masks.
-        """
-        if "by_scores" not in self.solvers:
-            found = copy(self.centre_phi())
-            found.solvers, found.scored = {}, frozenset(self._scorable(tasks.sample()))
-            found.is_affine = found.scored == set(self.structure.phi) and all(
-                isinstance(base_distribution(self.reading.drawn_from[name]), Normal)
-                and set(self.structure.nodes[name].parents) <= set(self.structure.theta)
-                for name in found.scored
-            )
-            self.solvers["by_scores"] = found
-        by_scores: Density = self.solvers["by_scores"]
-        return by_scores
-
-    def unscored(self) -> Density:
-        """The same density with phi on its own unconstrained scale."""
-        found = copy(self)
-        found.solvers, found.scored, found.is_affine = {}, frozenset(), False
-        return found
-
-    def unconstrained(self, theta: Tensor, z: Tensor, tasks: Tasks) -> Tensor:
-        """phi on its own unconstrained scale, of scores z, both (tasks, d_phi)."""
-
-        def at(name: str, fn: Any) -> Tensor:
-            segment = self.segments[name]
-            return self.value(name, fn, segment.unflatten(z if segment.is_phi else theta))
-
-        return self.unscored().collect(at, tasks)[1]
-
-    def scores(self, theta: Tensor, phi: Tensor, tasks: Tasks) -> Tensor:
-        """The inverse of `unconstrained`."""
-        plain = self.unscored()
-
-        def at(name: str, fn: Any) -> Tensor:
-            segment = self.segments[name]
-            return plain.value(name, fn, segment.unflatten(phi if segment.is_phi else theta))
-
-        return self.collect(at, tasks)[1]
-
-    def _scorable(self, tasks: Tasks) -> list[str]:
-        theta = torch.zeros(self.d_theta, dtype=tasks.dtype, device=tasks.device)
-        phi = theta.new_zeros(tasks.num_tasks, self.width(tasks))
-        with isolated(seed=0), torch.no_grad():
-            sites = self.sites(theta, phi, tasks, jacobian=False)
-        found = []
-        for name, segment in self.segments.items():
-            site, summed = sites[name], self.reading.summed
-            is_plain = site.mask is None or site.mask is True
-            is_plain &= isinstance(site.scale, int | float) and site.scale == 1
-            if not segment.is_phi or segment.rows is not None or not is_plain:
-                continue
-            scores, u = normal_scores(site.fn), segment.unflatten(phi)
-            if scores is None or own_mask(site.fn) is not None:
-                continue
-            value, events = scores.to_value(u), len(site.fn.event_shape)
-            if summed is None or not summed.depends(value, events):
-                found.append(name)
-        return found
-
-    def scored_phi(self) -> Tensor:
-        """Which coordinates of phi are standard normal without data, bool (d_phi,)."""
-        each = [
-            torch.full((s.size,), n in self.scored)
-            for n, s in self.segments.items()
-            if n in self.structure.phi
-        ]
-        return torch.cat([torch.empty(0, dtype=torch.bool), *each])
 
     def starting_at(self, theta: Tensor, sd: Tensor) -> Density:
         """The same density, solvers and all, with another place to start from, and its units."""
@@ -300,27 +222,34 @@ class Density:
                 return Choice(draw(fn))
             segment = self.segments[name]
             u = segment.unflatten(phi if segment.is_phi else theta)
-            if name in self.noncentred:
-                choice = place_noncentred(fn, u)
-            elif name in self.scored:
-                choice = Choice(scores_of(fn).to_value(u), _normal(u, len(fn.batch_shape)))
-            elif priors:
-                choice = _place(fn, u, jacobian=jacobian)
-            else:
-                value = bijection(fn)(u)
-                choice = Choice(value, value.new_zeros(1, 1))
+            choice = self.choice(name, fn, u, jacobian=jacobian, priors=priors)
             if segment.rows is None:
                 return choice
-            idle = _normal(u, len(fn.batch_shape))
+            idle = log_normal(u, len(fn.batch_shape))
             return replace(choice, there=tasks.mask, idle=idle)
 
         return run(self.model, tasks, choose, bounded=self.reading.bounded)
 
     def value(self, name: str, fn: Any, u: Tensor) -> Tensor:
         """A site's value at its unconstrained one."""
-        if name in self.scored:
-            return scores_of(fn).to_value(u)
         return place_noncentred(fn, u).value if name in self.noncentred else bijection(fn)(u)
+
+    def free(self, name: str, fn: Any, value: Tensor) -> Tensor:
+        """The inverse of `value`."""
+        if name not in self.noncentred:
+            return bijection(fn).inv(value)
+        base = base_distribution(fn)
+        found: Tensor = (value - base.loc) / base.scale
+        return found
+
+    def choice(self, name: str, fn: Any, u: Tensor, *, jacobian: bool, priors: bool) -> Choice:
+        """The value of a latent site at u, with its density."""
+        if name in self.noncentred:
+            return place_noncentred(fn, u)
+        if priors:
+            return _place(fn, u, jacobian=jacobian)
+        value = bijection(fn)(u)
+        return Choice(value, value.new_zeros(1, 1))
 
     def collect(
         self,
@@ -353,14 +282,7 @@ class Density:
                 return None
             value = value_of(name, fn)
             value = self.averaged(name, value, log_probs.values())
-            if name in self.noncentred:
-                base = base_distribution(fn)
-                u = (value - base.loc) / base.scale
-            elif name in self.scored:
-                u = scores_of(fn).to_score(value)
-            else:
-                u = bijection(fn).inv(value)
-            flat[name] = self.segments[name].flatten(u)
+            flat[name] = self.segments[name].flatten(self.free(name, fn, value))
             return Choice(value)
 
         run(self.model, tasks, choose)
@@ -404,7 +326,7 @@ def _place(fn: Any, u: Tensor, *, jacobian: bool) -> Choice:
     return Choice(value, log_prob + stretch, stretch)
 
 
-def _normal(u: Tensor, batch: int) -> Tensor:
+def log_normal(u: Tensor, batch: int) -> Tensor:
     """The log density of standard normal u, summed over what follows its batch dimensions."""
     found = -0.5 * (u.square() + math.log(2 * math.pi))
     return found.flatten(batch).sum(-1) if found.dim() > batch else found

@@ -8,10 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import LowRankMultivariateNormal, MultivariateNormal, Normal
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.distributions.normal_scores import scores_of
 from bayesmeta.distributions.samplers import draw
 from bayesmeta.distributions.supports import bijection
 from bayesmeta.distributions.wrappers import base_distribution
@@ -125,50 +123,6 @@ def prior_sd(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> Tens
     return assemble(density.segments, parts, tasks)[1]
 
 
-def prior_scale(density: Density, theta: Tensor, tasks: Tasks) -> tuple[Tensor, Tensor]:
-    """Where phi is at scores 0, and how far a score of 1 moves it, unconstrained, (tasks, d_phi).
-
-    phi is about m + s z, and is just that where sites are normal: given those before them, which
-    are where their score is 0. Coordinates that are not scored have the prior's mean and sd.
-
-    Args:
-        density: as `Density.by_scores` makes it.
-        theta, tasks: what the prior is given.
-    """
-    plain, scales = density.unscored(), dict[str, Tensor]()
-    of_phi = {n: s for n, s in density.segments.items() if s.is_phi}
-
-    def middle(name: str, fn: Any) -> Tensor:
-        segment = density.segments[name]
-        if not segment.is_phi:
-            return density.value(name, fn, segment.unflatten(theta))
-        if name in density.scored:
-            scales[name] = segment.flatten(_scale(fn))
-        return _middle(density, name, fn)
-
-    mean = plain.collect(middle, tasks)[1]
-    if len(scales) < len(of_phi):
-        others = prior_sd(plain, theta, mean, tasks)
-        scales = {n: scales.get(n, others[:, s.start : s.stop]) for n, s in of_phi.items()}
-    return mean, assemble(density.segments, scales, tasks)[1]
-
-
-def _scale(fn: Any) -> Tensor:
-    """The sd of a normal, else half of how far unconstrained x moves from score -1 to 1."""
-    kind = base_distribution(fn)
-    if isinstance(kind, Normal | MultivariateNormal | LowRankMultivariateNormal):
-        sd: Tensor = fn.stddev
-        return sd.expand(fn.batch_shape + fn.event_shape)
-    inverse = bijection(fn).inv
-    half = (inverse(_at_score(fn, 1.0)) - inverse(_at_score(fn, -1.0))) / 2
-    return torch.where(half > 0, half, 1.0)
-
-
-def _at_score(fn: Any, score: float) -> Tensor:
-    shape = bijection(fn).inverse_shape(fn.batch_shape + fn.event_shape)
-    return scores_of(fn).to_value(torch.full(shape, score))
-
-
 def redraw_local(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> Tensor:
     """phi (tasks, width) with local latents drawn from p(. | phi, theta), of what begins as phi.
 
@@ -206,7 +160,8 @@ def _sd(density: Density, name: str, fn: Any) -> Tensor:
 
 def _middle(density: Density, name: str, fn: Any) -> Tensor:
     if name in density.scored:
-        return _at_score(fn, 0.0)
+        shape = bijection(fn).inverse_shape(fn.batch_shape + fn.event_shape)
+        return density.value(name, fn, torch.zeros(shape))
     try:
         return median(fn) if name in density.without_mean else fn.mean
     except NotImplementedError:

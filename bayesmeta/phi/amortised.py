@@ -23,12 +23,13 @@ from bayesmeta.engine.noise import normal
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
-from bayesmeta.model.prior import prior_scale, theta_sd, theta_start
+from bayesmeta.model.prior import theta_sd, theta_start
 from bayesmeta.nets.net import Net
 from bayesmeta.nets.perceptron import perceptron
 from bayesmeta.phi.base import Phi
 from bayesmeta.task_level.curvature import log_density, parts_of
 from bayesmeta.task_level.particles import joint_of, score_of
+from bayesmeta.task_level.scored_density import ScoredDensity, by_scores
 
 _MOST_THETA = 32
 # Of a posterior sd, so that the network sees little of theta at first: where it began with much,
@@ -158,7 +159,7 @@ class Amortised(Phi):
         rows = units_of(parts_of(some, with_query=True), density.structure.phi)
         with torch.no_grad():
             theta = theta_start(density, tasks)
-            centre, width = prior_scale(density.by_scores(tasks), theta, some)
+            centre, width = by_scores(density, tasks).scale(theta, some)
         # Networks are laid out here, by a seed that all share: a graph in capture would record it.
         encoder, guide, head = [self._networks(density, rows.shape[1], by) for by in (0, seed)][-1]
         state = _State(
@@ -191,7 +192,7 @@ class Amortised(Phi):
         """What the bound makes of draws of q, (tasks,)."""
         bound = self.chosen(tasks)
         parts = parts_of(tasks, with_query=bound.sees_query)
-        scored = density.by_scores(tasks)
+        scored = by_scores(density, tasks)
         joint, score = joint_of(scored, theta, parts), score_of(scored, theta, tasks)
         q = self.posterior(density, theta, parts, state)
         z = simulated_phi(scored, tasks)[None] if bound.knows_phi else q.draw(noise[0])
@@ -204,7 +205,7 @@ class Amortised(Phi):
         parts: Sequence[Tasks],
         state: Sequence[Tensor],
     ) -> TaskPosterior:
-        """q of scores z given the data of all parts together: of phi as `Density.by_scores` has it.
+        """q of scores z given the data of all parts together: of phi as `ScoredDensity` has it.
 
         Args:
             density: the model's density.
@@ -232,22 +233,22 @@ class Amortised(Phi):
                     read.append((_SEEN * (theta - middle) / sd).expand(len(rows), -1))
                 numbers = self._head(density)(units.head, torch.cat(read, -1)[:, None])[:, 0]
         numbers = numbers.to(rows.dtype)
-        scored = density.by_scores(parts[0])
+        scored = by_scores(density, parts[0])
         anchor = self._anchor(scored, theta, parts[0], units)
         # The guide works where the data do, on the scale of unconstrained phi: what they say is
         # then the same for all theta where phi is normal.
-        is_scored = scored.scored_phi().to(rows.device)
+        is_scored = scored.is_scored(rows)
         centre, width = units.centre.detach(), units.width.detach()
         shift = torch.where(is_scored, -anchor.mean / anchor.sd, centre)
         scale = torch.where(is_scored, 1 / anchor.sd, width)
         given = self.guide, weights[cut:], numbers, count, anchor
         return TaskPosterior(*given, shift, scale, centre, width)
 
-    def _anchor(self, scored: Density, theta: Tensor, tasks: Tasks, units: _State) -> Anchor:
+    def _anchor(self, scored: ScoredDensity, theta: Tensor, tasks: Tasks, units: _State) -> Anchor:
         """The prior given theta in the guide's units; learned where it is not known."""
-        mean, sd = prior_scale(scored, theta, tasks)
+        mean, sd = scored.scale(theta, tasks)
         centre, width = units.centre.detach(), units.width.detach()
-        is_known = scored.scored_phi().to(mean.device)
+        is_known = scored.is_scored(mean)
         shift, log_scale = torch.where(is_known, 0.0, units.loosened)
         return Anchor((mean - centre) / width + shift, sd / width * log_scale.exp())
 
@@ -283,7 +284,7 @@ class Amortised(Phi):
         """log p(phi_i, D_i | theta) - log q(phi_i | D_i, theta), (draws, tasks), of draws of q."""
         if self._weighs or isinstance(self.guide, Delta):
             return None
-        given, scored = replace(tasks, query=None), density.by_scores(tasks)
+        given, scored = replace(tasks, query=None), by_scores(density, tasks)
         shared = [*state, *given.tensors()]
 
         def one(point: Tensor, at: Tensor, *rest: Tensor) -> tuple[Tensor]:
@@ -321,7 +322,7 @@ class Amortised(Phi):
         def q_of(point: Tensor, given: Tasks, state: Sequence[Tensor]) -> TaskPosterior:
             return self.posterior(density, point, [given], state)
 
-        given, scored = replace(tasks, query=None), density.by_scores(tasks)
+        given, scored = replace(tasks, query=None), by_scores(density, tasks)
         return WeightedDraws(
             scored, given, theta, q_of, state, is_point=is_point, weighs=self._weighs
         )

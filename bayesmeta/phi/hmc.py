@@ -19,6 +19,7 @@ from bayesmeta.phi.base import Phi
 from bayesmeta.task_level.conditional_draws import draw_conditional
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.gauss_newton import choose
+from bayesmeta.task_level.scored_density import ScoredDensity, by_scores
 
 _LOW_ACCEPTANCE = 0.5
 
@@ -28,8 +29,8 @@ class HMC(Phi):
     """Hamiltonian Monte Carlo of each task's phi (Duane et al. 1987; Neal 2011).
 
     A chain for each draw, all tasks and draws together, in scores of the prior
-    (`Density.by_scores`), whitened by the curvature at the mode. Every other chain starts at the
-    Laplace approximation, and the others at draws of the prior, as do those of other modes: by
+    (docs/decisions/0020), whitened by the curvature at the mode. Every other chain starts at the
+    Laplace approximation, and the others at draws of the prior, which other modes have too: by
     R-hat of the two kinds `diagnose` tells whether they have come to the same. It
     infers phi where theta is known, by `posterior.adapt(tasks, phi=bm.HMC())` after any fit, or
     with theta=bm.Fixed({...}). It has no estimate of log p(D_i | theta), so that theta is not
@@ -76,7 +77,7 @@ class HMC(Phi):
         """The last state of a chain for each draw of theta."""
         if density.width(tasks) == 0:
             return theta.new_empty(len(theta), tasks.num_tasks, 0)
-        curvature, scored = choose(None, density, tasks), density.by_scores(tasks)
+        curvature, scored = choose(None, density, tasks), by_scores(density, tasks)
         conditional = Conditional(scored, tasks, jacobian=True, curvature=curvature)
         z, acceptance = draw_conditional(
             conditional,
@@ -100,7 +101,7 @@ class HMC(Phi):
         return phi
 
 
-def _unconstrained(scored: Density, theta: Tensor, z: Tensor, tasks: Tasks) -> Tensor:
+def _unconstrained(scored: ScoredDensity, theta: Tensor, z: Tensor, tasks: Tasks) -> Tensor:
     """phi of scores z, at each draw."""
     if not scored.scored:
         return z

@@ -22,6 +22,7 @@ from bayesmeta.phi.hmc import HMC
 from bayesmeta.task_level.corrected_draws import from_all
 from bayesmeta.task_level.curvature import log_density
 from bayesmeta.task_level.importance import TRUSTED_K, pareto_k, pick, without_nan
+from bayesmeta.task_level.scored_density import by_scores
 from bayesmeta.theta.base import Fit
 
 _NUMBERS_AT_ONCE = 100_000
@@ -190,7 +191,7 @@ class _Target:
         theta: Tensor,
         state: Sequence[Tensor],
     ) -> None:
-        self.scored, self.tasks, self.theta = density.by_scores(tasks), tasks, theta
+        self.scored, self.tasks, self.theta = by_scores(density, tasks), tasks, theta
         self.data = tasks.tensors()
         with torch.no_grad():
             self.q = strategy.posterior(density, theta[0], [tasks], state)

@@ -2,10 +2,10 @@
 
 - `elimination`: many small positive definite systems solved at once
 - `positive_definite`: a matrix a task, in the form that is quick to solve
+- `scored_density`: the density with phi as a function of standard normals
 - `curvature`: log p(phi_i, D_i | theta) to second order: the Hessian
 - `gauss_newton`: a positive curvature of low rank, for networks
 - `conditional_graphs`: log p(phi_i, D_i | theta) as graphs, run at many theta at once
-- `possible_starts`: a phi to start from where densities may be zero
 - `ascent`: the search for the mode of phi_i
 - `conjugate_gradients`: many symmetric systems, by products alone
 - `implicit_mode`: the mode as one operation inside a captured graph

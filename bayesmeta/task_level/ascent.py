@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bayesmeta.engine.noise import normal
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.positive_definite import DensePrecision, Precision, where
-from bayesmeta.task_level.possible_starts import possible
 
 _NEWTON_STEPS = 60
 _SMALL_STEP = {torch.float64: 1e-9, torch.float32: 2e-5}
@@ -18,6 +18,9 @@ _SMALL_STEP = {torch.float64: 1e-9, torch.float32: 2e-5}
 _MARQUARDT_STEPS = {torch.float64: 200, torch.float32: 30}
 _SMALL_GAIN = {torch.float64: 1e-12, torch.float32: 1e-3}
 _MOST_DAMPING = 1e8
+# For a start at which the data are possible: tries, and how far from the middle of the prior in its
+# sd, nearer ones as often as further ones.
+_TRIES, _AWAY = 200, (0.3, 1.0, 3.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def climb(
         return conditional.at(conditional.curve, theta, phi, data=data)
 
     (phi,) = conditional.at(conditional.start, theta, data=data)
-    phi = possible(conditional, theta, phi, data)
+    phi = _possible(conditional, theta, phi, data)
     form = conditional.curvature.form
     search = _newton if conditional.curvature.is_exact else _levenberg_marquardt
     phi, view = search(look, form, phi)
@@ -134,3 +137,28 @@ def _uphill(step: Tensor, gradient: Tensor, precision: Precision) -> Tensor:
         return step
     other, _ = _positive(precision).solve(gradient)
     return torch.where(astray[..., None], other, step)
+
+
+def _possible(
+    conditional: Conditional, theta: Tensor, phi: Tensor, data: Sequence[Tensor] | None = None
+) -> Tensor:
+    """phi (draws, tasks, d_phi), moved about at random where its density is zero until it is not.
+
+    From a density of zero, whose gradient is that of the prior, no search climbs. The random
+    numbers are the same at each call.
+    """
+    if not conditional.density.reading.bounded or not phi.shape[-1]:
+        return phi
+    middle, generator = phi, torch.Generator().manual_seed(0)
+    (value,) = conditional.at(conditional.value, theta, phi, data=data)
+    (sd,) = conditional.at(conditional.spread, theta, phi, data=data)
+    impossible = ~torch.isfinite(value)
+    for k in range(_TRIES):
+        if not impossible.any():
+            break
+        noise = normal(phi.shape[1:], phi.dtype, generator)
+        other = middle + _AWAY[k % len(_AWAY)] * sd * noise
+        (value,) = conditional.at(conditional.value, theta, other, data=data)
+        better = impossible & torch.isfinite(value)
+        phi, impossible = torch.where(better[..., None], other, phi), impossible & ~better
+    return phi

@@ -14,6 +14,7 @@ from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.corrected_draws import corrected, steepened
 from bayesmeta.task_level.importance import without_nan
 from bayesmeta.task_level.positive_definite import DenseRoot
+from bayesmeta.task_level.scored_density import ScoredDensity
 
 # Of the share of steps that is accepted, which step sizes are brought to (Neal 2011; Beskos et al.
 # 2013), and how fast.
@@ -111,8 +112,11 @@ def draw_conditional(
 def _starts(space: _Whitened, noise: TaskNoise, *, is_point: bool) -> Tensor:
     """At the mode, and every other draw at one of the prior, in the space's coordinates."""
     begun = corrected(space.conditional, space.theta, space.mode, noise, is_point=is_point).x
-    is_scored = space.conditional.density.scored_phi().to(begun.device)
-    if not isinstance(space.root, DenseRoot) or len(is_scored) != begun.shape[-1]:
+    density = space.conditional.density
+    if not (isinstance(space.root, DenseRoot) and isinstance(density, ScoredDensity)):
+        return begun
+    is_scored = density.is_scored(begun)
+    if len(is_scored) != begun.shape[-1]:
         return begun
     found, at_mode = begun, space.phi(begun)
     best = torch.full(space.shape[:2], -torch.inf, dtype=begun.dtype, device=begun.device)

@@ -13,6 +13,7 @@ from bayesmeta.amortisation.weighted_draws import WeightedDraws
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.model.reading import read
+from bayesmeta.task_level.scored_density import by_scores
 
 TASKS = bm.Tasks.from_list([[1.0, 2.0], [0.5], []]).to(dtype=torch.float64)
 DRAWS = 2000
@@ -61,7 +62,7 @@ class Off:
 
 def picked(shift: float, times: float, count: int, *, is_point: bool) -> Tensor:
     """(draws, tasks), in posterior sds from the posterior's mean."""
-    scored = Density(read(model, TASKS)).by_scores(TASKS)
+    scored = by_scores(Density(read(model, TASKS)), TASKS)
     theta = torch.full((DRAWS, 1), 0.3, dtype=torch.float64)
     noise = TaskNoise(torch.Generator().manual_seed(0), TASKS)
     draws = WeightedDraws(scored, TASKS, theta, Off(shift, times), (), is_point=is_point)

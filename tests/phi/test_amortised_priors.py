@@ -17,6 +17,8 @@ import bayesmeta as bm
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import draw_prior_phi, theta_start
 from bayesmeta.model.reading import read
+from bayesmeta.task_level import scored_density
+from bayesmeta.task_level.scored_density import by_scores
 
 TASKS = bm.Tasks.from_list([[], [1.0], [1.0, 2.0, 1.5]]).to(dtype=torch.float64)
 DRAWS = 3000
@@ -153,7 +155,7 @@ def chance_of_being_alike(found: Tensor, right: Tensor) -> float:
 @pytest.mark.parametrize("name", PRIORS)
 def test_a_task_without_data_has_its_prior(name: str) -> None:
     density = Density(read(model_of(PRIORS[name]), TASKS))
-    assert density.by_scores(TASKS).scored == set(density.structure.phi)
+    assert by_scores(density, TASKS).scored == set(density.structure.phi)
     phi = bm.Amortised(draws=DRAWS)
     assert chance_of_being_alike(draws_of(phi, density), of_the_prior(density)) > 1e-3
 
@@ -176,7 +178,7 @@ def test_without_data_every_guide_is_standard_normal(name: str, guide: bm.Guide)
 def test_negative_control_by_a_normal_around_the_priors_middle_it_has_not(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Density, "_scorable", lambda self, tasks: [])
+    monkeypatch.setattr(scored_density, "_scorable", lambda density, tasks: [])
     density = Density(read(model_of(PRIORS[name]), TASKS))
     phi = bm.Amortised(draws=DRAWS, candidates=1)
     assert chance_of_being_alike(draws_of(phi, density), of_the_prior(density)) < 1e-6
