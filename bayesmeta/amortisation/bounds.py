@@ -121,16 +121,17 @@ class Simulated(Bound):
 
 
 def tamed(values: Tensor, parts: Sequence[Tasks]) -> Tensor:
-    """The estimates (tasks,), those that are far from any fit by their logarithm.
+    """The estimates (tasks,); of what is far from any fit, no more than a bounded pull.
 
-        -c (1 + log(-v / c))  for v < -c,  c = 1000 nats for the task and for each of its numbers
+        -c (2 + c / v)  for v < -c,  c = 1000 nats for the task and for each of its numbers
 
-    A heavy-tailed prior draws phi so far out that a single task would be all of the gradient.
+    A wrong row, or a draw of a heavy-tailed prior, would else be all of the gradient. It is in the
+    Pareto k of its task that it is seen.
     """
     numbers = sum(part.mask.sum(1) * _numbers(part) for part in parts)
     most = _FAR * (1 + torch.as_tensor(numbers, device=values.device)).to(values.dtype)
     times = (-values / most).clamp(min=1)
-    return torch.where(times > 1, -most * (1 + times.log()), values)
+    return torch.where(times > 1, most * (1 / times - 2), values)
 
 
 def _numbers(tasks: Tasks) -> int:

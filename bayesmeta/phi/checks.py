@@ -22,7 +22,8 @@ from bayesmeta.task_level.two_starts import apart, most_rhat, rhat_of_starts
 
 # Of which tasks chains are run, and how many draws.
 _TASKS, _DRAWS = 4, 400
-_FEWEST_EFFECTIVE = 100
+# Of picked draws: fewer are mostly the same ones again.
+_FEWEST_EFFECTIVE, _SHARE_EFFECTIVE = 100, 0.25
 # In posterior sds, and as a factor, beyond chance.
 _MEAN, _SD = 0.25, 1.25
 
@@ -123,13 +124,14 @@ def _about_worth(draws: PhiDraws) -> list[str]:
     """Where draws were picked from candidates that are worth few."""
     assert draws.log_weights is not None
     effective = len(draws.log_weights) * worth(draws.log_weights)
-    few = (effective < _FEWEST_EFFECTIVE).nonzero()[:, 0].tolist()
+    fewest = max(_FEWEST_EFFECTIVE, int(_SHARE_EFFECTIVE * len(draws.phi)))
+    few = (effective < fewest).nonzero()[:, 0].tolist()
     if not few:
         return []
     named = first_few([f"{draws.tasks.names[t]} ({effective[t]:.0f})" for t in few])
     return [
         f"The draws of phi of {len(few)} of {len(effective)} tasks are worth fewer than "
-        f"{_FEWEST_EFFECTIVE} independent ones: {named}. There q is far from the posterior: "
+        f"{fewest} independent ones: {named}. There q is far from the posterior: "
         f"{_remedy(draws.strategy)}."
     ]
 

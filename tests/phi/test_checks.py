@@ -75,7 +75,7 @@ def test_picked_draws_are_judged_by_what_they_are_worth() -> None:
     assert not check_phi(replace(draws(0.0, 3.0), is_picked=True)).messages
     wide = replace(draws(0.0, 20.0), is_picked=True)
     (message,) = check_phi(wide).messages
-    assert "are worth fewer than 100 independent ones" in message
+    assert "are worth fewer than 250 independent ones" in message
 
 
 def test_too_few_draws_are_an_answer_of_their_own() -> None:
