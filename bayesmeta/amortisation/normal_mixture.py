@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bayesmeta.amortisation.guides import Anchor, FullNormal, Guide
 from bayesmeta.data.arguments import check_wholes
-from bayesmeta.engine.noise import normal
 
 _BASE = FullNormal()
 # In units of the guide's places: how far the normals are from each other at the start.
@@ -66,11 +66,16 @@ class NormalMixture(Guide):
     def _split(self, numbers: Tensor, like: Tensor) -> list[Tensor]:
         """The numbers of each normal, its place moved to where it starts."""
         d_phi = like.shape[-1]
-        places = normal((self.components, d_phi), numbers.dtype, torch.Generator().manual_seed(0))
-        if d_phi == 1:
-            places = torch.linspace(-1, 1, self.components, dtype=numbers.dtype)[:, None]
-        places = _APART * places.to(numbers.device)
+        places = torch.from_numpy(_places(self.components, d_phi)).to(numbers)
         return [
             torch.cat([own[..., :d_phi] + place, own[..., d_phi:]], -1)
             for own, place in zip(numbers.chunk(self.components, -1), places, strict=True)
         ]
+
+
+def _places(components: int, d_phi: int) -> np.ndarray:
+    """Where each normal starts, (components, d_phi): on a line, or anywhere of more dimensions."""
+    # From numpy: what torch draws would be drawn anew whenever a captured graph runs.
+    if d_phi == 1:
+        return _APART * np.linspace(-1, 1, components)[:, None]
+    return _APART * np.random.default_rng(0).normal(size=(components, d_phi))

@@ -208,10 +208,11 @@ class Tasks:
         """Some of the tasks: by position, name, slice, list of either, or bool tensor (tasks,)."""
         return self.select(positions(which, self.names))
 
-    def select(self, index: Tensor) -> Tasks:
+    def select(self, index: Tensor | Sequence[int]) -> Tasks:
         """The tasks at the positions index of shape (selected,), with their query."""
         if len(index) == 0:
             raise TasksError("no tasks were selected; at least one is needed")
+        index = torch.as_tensor(index) if isinstance(index, Tensor) else torch.tensor(list(index))
         chosen = index.to(self.device)
         return replace(
             self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,16 +60,18 @@ def minimise(slopes: Slopes, start: Tensor, units: Tensor, steps: int = 200) -> 
     """
     search = _Search(slopes, start, units)
     if len(start) and torch.isfinite(search.here):
-        found = minimize(
-            search.value,
-            np.zeros(len(start)),
-            jac=search.gradient,
-            hess=search.hessian,
-            method="trust-exact",
-            callback=search.watch,
-            options={"maxiter": steps, "gtol": 0.0, "max_trust_radius": 1e4},
-        )
-        search.look(found.x)
+        # By it SciPy 1.17 says that it knows no step to take.
+        with suppress(UnboundLocalError):
+            found = minimize(
+                search.value,
+                np.zeros(len(start)),
+                jac=search.gradient,
+                hess=search.hessian,
+                method="trust-exact",
+                callback=search.watch,
+                options={"maxiter": steps, "gtol": 0.0, "max_trust_radius": 1e4},
+            )
+            search.look(found.x)
     return search.minimum()
 
 

@@ -1,6 +1,7 @@
 """What is done with phi_i, task by task, given theta and D_i: one file one strategy.
 
 - `base`, `integrated`: the contract; what Exact and Laplace have in common
+- `prior_draws`: of tasks without datapoints
 - `hmc`, `joint`: draws of it, for each theta or together with theta
 - `gradient_steps`, `reptile_steps`, `mode`, `fine_tune`: a point (MAML, Reptile, iMAML, transfer)
 - `exact`, `laplace`, `post_hoc_laplace`: a normal, in closed form or around a point

@@ -27,6 +27,7 @@ from bayesmeta.model.prior import theta_sd, theta_start
 from bayesmeta.nets.net import Net
 from bayesmeta.nets.perceptron import perceptron
 from bayesmeta.phi.base import Phi
+from bayesmeta.phi.prior_draws import with_prior_draws
 from bayesmeta.task_level.curvature import log_density, parts_of
 from bayesmeta.task_level.particles import joint_of, score_of
 from bayesmeta.task_level.scored_density import ScoredDensity, by_scores
@@ -271,7 +272,8 @@ class Amortised(Phi):
                 found.append(draws.own(mine))
             else:
                 found.append(draws.picked(draws.candidates(self.candidates, mine), mine))
-        return torch.cat(found, dim=1)
+        phi = torch.cat(found, dim=1)
+        return with_prior_draws(density, theta, phi, tasks, noise, is_point=is_point)
 
     def log_weights(
         self,

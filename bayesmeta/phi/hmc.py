@@ -16,6 +16,7 @@ from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
+from bayesmeta.phi.prior_draws import with_prior_draws
 from bayesmeta.task_level.conditional_draws import draw_conditional
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.gauss_newton import choose
@@ -78,17 +79,19 @@ class HMC(Phi):
         if density.width(tasks) == 0:
             return theta.new_empty(len(theta), tasks.num_tasks, 0)
         curvature, scored = choose(None, density, tasks), by_scores(density, tasks)
+        noise = TaskNoise(generator, tasks)
         conditional = Conditional(scored, tasks, jacobian=True, curvature=curvature)
         z, acceptance = draw_conditional(
             conditional,
             theta,
-            TaskNoise(generator, tasks),
+            noise,
             transitions=self.transitions,
             leapfrogs=self.leapfrogs,
             step_size=self.step_size,
             is_point=is_point,
         )
         phi = _unconstrained(scored, theta, z, tasks)
+        phi = with_prior_draws(density, theta, phi, tasks, noise, is_point=is_point)
         worst = int(acceptance.argmin())
         if acceptance[worst] < _LOW_ACCEPTANCE:
             warnings.warn(

@@ -10,16 +10,17 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from bayesmeta.amortisation.guides import Anchor, Delta
+from bayesmeta.amortisation.weighted_draws import mixed
 from bayesmeta.data.arguments import check_number, check_wholes
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws, value_and_gradient
 from bayesmeta.engine.noise import seeds
 from bayesmeta.engine.task_noise import TaskNoise
-from bayesmeta.model.density import Density
+from bayesmeta.model.density import Density, log_normal
 from bayesmeta.phi.amortised import Amortised
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.hmc import HMC
-from bayesmeta.task_level.corrected_draws import from_all
+from bayesmeta.task_level.corrected_draws import candidate_noise, from_all, log_mixture
 from bayesmeta.task_level.curvature import log_density
 from bayesmeta.task_level.importance import TRUSTED_K, pareto_k, pick, without_nan
 from bayesmeta.task_level.scored_density import by_scores
@@ -37,7 +38,8 @@ class Refine:
     1. `steps` of variational inference on a correction of each task's own to what the network says
        of it (Kim et al. 2018), the same at all theta;
     2. each draw picked among `candidates` by importance weights p(phi, D_i | theta) / q(phi)
-       (Rubin 1987), so that moments and predictions are corrected;
+       (Rubin 1987), half of them by wider tails than q's, so that moments and predictions are
+       corrected;
     3. the tasks whose weights have a Pareto k above `above` once more by `rerun`.
 
     Attributes:
@@ -139,17 +141,18 @@ def _of_chunk(
         _train(how, target, offset, generator, noise)
     graph = capture(target.weigh, target.example(offset))
     found = [
-        target.over(graph, torch.arange(len(theta)), offset, noise) for _ in range(how.candidates)
+        target.candidate(graph, k, how.candidates, offset, noise) for k in range(how.candidates)
     ]
     phi, log_weights = (torch.stack(x) for x in zip(*found, strict=True))
     weights = without_nan(log_weights)
+    log_weights = mixed(weights)[: len(theta)]
     if is_point:
         # All draws of phi are of one posterior, and may share their candidates.
         chances = noise.uniform(weights.shape[1:], torch.float64)
         at = from_all(weights.flatten(0, 1), chances)[..., None].expand(-1, -1, density.d_phi)
-        return phi.flatten(0, 1).gather(0, at), log_weights[0]
+        return phi.flatten(0, 1).gather(0, at), log_weights
     at = pick(weights, noise)[None, ..., None].expand(-1, -1, -1, density.d_phi)
-    return phi.gather(0, at)[0], log_weights[0]
+    return phi.gather(0, at)[0], log_weights
 
 
 def _train(
@@ -171,7 +174,7 @@ def _train(
         which = torch.randint(
             len(target.theta), (how.particles,), generator=generator, device="cpu"
         )
-        (gradient,) = target.over(graph, which, offset, noise)
+        (gradient,) = target.over(graph, which, offset, target.noise(len(which), noise))
         offset.grad = gradient.mean(0)
         optimiser.step()
         schedule.step()
@@ -232,12 +235,28 @@ class _Target:
         read = [x[0] for x in self.read]
         return [self.theta[0], torch.zeros_like(read[1]), *read, offset, *self.data]
 
+    def noise(self, draws: int, noise: TaskNoise) -> Tensor:
+        """Standard normal, (draws, tasks, d_phi)."""
+        return noise.normal((draws, *self.read[1].shape[1:]), self.theta.dtype)
+
+    def candidate(
+        self, graph: GraphModule, k: int, count: int, offset: Tensor, noise: TaskNoise
+    ) -> tuple[Tensor, Tensor]:
+        """phi for each draw of theta, and log weights: of several candidates half have wide tails.
+
+        A q that was fitted by itself is narrow, and would see nothing of what it leaves out.
+        """
+        shape = (len(self.theta), *self.read[1].shape[1:])
+        x = candidate_noise(k, shape, self.theta.dtype, noise)
+        phi, log_weights = self.over(graph, torch.arange(len(self.theta)), offset, x)
+        if count > 1:
+            log_weights = log_weights + log_normal(x, 2) - log_mixture(x, shape[-1])
+        return phi, log_weights
+
     def over(
-        self, graph: GraphModule, which: Tensor, offset: Tensor, noise: TaskNoise
+        self, graph: GraphModule, which: Tensor, offset: Tensor, noise: Tensor
     ) -> tuple[Tensor, ...]:
-        """A graph of `weigh`'s inputs at some draws of theta, with noise of its own for each."""
-        shape = (len(which), *self.read[1].shape[1:])
-        z = noise.normal(shape, self.theta.dtype)
-        draws = [self.theta[which], z, *(x[which] for x in self.read)]
+        """A graph of `weigh`'s inputs at some draws of theta, with noise (draws, tasks, d_phi)."""
+        draws = [self.theta[which], noise, *(x[which] for x in self.read)]
         at_once = max(64, _NUMBERS_AT_ONCE // sum(x.numel() for x in self.data))
         return over_draws(graph, draws, [offset, *self.data], at_once)

@@ -16,6 +16,8 @@ from bayesmeta.theta.families import Family
 
 # In posterior sds, beyond errors of the estimate.
 _FAR, _ERRORS = 0.1, 4.0
+# The same of a point estimate by noisy steps; and a slope in units of the prior, in nats.
+_FAR_OFF, _STEEP = 0.5, 10.0
 # Of the slope in log sds, which is 1 - (sd / right sd)^2 where the posterior is Gaussian.
 _OFF = 0.3
 # In units of a factor e: no scale that the data tell anything of is as little known.
@@ -79,6 +81,30 @@ def doubts_about_gaussian(
     return (
         f"the Gaussian has not converged: {', and '.join(found)}; train longer, "
         "adam=bm.Adam(steps=..., patience=0), or sample with theta=bm.NUTS()",
+    )
+
+
+def doubts_about_point(slopes: Tensor, density: Density, *, is_known: bool) -> tuple[str, ...]:
+    """What the slopes of the objective say against where training ended: nothing at a maximum.
+
+    Args:
+        slopes: of minus log p(theta, D) in z of theta = c + S z, (batches, d_theta).
+        density: the model's.
+        is_known: whether S S' is the posterior's covariance, so that a slope of 1 is an sd off;
+            else units are the prior's, in which the posterior may be narrow.
+    """
+    off, of = _beyond_noise(slopes)
+    name = coordinates(density)[of]
+    if not off[of] > (_FAR_OFF if is_known else _STEEP):
+        return ()
+    how = (
+        f"{name} is about {off[of]:.2g} posterior standard deviations off"
+        if is_known
+        else f"a prior standard deviation of {name} would change log p(theta, D) by {off[of]:.2g}"
+    )
+    return (
+        f"theta has not converged: {how}; train longer, adam=bm.Adam(steps=..., patience=0), with "
+        "a larger lr if the loss is smooth, or compare with theta=bm.NUTS(), phi=bm.Joint()",
     )
 
 

@@ -13,10 +13,10 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture_errors import CaptureError
 from bayesmeta.engine.noise import seeds
 from bayesmeta.model.density import Density
-from bayesmeta.model.prior import theta_start
+from bayesmeta.model.prior import theta_sd, theta_start
 from bayesmeta.phi.base import Phi
 from bayesmeta.theta.base import Fit, Theta
-from bayesmeta.theta.convergence import doubts_about_mode
+from bayesmeta.theta.convergence import doubts_about_mode, doubts_about_point
 from bayesmeta.theta.levels import check_training, d_free, held_out, level_terms, repeated
 from bayesmeta.theta.log_posterior import LogPosterior
 from bayesmeta.theta.pilot import Pilot, find_pilot, is_for_newton
@@ -96,7 +96,8 @@ class Point(Theta):
         (pilot_seed,) = seeds(options.seed, 1)
         pilot = find_pilot(density, tasks, phi, pilot_seed)
         density = density if pilot is None else density.starting_at(pilot.theta, pilot.sd)
-        place = _Place(density, tasks, pilot, d_free(density, phi, tasks))
+        units = _units(density, tasks, phi, pilot)
+        place = _Place(density, tasks, pilot, units, d_free(density, phi, tasks))
         state = phi.start(density, tasks, options.seed)
         loss = _loss(density, phi, tasks, len(state))
         start = Parameters([place.start, *state], place.rows)
@@ -114,12 +115,17 @@ class Point(Theta):
             held_out=held_out(density, phi, options, lambda shared: place.theta(shared[0])),
             d_phi=density.width(tasks),
             inner_lr=phi.inner_lr,
+            probed=1 if units is not None and phi.noise(density, 1, tasks.dtype, _seeded()) else 0,
             title="point",
         )
         adam = self.adam or Adam()
         done = train(objective, tasks, batch_size=self.batch_size, adam=adam, options=options)
         theta, found = place(start.shared[0], start.rows)
         trained = tuple(start.shared[1:])
+        doubts = None
+        if done.slopes:
+            slopes = done.slopes[0] * tasks.num_tasks
+            doubts = doubts_about_point(slopes, density, is_known=pilot is not None)
         return Fit(
             density,
             tasks,
@@ -129,7 +135,21 @@ class Point(Theta):
             losses=torch.tensor(done.losses),
             validation=torch.tensor(done.validation).reshape(-1, 2),
             notes=(*_notes(density, phi, tasks, theta, trained), *done.notes),
+            doubts=doubts,
         )
+
+
+def _units(density: Density, tasks: Tasks, phi: Phi, pilot: Pilot | None) -> Tensor | None:
+    """S of theta = c + S z: the pilot's, or else the prior's sds; None for networks."""
+    if pilot is not None:
+        return pilot.root
+    if tasks.are_episodes or phi.is_joint or not is_for_newton(density, tasks, phi):
+        return None
+    return torch.diag(theta_sd(density, tasks))
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 class _Place:
@@ -139,12 +159,20 @@ class _Place:
         start, rows: z and w at the start, with the units of each task.
     """
 
-    def __init__(self, density: Density, tasks: Tasks, pilot: Pilot | None, free: int) -> None:
+    def __init__(
+        self,
+        density: Density,
+        tasks: Tasks,
+        pilot: Pilot | None,
+        units: Tensor | None,
+        free: int,
+    ) -> None:
         self.centre, self.root = theta_start(density, tasks), None
         self.start = self.centre.clone()
         self.rows = [torch.zeros(tasks.num_tasks, free, dtype=tasks.dtype)]
+        if units is not None:
+            self.root, self.start = units.to(self.centre), torch.zeros_like(self.centre)
         if pilot is not None:
-            self.root, self.start = pilot.root.to(self.centre), torch.zeros_like(self.centre)
             self.rows += rows_of(density, tasks, pilot.theta, pilot.root, free).tensors()
 
     def theta(self, z: Tensor) -> Tensor:

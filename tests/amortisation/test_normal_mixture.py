@@ -64,6 +64,8 @@ def test_a_posterior_of_two_modes_has_both() -> None:
     assert ((draws > 0).double().mean(0) - 0.5).abs().max() < 0.08
     assert (draws.abs().mean(0) - torch.tensor([1.99, 2.99])).abs().max() < 0.05
     assert "dispersed starts" not in str(new.diagnose())
+    refined = new.adapt(new.tasks, refine=bm.Refine(steps=20))
+    assert (refined.phi["phi"][0].abs().mean(0) - torch.tensor([1.99, 2.99])).abs().max() < 0.05
 
 
 def test_there_is_at_least_one() -> None:

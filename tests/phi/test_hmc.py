@@ -138,6 +138,27 @@ def test_heavy_tails_and_funnels_have_their_quantiles(model: Callable[[bm.Tasks]
     assert not post.diagnose().messages[1:]
 
 
+def hills(tasks: bm.Tasks) -> None:
+    """A prior of two modes, whose normal scores are not known."""
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        both = dist.Normal(torch.tensor([-5.0, 3.0]), torch.tensor([0.5, 1.0]))
+        phi = pyro.sample("phi", dist.MixtureSameFamily(dist.Categorical(torch.ones(2)), both))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
+
+
+def test_without_data_a_prior_of_two_modes_has_both() -> None:
+    tasks = bm.Tasks.from_list([[], [3.0, 2.5]], names=["empty", "full"])
+    post = bm.fit(hills, tasks, theta=bm.Fixed({}), phi=bm.HMC(), progress=False)
+    draws = post.phi["phi"][0, :, 0]
+    assert ((draws < 0).double().mean() - 0.5).abs() < 0.06
+    assert (draws[draws < 0].mean() + 5).abs() < 0.1
+    # What a task gets does not depend on the others.
+    alone = post.adapt(tasks.select([0]), seed=post.draws.seeds[2]).phi["phi"][0, :, 0]
+    again = post.adapt(tasks, seed=post.draws.seeds[2]).phi["phi"][0, :, 0]
+    assert torch.equal(alone, again)
+
+
 @pytest.mark.parametrize("wrong", [{"draws": 0}, {"leapfrogs": 0}, {"step_size": 0.0}])
 def test_settings_are_checked(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"HMC got {next(iter(wrong))}=0"):
