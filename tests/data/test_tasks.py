@@ -360,3 +360,11 @@ def test_a_list_of_numbers_is_a_column_of_tasks() -> None:
     assert tasks.x["s"].shape == (2, 2)
     with pytest.raises(bm.TasksError, match="one row a datapoint, or one number for each task"):
         bm.Tasks.from_list([[1.0, 2.0], []], x={"u": [[0.5], [0.7]]})
+
+
+def test_tasks_are_selected_by_any_positions() -> None:
+    tasks = bm.Tasks.from_list([[1.0], [2.0], [3.0]], names=["a", "b", "c"])
+    for index in ([0, 2], range(0, 3, 2), torch.tensor([0, 2]), (0, 2)):
+        assert tasks.select(index).names == ("a", "c")
+    with pytest.raises(bm.TasksError, match="no tasks were selected"):
+        tasks.select([])
