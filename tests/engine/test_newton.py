@@ -66,7 +66,7 @@ def test_a_saddle_and_values_that_are_no_numbers_are_left() -> None:
 
 
 def test_a_start_on_the_top_of_a_hill_is_no_minimum_and_no_error() -> None:
-    """SciPy 1.17 raises UnboundLocalError where a slope is exactly zero and nothing bends upward."""
+    """SciPy 1.17 raises UnboundLocalError where a slope is zero and nothing bends upward."""
     start = torch.zeros(2, dtype=torch.float64)
     for bend in (0.0, -1.0):
         found = minimise(slopes_of(lambda x, b=bend: b * x.square().sum()), start, start + 1)
