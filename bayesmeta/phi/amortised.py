@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,6 +91,13 @@ class Amortised(Phi):
     layers: int | None = 2
     sees_theta: bool | None = None
     mixed_precision: bool = False
+
+    remedy: ClassVar[str] = (
+        "adapt(tasks, refine=bm.Refine()) improves on phi task by task and runs again what stays "
+        "above; theta, where it was fitted with this q, may be off with it: train longer, on more "
+        "tasks, or with guide=bm.SplineFlow() or bound=bm.ImportanceWeighted(), or compare with "
+        "theta=bm.NUTS(), phi=bm.Joint()"
+    )
 
     def __post_init__(self) -> None:
         for name, kind, example in (
