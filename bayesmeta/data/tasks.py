@@ -212,7 +212,8 @@ class Tasks:
         """The tasks at the positions index of shape (selected,), with their query."""
         if len(index) == 0:
             raise TasksError("no tasks were selected; at least one is needed")
-        index = torch.as_tensor(index) if isinstance(index, Tensor) else torch.tensor(list(index))
+        if not isinstance(index, Tensor):
+            index = torch.tensor(list(index), device="cpu")
         chosen = index.to(self.device)
         return replace(
             self,
