@@ -33,7 +33,6 @@ PARTS = [
     bm.Amortised(bm.Attentive(8, width=8, heads=2), bm.DiagonalNormal(), draws=20),
     bm.Amortised(bm.SetTransformer(8, slots=2, width=8, blocks=1), bm.FullNormal(), draws=20),
     bm.Amortised(bm.DeepSet(8, width=8), bm.SplineFlow(width=8), draws=20),
-    bm.Amortised(bm.DeepSet(8, width=8), bm.NormalMixture(2), draws=20),
 ]
 # What of theta they are fitted with makes no difference to them.
 BY_STEPS = [bm.VariationalSteps(steps=2, draws=20), bm.SteinParticles(steps=2, particles=4)]

@@ -17,6 +17,7 @@ import bayesmeta as bm
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import draw_prior_phi, theta_start
 from bayesmeta.model.reading import read
+from bayesmeta.phi import amortised
 from bayesmeta.task_level import scored_density
 from bayesmeta.task_level.scored_density import by_scores
 
@@ -179,6 +180,7 @@ def test_negative_control_by_a_normal_around_the_priors_middle_it_has_not(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scored_density, "_scorable", lambda density, tasks: [])
+    monkeypatch.setattr(amortised, "with_prior_draws", lambda *given, **more: given[2])
     density = Density(read(model_of(PRIORS[name]), TASKS))
     phi = bm.Amortised(draws=DRAWS, candidates=1)
     assert chance_of_being_alike(draws_of(phi, density), of_the_prior(density)) < 1e-6
