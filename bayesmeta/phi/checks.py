@@ -23,7 +23,7 @@ from bayesmeta.task_level.two_starts import apart, most_rhat, rhat_of_starts
 # Of which tasks chains are run, and how many draws.
 _TASKS, _DRAWS = 4, 400
 # Of picked draws: fewer are mostly the same ones again.
-_FEWEST_EFFECTIVE, _SHARE_EFFECTIVE = 100, 0.25
+_FEWEST_EFFECTIVE, _SHARE_EFFECTIVE = 100, 0.5
 # In posterior sds, and as a factor, beyond chance.
 _MEAN, _SD = 0.25, 1.25
 
