@@ -61,7 +61,7 @@ def test_it_fits_what_a_normal_cannot() -> None:
     gap = {}
     for guide in (bm.FullNormal(), bm.SplineFlow()):
         adam = bm.Adam(lr=3e-3, steps=1500, patience=0, compile=False)
-        phi_strategy = bm.Amortised(guide=guide, draws=500)
+        phi_strategy = bm.Amortised(guide=guide, draws=500, candidates=1)
         theta = bm.Point(batch_size=100, adam=adam)
         post = bm.fit(skewed, tasks, theta=theta, phi=phi_strategy, progress=False)
         elbo = post.log_weights[0].mean(0)
