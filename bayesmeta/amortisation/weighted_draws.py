@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from bayesmeta.amortisation.guides import TaskPosterior
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.task_noise import TaskNoise
+from bayesmeta.model.density import log_normal
 from bayesmeta.task_level.corrected_draws import candidate_noise, from_all, log_mixture
 from bayesmeta.task_level.curvature import log_density
 from bayesmeta.task_level.importance import TRUSTED_K, pareto_k, pick, without_nan
@@ -98,12 +98,7 @@ class WeightedDraws:
         """A candidate for each draw, (draws, tasks, d_phi); q's own where k is above 0.7."""
         phi, log_weights = found
         trusted = pareto_k(mixed(log_weights)).to(phi.device) <= TRUSTED_K
-        if self.is_point:
-            at = from_all(log_weights.flatten(0, 1), noise.uniform(self.shape[:2], torch.float64))
-            chosen = phi.flatten(0, 1).gather(0, at[..., None].expand(self.shape))
-        else:
-            at = pick(log_weights, noise)[None, ..., None].expand(-1, -1, -1, self.shape[-1])
-            chosen = phi.gather(0, at)[0]
+        chosen = picked_of(found, noise, is_point=self.is_point)
         return torch.where(trusted[:, None], chosen, phi[0])
 
     def _weighed(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,7 +123,7 @@ class WeightedDraws:
             phi = self.scored.unconstrained(theta, flat, many).unflatten(0, lead)
         if self.weighs:
             joint = log_density(self.scored, theta, flat, [many], jacobian=True)
-            log_ratio = joint.unflatten(0, lead) - self.q.log_prob(z) + _log_normal(x)
+            log_ratio = joint.unflatten(0, lead) - self.q.log_prob(z) + log_normal(x, 2)
         return phi, log_ratio
 
     def _at(self, theta: Tensor, x: Tensor, *shared: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,13 +137,20 @@ class WeightedDraws:
         if not self.weighs:
             return phi, torch.zeros_like(phi[:, 0])
         joint = log_density(self.scored, theta, z[0], [tasks], jacobian=True)
-        return phi, joint - q.log_prob(z)[0] + _log_normal(x)
+        return phi, joint - q.log_prob(z)[0] + log_normal(x, 1)
+
+
+def picked_of(found: Candidates, noise: TaskNoise, *, is_point: bool) -> Tensor:
+    """A candidate for each draw by its weight; of all of them where theta is a single point."""
+    phi, log_weights = found
+    if is_point:
+        chances = noise.uniform(log_weights.shape[1:], torch.float64)
+        at = from_all(log_weights.flatten(0, 1), chances)
+        return phi.flatten(0, 1).gather(0, at[..., None].expand(phi.shape[1:]))
+    at = pick(log_weights, noise)[None, ..., None].expand(-1, -1, -1, phi.shape[-1])
+    return phi.gather(0, at)[0]
 
 
 def mixed(log_weights: Tensor) -> Tensor:
     """(candidates, draws, tasks) as (candidates x draws, tasks), of all kinds among the first."""
     return log_weights.transpose(0, 1).flatten(0, 1)
-
-
-def _log_normal(x: Tensor) -> Tensor:
-    return -(0.5 * x.square() + 0.5 * math.log(2 * math.pi)).sum(-1)

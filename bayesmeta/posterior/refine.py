@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from bayesmeta.amortisation.guides import Anchor, Delta
-from bayesmeta.amortisation.weighted_draws import mixed
+from bayesmeta.amortisation.weighted_draws import Candidates, mixed, picked_of
 from bayesmeta.data.arguments import check_number, check_wholes
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws, value_and_gradient
@@ -20,9 +20,9 @@ from bayesmeta.model.density import Density, log_normal
 from bayesmeta.phi.amortised import Amortised
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.hmc import HMC
-from bayesmeta.task_level.corrected_draws import candidate_noise, from_all, log_mixture
+from bayesmeta.task_level.corrected_draws import candidate_noise, log_mixture
 from bayesmeta.task_level.curvature import log_density
-from bayesmeta.task_level.importance import TRUSTED_K, pareto_k, pick, without_nan
+from bayesmeta.task_level.importance import TRUSTED_K, pareto_k, without_nan
 from bayesmeta.task_level.scored_density import by_scores
 from bayesmeta.theta.base import Fit
 
@@ -146,13 +146,7 @@ def _of_chunk(
     phi, log_weights = (torch.stack(x) for x in zip(*found, strict=True))
     weights = without_nan(log_weights)
     log_weights = mixed(weights)[: len(theta)]
-    if is_point:
-        # All draws of phi are of one posterior, and may share their candidates.
-        chances = noise.uniform(weights.shape[1:], torch.float64)
-        at = from_all(weights.flatten(0, 1), chances)[..., None].expand(-1, -1, density.d_phi)
-        return phi.flatten(0, 1).gather(0, at), log_weights
-    at = pick(weights, noise)[None, ..., None].expand(-1, -1, -1, density.d_phi)
-    return phi.gather(0, at)[0], log_weights
+    return picked_of(Candidates(phi, weights), noise, is_point=is_point), log_weights
 
 
 def _train(
