@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor
+
+_real: ContextVar[Tensor | None] = ContextVar("real", default=None)
+
+
+def real_rows() -> Tensor | None:
+    """Which cells are datapoints, for what pools over them; None where all are.
+
+    (tasks, data) in a model; in a network, which sees one task at a time, (data,).
+    """
+    return _real.get()
+
+
+@contextmanager
+def real_rows_are(mask: Tensor | None) -> Iterator[None]:
+    """Within the block `real_rows` tells of these."""
+    token = _real.set(mask)
+    try:
+        yield
+    finally:
+        _real.reset(token)
 
 
 def masked_sum(column: Tensor, mask: Tensor) -> Tensor:

@@ -167,6 +167,8 @@ def _in_words(model: Model, tasks: Tasks) -> Iterator[None]:
         yield
     except (SiteNameError, PlateError) as error:
         raise StructureError(str(error)) from error
+    except StructureError:
+        raise
     except KeyError as error:
         raise StructureError(
             f"the model does not run on these tasks: it asks for {error}, which is not there; the "

@@ -17,6 +17,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
 from torch import Tensor
 
+from bayesmeta.data.real_rows import real_rows_are
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.distributions.rewritten import rewritten
 from bayesmeta.distributions.samplers import draw
@@ -269,6 +270,7 @@ def run(
     recorder = _Recorder(choose, provenance, held, bounded)
     store, modules = pyro.get_param_store().scope(), _modules_read_params()
     guard, rewrite = _SubsampleGuard(), rewritten()
-    with at_dtype(tasks.dtype), unvalidated(), rewrite, store, modules, guard, recorder:
+    rows = real_rows_are(tasks.mask if tasks.ragged else None)
+    with at_dtype(tasks.dtype), unvalidated(), rewrite, store, modules, guard, recorder, rows:
         model(tasks)
     return recorder.sites

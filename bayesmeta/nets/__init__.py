@@ -4,6 +4,13 @@
 - `convolution`: quick for the images of one task
 - `normalisation`: by the statistics of a task's own images
 - `pretrained`: networks that were trained elsewhere
+- `one_task`: a network in the form that is quick for a single task
+- `recurrence`: recurrent layers step by step
+- `operations`: what torch cannot batch or differentiate twice, in another form
+- `trial`: a module at two tasks, by torch and as a network
+- `derivatives`: derivatives against finite differences
+- `behaviour`: whether a network may stand in a density
+- `constants`: buffers, stored beside weights
 - `net`: a module as a function net(w, x)
 - `perceptron`: the small network that encoders and heads are made of
 - `attention`: what one set of vectors reads of another
@@ -13,6 +20,7 @@
 
 from bayesmeta.model.isolation import isolated
 from bayesmeta.nets.attention import Attention
+from bayesmeta.nets.behaviour import LayerError
 from bayesmeta.nets.grid import nearness
 from bayesmeta.nets.net import Net
 from bayesmeta.nets.normalisation import TransductiveBatchNorm2d
@@ -21,6 +29,7 @@ from bayesmeta.nets.pretrained import pretrained
 
 __all__ = [
     "Attention",
+    "LayerError",
     "Net",
     "TransductiveBatchNorm2d",
     "isolated",

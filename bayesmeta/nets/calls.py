@@ -11,10 +11,11 @@ from torch import Tensor
 
 
 class Call(NamedTuple):
-    """A call of a network: who was called, and with which flat weights."""
+    """A call of a network: who was called, with which flat weights, and whether never before."""
 
     net: Any
     weights: Tensor
+    is_first: bool
 
 
 class Still(NamedTuple):
@@ -57,11 +58,11 @@ def hold(still: Mapping[int, Still]) -> Iterator[None]:
         _still.reset(token)
 
 
-def note(net: Any, weights: Tensor) -> None:
+def note(net: Any, weights: Tensor, *, is_first: bool) -> None:
     """Tell a watcher of a call, where there is one."""
     calls = _calls.get()
     if calls is not None:
-        calls.append(Call(net, weights))
+        calls.append(Call(net, weights, is_first))
 
 
 def still(net: Any) -> Still | None:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.parameter import is_lazy
 
+from bayesmeta.data.real_rows import real_rows, real_rows_are
 from bayesmeta.model.isolation import undisturbed
 from bayesmeta.nets import calls
-from bayesmeta.nets.convolution import MatrixConv2d, stands_for
-from bayesmeta.nets.normalisation import RowBatchNorm2d, TransductiveBatchNorm2d
-from bayesmeta.nets.pretrained import FixedNorm, pretrained
-
-__all__ = ["Net", "TransductiveBatchNorm2d", "pretrained"]
+from bayesmeta.nets.behaviour import check, is_concrete
+from bayesmeta.nets.constants import differing
+from bayesmeta.nets.one_task import is_alone, quick
+from bayesmeta.nets.operations import restated
+from bayesmeta.nets.pretrained import copied
+from bayesmeta.nets.trial import Trial, padded
 
 _STATEFUL = (nn.modules.batchnorm._BatchNorm,)
 _RANDOM = (nn.modules.dropout._DropoutNd,)
-_OURS = (TransductiveBatchNorm2d, FixedNorm)
 
 
 class Net:
@@ -35,6 +36,12 @@ class Net:
     torch's own randomness, which `seed=` of fit does not cover: call torch.manual_seed before the
     module is made, for the same start in every run.
 
+    A parameter with requires_grad=False is frozen: a constant of the network as its buffers are,
+    and none of its weights. So is the row of an embedding that its `padding_idx` names.
+
+    At the first call on data the network is tried (`nets/behaviour`): that a task's output rests on
+    its weights and data alone, by any route, and that first and second derivatives are right.
+
     Args:
         module: any module whose output for a datapoint depends on that datapoint, or by
             `TransductiveBatchNorm2d` on the task's datapoints, and on nothing else.
@@ -42,10 +49,13 @@ class Net:
     Attributes:
         size: the number of weights.
         slices: where each named parameter lies in the flat vector, in the module's order.
+        frozen: how many numbers requires_grad=False holds, by parameter.
 
     Raises:
         TypeError: for what is no torch module.
-        ValueError: for a layer that keeps statistics from one call to the next, or is random.
+        ValueError: for a layer that keeps statistics from one call to the next, or is random, and
+            for a module without trainable parameters.
+        LayerError: at the first call, naming a layer with which the output is no such function.
     """
 
     @undisturbed()
@@ -57,16 +67,21 @@ class Net:
             )
         for name, part in module.named_modules():
             _check(name, part)
-        self._start = torch.cat([p.detach().reshape(-1) for p in module.parameters()])
+        own = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        _check_weights(module, own)
+        self._start = torch.cat([p.detach().reshape(-1) for p in own.values()])
         # The copy is a shape to call; its weights are given at each call.
-        self._module = copy.deepcopy(module).requires_grad_(False)
-        self._of_one_task = self._module
-        if all(_is_standard(part) for part in module.modules()):
-            self._of_one_task = of_one_task(copy.deepcopy(self._module))
-        self._constants = dict(self._module.named_buffers())
-        self._shapes = {name: p.shape for name, p in module.named_parameters()}
+        self._module = copied(module).requires_grad_(False)
+        self._of_one_task = quick(self._module)
+        held = {n: p for n, p in self._module.named_parameters() if n not in own}
+        self._constants = {n: x.detach() for n, x in (*self._module.named_buffers(), *held.items())}
+        self._padding = _padding_rows(self._module, own)
+        self._shapes = {name: p.shape for name, p in own.items()}
+        self._tried: set[tuple[object, ...]] = set()
+        self._copies = self._was_called = False
         self.size = len(self._start)
         self.slices: Mapping[str, slice] = _lay_out(self._shapes)
+        self.frozen: Mapping[str, int] = {name: p.numel() for name, p in held.items()}
 
     def weights(self) -> Tensor:
         """The module's own weights, flat, of shape (size,): a start for theta."""
@@ -89,26 +104,39 @@ class Net:
             ValueError: where w has another shape.
         """
         w = w.to(x.dtype) if x.is_floating_point() else w
-        calls.note(self, w)
-        if w.dim() == 1 and len(w) == self.size:
-            return torch.func.vmap(partial(self._call, self._module, self._named(w)))(x)
-        if w.dim() == 3 and w.shape == (len(x), 1, self.size):
-            named = self._named(w.squeeze(1))
-            if _is_alone(w, x):
-                alone = {name: part[0] for name, part in named.items()}
-                return self._call(self._of_one_task, alone, x[0])[None]
-            return torch.func.vmap(partial(self._call, self._module))(named, x)
-        raise ValueError(
-            f"net got weights of shape {tuple(w.shape)} and inputs of shape {tuple(x.shape)}; "
-            f"weights must be ({self.size},), or ({len(x)}, 1, {self.size}) for a network a task: "
-            "a site in the plate 'tasks' with .to_event(1)"
-        )
+        calls.note(self, w, is_first=not self._was_called)
+        self._was_called = True
+        is_shared = w.dim() == 1 and len(w) == self.size
+        if not is_shared and w.shape != (len(x), 1, self.size):
+            raise ValueError(
+                f"net got weights of shape {tuple(w.shape)} and inputs of shape {tuple(x.shape)}; "
+                f"weights must be ({self.size},), or ({len(x)}, 1, {self.size}) for a network a "
+                "task: a site in the plate 'tasks' with .to_event(1)"
+            )
+        self._try(w, x)
+        named = self._named(w if is_shared else w.squeeze(1))
+        rows = real_rows()
+        if rows is not None and rows.shape != x.shape[:2]:
+            rows = None
+        if not is_shared and is_alone(w, x):
+            alone = {name: part[0] for name, part in named.items()}
+            mine = None if rows is None else rows[0]
+            return self._call(self._of_one_task, alone, x[0], mine)[None]
+
+        def one(named: Mapping[str, Tensor], x: Tensor, rows: Tensor | None) -> Tensor:
+            return self._call(self._module, named, x, rows)
+
+        dims = (None if is_shared else 0, 0, None if rows is None else 0)
+        return torch.func.vmap(one, in_dims=dims)(named, x, rows)
 
     def carry(self, w: Tensor, source: Net, *, fresh: str | None = None) -> Tensor:
         """Weights that another network has learned, at the places of the same names in this one.
 
             theta = net.carry(post.theta["theta"][0, 0], old_net, fresh="3")
             bm.fit(transfer.target(net), few, theta=bm.Fixed({"theta": theta}), phi=bm.FineTune())
+
+        The network takes over the other's buffers too, as running statistics, and what is frozen
+        here: weights without them are another network.
 
         Args:
             w: the weights of the other network, (source.size,).
@@ -120,27 +148,61 @@ class Net:
             (size,).
 
         Raises:
-            ValueError: where w is not of the other network, there is no such layer, or a parameter
-                outside of it has no counterpart of its shape.
+            ValueError: where w is not of the other network, there is no such layer, a parameter or
+                buffer outside of it has no counterpart of its shape, or the network was called
+                before with other buffers.
         """
         if w.shape != (source.size,):
             raise ValueError(f"carry got weights of shape {tuple(w.shape)}, not ({source.size},)")
-        found = torch.zeros(self.size, dtype=w.dtype, device=w.device)
-        inside = {n for n in self.slices if n == fresh or n.startswith(f"{fresh}.")}
+        theirs = {**source.constants, **padded(source._named(w), source._padding)}
+        names = [*self._shapes, *self._constants]
+        inside = {n for n in names if n == fresh or n.startswith(f"{fresh}.")}
         if fresh is not None and not inside:
             raise ValueError(f"fresh='{fresh}' is no layer; parameters are {list(self.slices)}")
-        for name, shape in self._shapes.items():
-            if name in inside:
-                continue
-            if source._shapes.get(name) != shape:
-                theirs = source._shapes.get(name)
+        for name in names:
+            mine = self._shapes.get(name, getattr(self._constants.get(name), "shape", None))
+            other = theirs[name].shape if name in theirs else None
+            if name not in inside and mine != other:
                 raise ValueError(
-                    f"parameter '{name}' has shape {tuple(shape)} here, and in the other network "
-                    f"{'none' if theirs is None else tuple(theirs)}; name the layer that is "
+                    f"'{name}' has shape {tuple(mine or ())} here, and in the other network "
+                    f"{'none' if other is None else tuple(other)}; name the layer that is "
                     "another, as fresh='3'"
                 )
-            found[self.slices[name]] = w[source.slices[name]]
+        found = torch.zeros(self.size, dtype=w.dtype, device=w.device)
+        for name in self._shapes.keys() - inside:
+            found[self.slices[name]] = theirs[name].reshape(-1)
+        held = {n: theirs[n] for n in self._constants if n not in inside}
+        rows = {n: theirs[n][is_padding[:, 0]][0] for n, (is_padding, _) in self._padding.items()}
+        self._take({**self.constants, **held, **{f"{n}[padding]": row for n, row in rows.items()}})
         return found
+
+    @property
+    def constants(self) -> dict[str, Tensor]:
+        """What the output rests on beside weights and data: buffers and frozen parameters by name.
+
+        The row of a table that is padding is "layer.weight[padding]".
+        """
+        rows = {f"{name}[padding]": row for name, (_, row) in self._padding.items()}
+        return {**self._constants, **rows}
+
+    def hold(self, constants: Mapping[str, Tensor]) -> None:
+        """Have these constants from now on, as `constants` names them."""
+        given = {n: x.detach().to(self.constants[n]).clone() for n, x in constants.items()}
+        self._constants = {name: given[name] for name in self._constants}
+        self._padding = {
+            n: (where, given[f"{n}[padding]"]) for n, (where, _) in self._padding.items()
+        }
+
+    def _take(self, constants: Mapping[str, Tensor]) -> None:
+        """`hold`, but refused where an earlier result rests on others."""
+        changed = differing(self.constants, constants)
+        if changed and self._was_called:
+            raise ValueError(
+                f"carry would change '{changed[0]}' of a network that was called before, whose "
+                "results rest on it; carry into a new one, bm.nets.Net(module), before its first "
+                "call"
+            )
+        self.hold(constants)
 
     def redrawn(self, prefix: str) -> Tensor:
         """The flat weights, of which those below `prefix` are drawn as for a new module.
@@ -175,39 +237,31 @@ class Net:
             for name, part in parts.items()
         }
 
-    def _call(self, module: nn.Module, named: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        dtype = next((w.dtype for w in named.values()), x.dtype)
+    def _call(
+        self, module: nn.Module, named: Mapping[str, Tensor], x: Tensor, rows: Tensor | None
+    ) -> Tensor:
+        dtype = next(iter(named.values())).dtype
         constants = {
             name: value.to(x.device, dtype if value.is_floating_point() else value.dtype)
             for name, value in self._constants.items()
         }
-        result: Tensor = functional_call(module, {**constants, **named}, (x,))
+        x = x.clone() if self._copies else x
+        with restated(), real_rows_are(rows):
+            given = {**constants, **padded(named, self._padding)}
+            result: Tensor = functional_call(module, given, (x,))
         return result
 
-
-def of_one_task(module: nn.Module) -> nn.Module:
-    """The module with its layers in the form that is quick for the images of a single task.
-
-    Replaced in place, but where the module itself is such a layer.
-    """
-    if stands_for(module):
-        return MatrixConv2d(module)
-    if type(module) is TransductiveBatchNorm2d:
-        return RowBatchNorm2d(module)
-    for name, child in module.named_children():
-        setattr(module, name, of_one_task(child))
-    return module
-
-
-def _is_standard(part: nn.Module) -> bool:
-    """Whether it is a layer of torch or ours: a forward of the user's own may rely on layout."""
-    return type(part).__module__.startswith("torch.nn.") or type(part) in _OURS
-
-
-def _is_alone(w: Tensor, x: Tensor) -> bool:
-    """Whether this is a single task on a CPU, and no vmap over draws is under way."""
-    batched = torch._C._functorch.is_batchedtensor
-    return len(x) == 1 and x.device.type == "cpu" and not (batched(w) or batched(x))
+    def _try(self, w: Tensor, x: Tensor) -> None:
+        """Refuse a network that is no function of weights and data; once for inputs of a shape."""
+        kind = (x.shape[2:], x.dtype)
+        if kind in self._tried or not x.shape[:2].numel() or not is_concrete(w, x):
+            return
+        each = w.detach().reshape(-1, self.size)[[0, -1]]
+        named = [{n: part[k] for n, part in self._named(each).items()} for k in range(2)]
+        inputs = [(task,) for task in x.detach()[[0, -1]]]
+        trial = Trial(self._module, named, self._constants, inputs, self._padding)
+        self._copies |= check(trial)
+        self._tried.add(kind)
 
 
 def _lay_out(shapes: Mapping[str, torch.Size]) -> dict[str, slice]:
@@ -231,3 +285,30 @@ def _check(name: str, part: nn.Module) -> None:
             f"layer '{name}' ({type(part).__name__}) is random, but a density must not be; leave "
             "it out, as bm.nets.pretrained(module) does: the prior of phi regularises"
         )
+
+
+def _check_weights(module: nn.Module, own: Mapping[str, nn.Parameter]) -> None:
+    waiting = [name for name, p in module.named_parameters() if is_lazy(p)]
+    if waiting:
+        raise ValueError(
+            f"parameter '{waiting[0]}' has no shape before the module is called; call it once, as "
+            "module(x[0]), before Net(module)"
+        )
+    if not own:
+        raise ValueError(
+            f"{type(module).__name__} has no trainable parameters, so that no task could have "
+            "weights of its own: where they are frozen, module.requires_grad_(True) frees them; "
+            "what has none is called as it is, without Net"
+        )
+
+
+def _padding_rows(module: nn.Module, own: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Of tables of embeddings by name, which row is padding, (rows, 1), and what is in it."""
+    found = {}
+    for name, part in module.named_modules():
+        index, weight = getattr(part, "padding_idx", None), f"{name}.weight".removeprefix(".")
+        if index is not None and weight in own:
+            table = own[weight].detach()
+            rows = torch.arange(len(table), device=table.device)[:, None]
+            found[weight] = rows == index % len(table), table[index].clone()
+    return found

@@ -34,7 +34,13 @@ def pretrained(module: nn.Module) -> nn.Module:
     for name, part in module.named_modules():
         if isinstance(part, _Norm):
             _check(name, part)
-    return _as_evaluated(copy.deepcopy(module).eval(), {})
+    return _as_evaluated(copied(module).eval(), {})
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """A copy, also of a module whose hooks keep what they computed, which torch does not copy."""
+    kept = (x for part in module.modules() for x in vars(part).values() if isinstance(x, Tensor))
+    return copy.deepcopy(module, {id(x): x.detach().clone() for x in kept if x.grad_fn})
 
 
 class FixedNorm(nn.Module):

@@ -18,9 +18,12 @@ from bayesmeta.fine_tuning.stages import Stage
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
 from bayesmeta.model.handlers import Model
+from bayesmeta.model.isolation import isolated
+from bayesmeta.model.prior import prior_mean
 from bayesmeta.model.reading import Reading
 from bayesmeta.model.reading import read as read_model
 from bayesmeta.model.structure import Role, Structure
+from bayesmeta.nets import calls, constants
 from bayesmeta.phi.base import Phi
 from bayesmeta.posterior.draws import Draws
 from bayesmeta.task_level.curvature import Curvature
@@ -51,6 +54,7 @@ def save(posterior: Draws, folder: Path) -> None:
     summed = posterior.density.reading.summed
     if summed is not None and summed.of_tasks:
         tensors["states"] = posterior.states[..., :1]
+    tensors |= constants.stored(_calls_of(posterior))
     tensors |= {f"state_{k}": x for k, x in enumerate(posterior.fit.state)}
     tensors |= {f"stats_{name}": x for name, x in posterior.fit.stats.items()}
     tasks, learned = posterior.tasks, posterior.fit.learned_from
@@ -74,6 +78,15 @@ def save(posterior: Draws, folder: Path) -> None:
     write(folder, tensors, about, _FILE)
 
 
+def _calls_of(posterior: Draws) -> list[calls.Call]:
+    """The networks that the model calls."""
+    density, theta = posterior.density, posterior.fit.theta[0, 0]
+    some = posterior.tasks.select(torch.arange(min(1, len(posterior.tasks))))
+    with isolated(seed=0), torch.no_grad(), calls.watch() as called:
+        density.log_likelihood(theta, prior_mean(density, theta, some), some)
+    return called
+
+
 def restored(folder: str | Path, model: Model) -> Draws:
     """The draws that `save` wrote; see `bm.load`.
 
@@ -88,7 +101,15 @@ def restored(folder: str | Path, model: Model) -> Draws:
             f"no posterior was saved in '{folder}'; give the folder that post.save was given"
         )
     tensors, about = found
-    reading, tasks = _read_without_data(model, about, folder)
+    with calls.watch() as called:
+        reading, tasks = _read_without_data(model, about, folder)
+    other = constants.restore(called, tensors)
+    if other is not None:
+        raise CheckpointError(
+            f"'{folder}' holds a posterior of another network: its '{other}' is not that of the "
+            "model's network, which was called before, or is built otherwise; load into a model "
+            "whose network is new"
+        )
     density, phi = Density(reading, about.get("noncentred", ())), tensors["phi"]
     fit = Fit(
         density=density,

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from bayesmeta import nets
+from bayesmeta.data.real_rows import real_rows_are
 from bayesmeta.nets.convolution import stands_for
-from bayesmeta.nets.net import of_one_task
+from bayesmeta.nets.one_task import of_one_task
 
 F64 = torch.float64
 
@@ -196,6 +197,109 @@ def test_a_parameter_may_be_a_single_number():
     net, x = nets.Net(Scale()), torch.ones(2, 5, 3)
     assert torch.equal(net(net.weights(), x), 3 * x)
     assert torch.equal(net(torch.tensor([[[1.0]], [[2.0]]]), x)[1], 2 * x[1])
+
+
+def frozen() -> nn.Module:
+    module = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).to(F64)
+    module[0].requires_grad_(False)
+    return module
+
+
+def test_what_is_frozen_is_no_weight_of_the_network():
+    torch.manual_seed(4)
+    module = frozen()
+    net = nets.Net(module)
+    assert list(net.slices) == ["2.weight", "2.bias"] and net.size == 10
+    assert dict(net.frozen) == {"0.weight": 12, "0.bias": 4}
+    x = torch.randn(2, 5, 3, dtype=F64)
+    torch.testing.assert_close(net(net.weights(), x), module(x))
+    with pytest.raises(ValueError, match=r"no trainable parameters.*requires_grad_\(True\)"):
+        nets.Net(module.requires_grad_(False))
+    with pytest.raises(ValueError, match="'0.weight' has no shape before the module is called"):
+        nets.Net(nn.Sequential(nn.LazyLinear(3)))
+
+
+def test_a_network_takes_over_what_is_frozen():
+    torch.manual_seed(5)
+    old, x = nets.Net(nn.Sequential(*mlp())), torch.randn(1, 5, 3, dtype=F64)
+    module = mlp()
+    module[0].requires_grad_(False)
+    new = nets.Net(module)
+    torch.testing.assert_close(new(new.carry(old.weights(), old), x), old(old.weights(), x))
+    # And back, from one that has it frozen to one that has it free.
+    back = nets.Net(mlp())
+    w = back.carry(new.weights(), new)
+    torch.testing.assert_close(back(w, x), new(new.weights(), x))
+
+
+def with_statistics(mean: float, classes: int = 2) -> nets.Net:
+    layer = nn.BatchNorm1d(4)
+    layer.running_mean.fill_(mean)
+    module = nn.Sequential(nn.Linear(3, 4), layer, nn.Linear(4, classes))
+    return nets.Net(nets.pretrained(module))
+
+
+def test_buffers_are_carried_with_the_weights():
+    old, new, x = with_statistics(3.0), with_statistics(0.0), torch.randn(1, 5, 3)
+    w = new.carry(old.weights(), old)
+    assert torch.equal(new(w, x), old(w, x))
+    used = with_statistics(0.0)
+    used(w, x)
+    with pytest.raises(ValueError, match="would change '1.running_mean' of a network that was"):
+        used.carry(old.weights(), old)
+    same = with_statistics(3.0)
+    same(w, x)
+    assert torch.equal(same.carry(old.weights(), old), old.weights())
+    head = with_statistics(0.0, classes=5)
+    assert not head.carry(old.weights(), old, fresh="2")[-25:].any()
+    assert float(head.constants["1.running_mean"][0]) == 3.0
+    with pytest.raises(
+        ValueError, match=r"'1.weight' has shape \(4,\) here, .* other network none"
+    ):
+        with_statistics(0.0).carry(perceptron(2).weights(), perceptron(2))
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+def test_a_layer_with_a_hook_is_not_replaced(hooked):
+    torch.manual_seed(6)
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 1)).to(F64)
+    if hooked:
+        module[0].register_forward_hook(lambda layer, args, output: 3 * output)
+    net, x = nets.Net(module), torch.randn(1, 5, 1, 4, 4, dtype=F64)
+    torch.testing.assert_close(net(net.weights().expand(1, 1, -1), x)[0], module(x[0]))
+    assert (net._of_one_task is net._module) == hooked
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_padding_is_no_part_of_a_tasks_statistics(tasks, own):
+    torch.manual_seed(7)
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nets.TransductiveBatchNorm2d(2), nn.Flatten())
+    net, x = nets.Net(module.to(F64)), torch.randn(tasks, 5, 1, 4, 4, dtype=F64)
+    w = net.weights().expand(tasks, 1, -1) if own else net.weights()
+    mask = torch.arange(5).expand(tasks, 5) < torch.tensor([[3], [5]])[:tasks]
+    with real_rows_are(mask):
+        found = net(w, x)
+    torch.testing.assert_close(found[0, :3], module(x[0, :3]))
+    assert not torch.allclose(found[0, :3], net(w, x)[0, :3])
+
+
+def test_the_row_of_a_table_that_is_padding_stays_in_every_task():
+    torch.manual_seed(8)
+
+    def table():
+        return nn.Sequential(nn.Embedding(5, 2, padding_idx=1), nn.Flatten(), nn.Linear(6, 1))
+
+    net, x = nets.Net(table()), torch.randint(5, (3, 4, 3))
+    w = (net.weights() + 1).expand(3, 1, -1).clone().requires_grad_()
+    (slope,) = torch.autograd.grad(net(w, x).sum(), w)
+    rows = slope[:, 0, net.slices["0.weight"]].view(3, 5, 2)
+    assert not rows[:, 1].any() and rows[:, [0, 2, 3, 4]].any((1, 2)).all()
+    other = nets.Net(
+        nn.Sequential(nn.Embedding(5, 2, padding_idx=1), nn.Flatten(), nn.Linear(6, 1))
+    )
+    other.hold({"0.weight[padding]": torch.ones(2)})
+    assert torch.equal(new(new.carry(w[0, 0].detach(), other), x), other(w[0, 0].detach(), x))
 
 
 def perceptron(classes: int) -> nets.Net:

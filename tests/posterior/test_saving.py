@@ -284,3 +284,36 @@ def test_numbers_that_do_not_begin_at_zero_are_told(tmp_path: Path) -> None:
     saved(looks_up_from(2000), with_items(ITEM + 2000), tmp_path, [0.0, 1.0, 2.0, 3.0])
     with pytest.raises(bm.CheckpointError, match=r"number them 0, 1, \.\.\. before the fit"):
         bm.load(tmp_path, looks_up_from(2000))
+
+
+def with_statistics(mean: float):
+    """A model around a network that holds statistics, and the network."""
+    layer = torch.nn.BatchNorm1d(3)
+    layer.running_mean.fill_(mean)
+    module = torch.nn.Sequential(torch.nn.Linear(1, 3), layer, torch.nn.Linear(3, 1))
+    with bm.nets.isolated(0):
+        net = bm.nets.Net(bm.nets.pretrained(module))
+
+    def model(tasks):
+        theta = pyro.param("theta", lambda: torch.zeros(net.size))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(theta, 1.0).to_event(1))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                loc = net(phi, tasks.x["x"][..., None]).squeeze(-1)
+                pyro.sample("y", dist.Normal(loc, 1.0), obs=tasks.y)
+
+    return model
+
+
+def test_buffers_of_networks_are_saved_with_the_weights(tmp_path):
+    x = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
+    tasks = bm.Tasks.from_arrays(2 * x, {"x": x})
+    post = bm.fit(with_statistics(5.0), tasks, **bm.MAML(2, adam=bm.Adam(steps=3)), progress=False)
+    post.save(tmp_path)
+    expected = post.adapt(tasks).predict(tasks).mean
+    loaded = bm.load(tmp_path, with_statistics(0.0))
+    torch.testing.assert_close(loaded.adapt(tasks).predict(tasks).mean, expected)
+    used = with_statistics(0.0)
+    bm.fit(used, tasks, **bm.MAML(2, adam=bm.Adam(steps=1)), progress=False)
+    with pytest.raises(checkpoint.CheckpointError, match=r"another network: its '1.running_mean'"):
+        bm.load(tmp_path, used)

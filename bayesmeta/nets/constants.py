@@ -1,0 +1,59 @@
+"""The constants of a model's networks, buffers above all, which are stored beside their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from bayesmeta.nets.calls import Call
+
+_PREFIX = "net_"
+
+
+def differing(mine: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> list[str]:
+    """Names of constants that are not the same numbers in both."""
+    return [name for name in sorted({*mine, *others}) if not _alike(name, mine, others)]
+
+
+def stored(called: Sequence[Call]) -> dict[str, Tensor]:
+    """Constants of the networks that a model called, by the network's number and their names."""
+    nets = _each(called)
+    return {
+        f"{_PREFIX}{k}_{name}": x for k, c in enumerate(nets) for name, x in c.net.constants.items()
+    }
+
+
+def restore(called: Sequence[Call], tensors: Mapping[str, Tensor]) -> str | None:
+    """Give networks the constants that were stored of them.
+
+    Networks that were called before have results that rest on their own, and are left alone.
+
+    Returns:
+        What another network has, by name, or other constants than those stored; None for nothing.
+    """
+    nets = _each(called)
+    if not any(name.startswith(_PREFIX) for name in tensors):
+        return None
+    for k, call in enumerate(nets):
+        prefix = f"{_PREFIX}{k}_"
+        found = {n.removeprefix(prefix): x for n, x in tensors.items() if n.startswith(prefix)}
+        mine = call.net.constants
+        changed = differing(mine, found)
+        fits = {n: x.shape for n, x in mine.items()} == {n: x.shape for n, x in found.items()}
+        if changed and not (fits and call.is_first):
+            return changed[0]
+        call.net.hold(found)
+    return None
+
+
+def _each(called: Sequence[Call]) -> list[Call]:
+    """The first call of each network."""
+    return list({id(call.net): call for call in reversed(called)}.values())[::-1]
+
+
+def _alike(name: str, mine: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
+    if name not in mine or name not in others or mine[name].shape != others[name].shape:
+        return False
+    return torch.equal(mine[name].cpu(), others[name].to(mine[name].dtype).cpu())
