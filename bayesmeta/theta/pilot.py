@@ -14,6 +14,9 @@ from bayesmeta.engine.capture_errors import CaptureError
 from bayesmeta.engine.newton import Minimum
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
+from bayesmeta.model.isolation import isolated
+from bayesmeta.model.prior import prior_mean, theta_start
+from bayesmeta.nets import calls
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.exact import Exact
 from bayesmeta.phi.laplace import Laplace
@@ -75,6 +78,8 @@ def find_pilot(density: Density, tasks: Tasks, phi: Phi, seed: int) -> Pilot | N
     if tasks.are_episodes or not is_for_newton(density, tasks, phi):
         return None
     is_last = phi.is_joint or phi.is_smooth
+    if not is_last and _are_networks(density, tasks):
+        return None
     cells = _CELLS if is_last else int(_SHARE_BEFORE_TRAINING * _CELLS)
     some = _some(tasks, density.width(tasks), cells, seed)
     weight = tasks.num_tasks / some.num_tasks
@@ -108,6 +113,14 @@ def is_for_newton(density: Density, tasks: Tasks, phi: Phi) -> bool:
     if density.d_local and density.width(tasks) > _MOST_ROWS:
         return False
     return isinstance(choose(None, density, tasks), Hessian)
+
+
+def _are_networks(density: Density, tasks: Tasks) -> bool:
+    """Whether phi is weights of networks: what gradient steps find needs no pilot."""
+    some, theta = tasks.select(torch.arange(1)), theta_start(density, tasks)
+    with isolated(seed=0), torch.no_grad(), calls.watch() as called:
+        density.log_likelihood(theta, prior_mean(density, theta, some), some)
+    return any(call.weights.dim() > 1 for call in called)
 
 
 def _some(tasks: Tasks, width: int, cells: int, seed: int) -> Tasks:

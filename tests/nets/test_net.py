@@ -215,7 +215,7 @@ def test_what_is_frozen_is_no_weight_of_the_network():
     torch.testing.assert_close(net(net.weights(), x), module(x))
     with pytest.raises(ValueError, match=r"no trainable parameters.*requires_grad_\(True\)"):
         nets.Net(module.requires_grad_(False))
-    with pytest.raises(ValueError, match="'0.weight' has no shape before the module is called"):
+    with pytest.raises(ValueError, match=r"'0.weight' has no shape before the module"):
         nets.Net(nn.Sequential(nn.LazyLinear(3)))
 
 
@@ -245,7 +245,7 @@ def test_buffers_are_carried_with_the_weights():
     assert torch.equal(new(w, x), old(w, x))
     used = with_statistics(0.0)
     used(w, x)
-    with pytest.raises(ValueError, match="would change '1.running_mean' of a network that was"):
+    with pytest.raises(ValueError, match=r"would change '1.running_mean' of a network"):
         used.carry(old.weights(), old)
     same = with_statistics(3.0)
     same(w, x)
@@ -253,9 +253,7 @@ def test_buffers_are_carried_with_the_weights():
     head = with_statistics(0.0, classes=5)
     assert not head.carry(old.weights(), old, fresh="2")[-25:].any()
     assert float(head.constants["1.running_mean"][0]) == 3.0
-    with pytest.raises(
-        ValueError, match=r"'1.weight' has shape \(4,\) here, .* other network none"
-    ):
+    with pytest.raises(ValueError, match=r"'1.weight' has shape \(4,\) here, .*none;"):
         with_statistics(0.0).carry(perceptron(2).weights(), perceptron(2))
 
 
@@ -295,9 +293,7 @@ def test_the_row_of_a_table_that_is_padding_stays_in_every_task():
     (slope,) = torch.autograd.grad(net(w, x).sum(), w)
     rows = slope[:, 0, net.slices["0.weight"]].view(3, 5, 2)
     assert not rows[:, 1].any() and rows[:, [0, 2, 3, 4]].any((1, 2)).all()
-    other = nets.Net(
-        nn.Sequential(nn.Embedding(5, 2, padding_idx=1), nn.Flatten(), nn.Linear(6, 1))
-    )
+    other, new = nets.Net(table()), nets.Net(table())
     other.hold({"0.weight[padding]": torch.ones(2)})
     assert torch.equal(new(new.carry(w[0, 0].detach(), other), x), other(w[0, 0].detach(), x))
 

@@ -308,12 +308,17 @@ def with_statistics(mean: float):
 def test_buffers_of_networks_are_saved_with_the_weights(tmp_path):
     x = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
     tasks = bm.Tasks.from_arrays(2 * x, {"x": x})
-    post = bm.fit(with_statistics(5.0), tasks, **bm.MAML(2, adam=bm.Adam(steps=3)), progress=False)
+    post = bm.fit(
+        with_statistics(5.0),
+        tasks,
+        **bm.MAML(2, adam=bm.Adam(steps=3, compile=False)),
+        progress=False,
+    )
     post.save(tmp_path)
     expected = post.adapt(tasks).predict(tasks).mean
     loaded = bm.load(tmp_path, with_statistics(0.0))
     torch.testing.assert_close(loaded.adapt(tasks).predict(tasks).mean, expected)
     used = with_statistics(0.0)
-    bm.fit(used, tasks, **bm.MAML(2, adam=bm.Adam(steps=1)), progress=False)
+    bm.fit(used, tasks, **bm.MAML(2, adam=bm.Adam(steps=1, compile=False)), progress=False)
     with pytest.raises(checkpoint.CheckpointError, match=r"another network: its '1.running_mean'"):
         bm.load(tmp_path, used)
