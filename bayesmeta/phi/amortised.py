@@ -181,6 +181,11 @@ class Amortised(Phi):
         weights = [*encoder, *guide, *state]
         return [x.to(tasks.device, dtype).clone() for x in weights]
 
+    @property
+    def trained_part(self) -> tuple[object, ...]:
+        """The network and its guide: they serve any number of draws, by any bound."""
+        return self.encoder, self.guide, self.width, self.layers, self.sees_theta
+
     def noise(
         self, density: Density, num_tasks: int, dtype: torch.dtype, generator: torch.Generator
     ) -> list[Tensor]:

@@ -81,6 +81,14 @@ class Phi(ABC):
         """
         return []
 
+    @property
+    def trained_part(self) -> tuple[object, ...]:
+        """What decides whether another of this kind can use what was trained: all settings.
+
+        Less where some of them, as a number of steps or draws, leave the trained part as it is.
+        """
+        return (self,)
+
     def noise(
         self, density: Density, num_tasks: int, dtype: torch.dtype, generator: torch.Generator
     ) -> list[Tensor]:

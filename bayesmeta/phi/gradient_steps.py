@@ -64,6 +64,11 @@ class GradientSteps(Phi):
             return []
         return [torch.full((density.d_phi,), math.log(self.lr), dtype=tasks.dtype)]
 
+    @property
+    def trained_part(self) -> tuple[object, ...]:
+        """Whether rates are learned: they serve any number of steps."""
+        return (self.learn_lr,)
+
     def log_evidence(
         self,
         density: Density,

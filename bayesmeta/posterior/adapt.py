@@ -68,7 +68,9 @@ def _check_given(tasks: object, phi: object) -> None:
 
 def _state(draws: Draws, tasks: Tasks, strategy: Phi) -> Sequence[Tensor]:
     """What was trained of the strategy; another strategy than the fit's may have no such part."""
-    state = draws.fit.state if strategy == draws.strategy else ()
+    same = type(strategy) is type(draws.strategy)
+    is_trained = same and strategy.trained_part == draws.strategy.trained_part
+    state = draws.fit.state if is_trained else ()
     if len(state) != len(strategy.start(draws.centred, tasks)):
         raise ValueError(
             f"adapt got phi={strategy!r}, a part of which is trained with theta, but this "

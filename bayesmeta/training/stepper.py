@@ -79,14 +79,12 @@ class Stepper:
 
     def __call__(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """The loss, and its gradients in the shared parameters and the rows."""
-        if len(self.chunks) == 1:
-            with torch.no_grad():
-                value, *gradients = self._steps[batch.tasks.num_tasks](*batch.tensors())
-            return value, list(gradients)
         found = []
         for start, stop in self.chunks:
             with torch.no_grad():
-                outputs = self._steps[stop - start](*batch.part(start, stop).tensors())
+                outputs = self._steps[stop - start](*self._inputs(batch, start, stop))
+            if len(self.chunks) == 1:
+                return outputs[0], list(outputs[1:])
             weight = (stop - start) / batch.tasks.num_tasks
             found.append([weight * x for x in outputs])
         columns = list(zip(*found, strict=True))
@@ -98,9 +96,14 @@ class Stepper:
         for start, stop in self.chunks:
             step = self._steps[stop - start]
             if isinstance(step, GraphModule):
-                inputs = batch.part(start, stop).tensors()
                 compile_searches(step)
+                # What is compiled holds for one layout in memory: that of what runs.
+                inputs = self._inputs(batch, start, stop)
                 self._steps[stop - start] = compile_graph(step, inputs)
+
+    def _inputs(self, batch: Batch, start: int, stop: int) -> list[Tensor]:
+        """Of the tasks from start to stop; the whole batch as it is, in whatever layout."""
+        return (batch if len(self.chunks) == 1 else batch.part(start, stop)).tensors()
 
     def _choose(self, batch: Batch, d_phi: int) -> int:
         tasks = batch.tasks
