@@ -30,11 +30,17 @@ def neural_process(
 
 
 def functions(decode: bm.nets.Net, latent: int) -> Callable[[bm.Tasks], None]:
-    """The model by a network of (x, z), with `latent` numbers z, that gives a mean and a spread."""
+    """The model by a network of (x, z), with `latent` numbers z, that gives a mean and a spread.
+
+    What the network reads and gives is in units of the tasks that theta is fitted to, so that it
+    trains alike on data in grams and in tonnes: `units` are means and sds, and do not move.
+    """
 
     def model(tasks: bm.Tasks) -> None:
         theta = pyro.param("theta", lambda: decode.weights().to(tasks.dtype))
-        x = tasks.x["x"]
+        # Of x, then of y.
+        units = pyro.param("units", lambda: units_of(tasks)).detach()
+        x = (tasks.x["x"] - units[0, :-1]) / units[1, :-1]
         zero = torch.zeros(latent, dtype=tasks.dtype)
         with pyro.plate("tasks", tasks.num_tasks, dim=-2):
             z = pyro.sample("z", dist.Normal(zero, 1.0).to_event(1))
@@ -42,9 +48,21 @@ def functions(decode: bm.nets.Net, latent: int) -> Callable[[bm.Tasks], None]:
                 given = torch.cat([x, z.expand(*x.shape[:2], latent)], -1)
                 mean, spread = decode(theta, given).unbind(-1)
                 sd = LEAST_SD + softplus(spread)
-                pyro.sample("y", dist.Normal(mean, sd), obs=tasks.y)
+                loc, scale = units[0, -1], units[1, -1]
+                pyro.sample("y", dist.Normal(loc + scale * mean, scale * sd), obs=tasks.y)
 
     return model
+
+
+def units_of(tasks: bm.Tasks) -> Tensor:
+    """Mean and sd of each number of x, and of y, over all datapoints, (2, inputs + 1)."""
+    x = tasks.x["x"]
+    y = torch.zeros(x.shape[:2]) if tasks.y is None else tasks.y
+    rows = torch.cat([x, y[..., None].to(x)], -1)[tasks.mask]
+    if len(rows) < 2:
+        return torch.stack([rows.new_zeros(x.shape[-1] + 1), rows.new_ones(x.shape[-1] + 1)])
+    sd, mean = torch.std_mean(rows, 0)
+    return torch.stack([mean, torch.where(sd > 0, sd, 1.0)])
 
 
 model = neural_process()

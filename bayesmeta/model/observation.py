@@ -39,6 +39,21 @@ def factors_of_outcomes(
     return tuple(n for n in factors if not torch.equal(moved[n].plain, found.drawn[n].plain))
 
 
+def classes_of(tasks: Tasks, structure: Structure, found: Runs) -> int | None:
+    """How many classes y names, where one site of classes observes it; None where y is numbers."""
+    counts = {
+        found.drawn[name].fn.support.upper_bound + 1
+        for name in structure.data
+        if isinstance(base_distribution(found.drawn[name].fn), torch.distributions.Categorical)
+        and _is_y(found.drawn[name].value, tasks.y)
+    }
+    return int(counts.pop()) if len(counts) == 1 else None
+
+
+def _is_y(value: torch.Tensor, y: torch.Tensor | None) -> bool:
+    return y is not None and value.shape == y.shape and bool((value == y).all())
+
+
 def _held(values: Mapping[str, torch.Tensor], name: str) -> Choice | None:
     return Choice(values[name]) if name in values else None
 

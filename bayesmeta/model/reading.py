@@ -31,7 +31,7 @@ from bayesmeta.model.checks import (
 from bayesmeta.model.enumeration import Summed, check_count, summed_of
 from bayesmeta.model.handlers import Model
 from bayesmeta.model.isolation import isolated, undisturbed
-from bayesmeta.model.observation import drawn_bounds, factors_of_outcomes, remarks
+from bayesmeta.model.observation import classes_of, drawn_bounds, factors_of_outcomes, remarks
 from bayesmeta.model.padding import check_padding
 from bayesmeta.model.parents import Parents, find_parents
 from bayesmeta.model.sites import Site, seen
@@ -55,6 +55,7 @@ class Reading:
             as of censored ones: they read y, or stand for what is masked.
         masked: the observed sites that the model masks somewhere.
         remarks: sentences on how outcomes count.
+        classes: how many y names, where it is of classes.
     """
 
     model: Model
@@ -64,6 +65,7 @@ class Reading:
     scored: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    classes: int | None = None
 
     @cached_property
     def summed(self) -> Summed | None:
@@ -198,6 +200,7 @@ def _reading(model: Model, tasks: Tasks, found: Runs, parents: Parents, num_task
         scored=(*structure.data, *factors_of_outcomes(model, tasks, structure, found)),
         masked=masked,
         remarks=tuple(remarks(tasks, structure, found)),
+        classes=classes_of(tasks, structure, found),
     )
 
 

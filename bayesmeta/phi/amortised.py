@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 
 from bayesmeta.amortisation.bounds import ELBO, Bound, Predictive, tamed
-from bayesmeta.amortisation.encoder_rows import in_units, rows_of, units_of
+from bayesmeta.amortisation.encoder_rows import (
+    in_units,
+    names_of,
+    range_of,
+    rows_of,
+    units_of,
+)
 from bayesmeta.amortisation.encoders import DeepSet, Encoder
 from bayesmeta.amortisation.guides import Anchor, Delta, FullNormal, Guide, TaskPosterior
 from bayesmeta.amortisation.simulated_phi import check_simulated, simulated_phi
@@ -36,6 +42,8 @@ _MOST_THETA = 32
 # Of a posterior sd, so that the network sees little of theta at first: where it began with much,
 # theta was drawn to where a network that has not learned yet does least harm.
 _SEEN = 0.1
+# The share of datapoints outside of what was trained on, and how far, in its range.
+_SLACK = 0.1
 
 
 class _State(NamedTuple):
@@ -60,9 +68,11 @@ class Amortised(Phi):
     without datapoints has its prior exactly, however its sites depend on each other.
 
     All columns of x, in alphabetical order, and y are read, standardised, with the tasks' mask:
-    order and padding change nothing. Adapting to a task is one pass of the network. The log
-    evidence is what `bound` makes of draws of q, by which theta and the network are trained
-    together. A network learns best with a smaller rate than theta alone: bm.Adam(lr=3e-3) or less.
+    order and padding change nothing. A y that names classes is read as their indicators. Adapting
+    to a task is one pass of the network; `diagnose` names tasks whose data are outside of the range
+    that it was trained on. The log evidence is what `bound` makes of draws of q, by which theta and
+    the network are trained together. A network learns best with a smaller rate than theta alone:
+    bm.Adam(lr=3e-3) or less.
 
     Attributes:
         encoder: of a dataset to a vector.
@@ -164,7 +174,10 @@ class Amortised(Phi):
         # Of tasks to adapt to there is no truth.
         if self.chosen(tasks).knows_phi and set(density.structure.phi) & set(tasks.x):
             check_simulated(density, tasks)
-        rows = units_of(parts_of(some, with_query=True), density.structure.phi)
+        every = some if tasks.are_episodes else tasks
+        parts = [parts_of(t, with_query=True) for t in (some, every)]
+        reading = density.reading
+        rows = torch.cat([units_of(parts[0], reading), range_of(parts[1], reading)])
         with torch.no_grad():
             theta = theta_start(density, tasks)
             centre, width = by_scores(density, tasks).scale(theta, some)
@@ -227,13 +240,13 @@ class Amortised(Phi):
             state: as `start` lays it out.
         """
         units = _State(*state[-len(_State._fields) :])
-        if units.rows.dim() != 2:
-            raise ValueError(
-                "the network is of an earlier version, which worked in other units; fit again"
-            )
         weights = state[: -len(_State._fields)]
         cut = len(weights) - len(self.guide.start(density.d_phi))
-        rows = torch.cat([rows_of(part, density.structure.phi) for part in parts], 1)
+        rows = torch.cat([rows_of(part, density.reading) for part in parts], 1)
+        if units.rows.shape != (4, rows.shape[-1]):
+            raise ValueError(
+                "the network is of an earlier version, which read data in another way; fit again"
+            )
         rows = in_units(rows, units.rows.detach(), self.encoder.places)
         mask = torch.cat([part.mask for part in parts], 1)
         count = mask.sum(1, keepdim=True).to(rows.dtype)
@@ -256,6 +269,26 @@ class Amortised(Phi):
         scale = torch.where(is_scored, 1 / anchor.sd, width)
         given = self.guide, weights[cut:], numbers, count, anchor
         return TaskPosterior(*given, shift, scale, centre, width)
+
+    def unlike(self, density: Density, tasks: Tasks, state: Sequence[Tensor]) -> dict[str, str]:
+        """By task, which of its data are outside of the range of those trained on, in words.
+
+        Of a column that is where more than a tenth of a task's datapoints are outside, by more
+        than a tenth of the range; of a task without datapoints, nothing is.
+        """
+        low, high = _State(*state[-len(_State._fields) :]).rows[2:]
+        rows, slack = rows_of(tasks, density.reading), _SLACK * (high - low)
+        is_out = ((rows < low - slack) | (rows > high + slack)) & tasks.mask[..., None]
+        is_out = is_out.sum(1) > _SLACK * tasks.sizes[:, None]
+        names, found = names_of(tasks, density.reading), {}
+        for task in is_out.any(1).nonzero()[:, 0].tolist():
+            k = int(is_out[task].int().argmax())
+            seen = rows[task, tasks.mask[task], k]
+            found[tasks.names[task]] = (
+                f"{names[k]} {seen.min():.3g} to {seen.max():.3g}, trained on {low[k]:.3g} to "
+                f"{high[k]:.3g}"
+            )
+        return found
 
     def _anchor(self, scored: ScoredDensity, theta: Tensor, tasks: Tasks, units: _State) -> Anchor:
         """The prior given theta in the guide's units; learned where it is not known."""

@@ -41,6 +41,7 @@ class PhiDraws:
         is_point: whether all theta are the same.
         log_weights: p / q of the draws of q, (any, tasks); NaN for tasks that chains were run for.
         is_picked: whether the draws were picked by these weights, and are not those of q.
+        state: what was trained of the strategy.
     """
 
     strategy: Phi
@@ -51,6 +52,7 @@ class PhiDraws:
     is_point: bool
     log_weights: Tensor | None
     is_picked: bool
+    state: Sequence[Tensor] = ()
 
     def select(self, which: Tensor) -> PhiDraws:
         """Those of some tasks."""
@@ -87,7 +89,23 @@ def check_phi(draws: PhiDraws) -> PhiChecks:
     if is_chain.any() and len(draws.phi) >= FEWEST_DRAWS and draws.phi.shape[-1]:
         found, more = _by_starts(draws.select(is_chain.nonzero()[:, 0]))
     trusted = [name for name, value in k.items() if value <= TRUSTED_K]
-    return PhiChecks(k, found, (*messages, *more, *_beside_chains(draws, trusted)))
+    beside = _beside_chains(draws, trusted)
+    return PhiChecks(k, found, (*_about_unlike(draws), *messages, *more, *beside))
+
+
+def _about_unlike(draws: PhiDraws) -> list[str]:
+    """Tasks whose data are outside of what the network was trained on."""
+    if not isinstance(draws.strategy, Amortised):
+        return []
+    unlike = draws.strategy.unlike(draws.density, draws.tasks, draws.state)
+    if not unlike:
+        return []
+    named = first_few([f"{name} ({what})" for name, what in unlike.items()])
+    return [
+        f"Data of {len(unlike)} of {len(draws.tasks)} tasks are outside of what the network was "
+        f"trained on: {named}. There it says nothing: adapt with another strategy, as "
+        "post.adapt(tasks, phi=bm.HMC()), or train on such tasks."
+    ]
 
 
 def _by_weights(draws: PhiDraws) -> tuple[dict[str, float], list[str]]:

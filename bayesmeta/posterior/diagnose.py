@@ -181,6 +181,7 @@ def _of_phi(posterior: Draws) -> PhiChecks:
             posterior.is_point,
             flat,
             is_picked=weights is None or was_refined,
+            state=posterior.fit.state,
         )
     )
 
