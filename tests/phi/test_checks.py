@@ -177,3 +177,25 @@ def test_new_tasks_of_a_joint_fit_are_judged_as_chains() -> None:
     assert not post.diagnose().rhat_phi
     new = post.adapt(bm.Tasks.from_list([[2.0, 2.1, 1.9, 2.0]], names=["new"]))
     assert list(new.diagnose().rhat_phi) == ["new"]
+
+
+def test_tasks_unlike_those_trained_on_are_told() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(200, 12, generator=generator)
+    y = x * torch.randn(200, 1, generator=generator)
+
+    def model(tasks: bm.Tasks) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            slope = pyro.sample("slope", dist.Normal(0.0, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(slope * tasks.x["x"], 0.1), obs=tasks.y)
+
+    phi = bm.Amortised(bm.DeepSet(4, 8, 1), draws=200, width=8)
+    theta = bm.Point(adam=bm.Adam(steps=3, compile=False))
+    tasks = bm.Tasks.from_arrays(y, {"x": x})
+    post = bm.fit(model, tasks, theta=theta, phi=phi, progress=False)
+    new = bm.Tasks.from_list([y[0], y[1], y[2, :0]], {"x": [x[0], x[1] + 3, x[2, :0]]}, "abc")
+    (told,) = (m for m in post.adapt(new).diagnose().messages if "was trained on" in m)
+    assert told.startswith("Data of 1 of 3 tasks are outside") and "b (x['x'] 3" in told
+    assert "trained on" in told and "adapt with another strategy" in told
+    assert not any("was trained on" in m for m in post.diagnose().messages)

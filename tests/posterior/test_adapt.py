@@ -13,6 +13,7 @@ from torch import Tensor
 
 import bayesmeta as bm
 from bayesmeta.engine.task_noise import TaskNoise
+from bayesmeta.models import normal_means
 
 F64 = torch.float64
 SHORT = bm.Adam(steps=30, compile=False)
@@ -139,3 +140,27 @@ def test_tasks_of_which_only_inputs_are_known_are_predicted() -> None:
     assert np.allclose(predicted.mean[0], [mu, 3 * mu], atol=0.3)
     assert np.allclose(predicted.sd[0], [1.0, 3.0], rtol=0.1)
     assert torch.equal(new.x["x"], new.without_data().x["x"]) and new.y is None
+
+
+@pytest.mark.parametrize(
+    ("phi", "other", "fits"),
+    [
+        (bm.GradientSteps(2, 0.1, learn_lr=True), bm.GradientSteps(7, 0.2, learn_lr=True), True),
+        (bm.GradientSteps(2, 0.1), bm.GradientSteps(7, 0.1, learn_lr=True), False),
+        (bm.Amortised(draws=5), bm.Amortised(draws=70, candidates=1, bound=bm.ELBO()), True),
+        (bm.Amortised(draws=5), bm.Amortised(draws=5, width=8), False),
+        (bm.Amortised(draws=5), bm.Amortised(bm.DeepSet(8), draws=5), False),
+    ],
+)
+def test_what_was_trained_decides_whether_a_strategy_fits(
+    phi: bm.Phi, other: bm.Phi, fits: bool
+) -> None:
+    tasks = bm.Tasks.from_arrays(torch.randn(3, 4, generator=torch.Generator().manual_seed(0)))
+    theta = bm.Point(adam=bm.Adam(steps=2, compile=False))
+    post = bm.fit(normal_means.model, tasks, theta=theta, phi=phi, progress=False)
+    if not fits:
+        with pytest.raises(ValueError, match="a part of which is trained with theta"):
+            post.adapt(tasks, phi=other)
+        return
+    adapted = post.adapt(tasks, phi=other)
+    assert adapted.phi["phi"].shape[:2] == (1, other.draws_at_point)

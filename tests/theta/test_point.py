@@ -11,9 +11,11 @@ import pytest
 import torch
 
 import bayesmeta as bm
+from bayesmeta.model.density import Density
+from bayesmeta.model.reading import read
 from bayesmeta.theta import point
 from bayesmeta.theta.convergence import doubts_about_point
-from bayesmeta.theta.pilot import Pilot
+from bayesmeta.theta.pilot import Pilot, find_pilot
 
 Model = Callable[[bm.Tasks], None]
 
@@ -76,3 +78,25 @@ def test_slopes_count_beyond_their_noise(slope: float, is_said: bool) -> None:
     found = doubts_about_point(slope + noise, density, is_known=True)
     assert bool(found) == is_said
     assert not is_said or "mu is about" in found[0]
+
+
+@pytest.mark.parametrize("by_net", [True, False])
+def test_steps_of_networks_have_no_pilot(by_net: bool) -> None:
+    x = torch.randn(20, 5, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    slope = torch.linspace(-1, 2, 20)[:, None]
+    tasks = bm.Tasks.from_arrays(1 + slope * x[..., 0] + 0.1 * x[..., 0].sin(), {"x": x})
+    with bm.nets.isolated(0):
+        net = bm.nets.Net(torch.nn.Linear(1, 1))
+
+    def model(tasks: bm.Tasks) -> None:
+        theta = pyro.sample("theta", dist.Normal(torch.zeros(2), 3.0).to_event(1))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(theta, 1.0).to_event(1))
+            plain = phi[..., 0] * tasks.x["x"][..., 0] + phi[..., 1]
+            loc = net(phi, tasks.x["x"])[..., 0] if by_net else plain
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(loc, 0.5), obs=tasks.y)
+
+    density = Density(read(model, tasks))
+    assert (find_pilot(density, tasks, bm.GradientSteps(2, 0.01), 0) is None) == by_net
+    assert find_pilot(density, tasks, bm.Laplace(), 0) is not None

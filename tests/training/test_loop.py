@@ -177,6 +177,19 @@ def test_compiled_steps_give_the_same_losses_and_are_compiled_again_when_resumed
     assert run(adam, checkpoint=tmp_path)[1] == compiled
 
 
+def test_compiled_steps_take_the_data_as_they_lie_in_memory():
+    y = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+    support, query = (bm.Tasks.from_arrays(part) for part in (y[:, :4], y[:, 4:]))
+    assert not support.y.is_contiguous()
+    found = []
+    for compiled in (False, True):
+        adam = bm.Adam(steps=25, patience=0, compile=compiled)
+        pair = bm.MAML(2, 0.05, adam=adam)
+        post = bm.fit(normal_means.model, support, query=query, progress=False, **pair)
+        found.append(post.losses)
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+
+
 WAVES = sinusoid.tasks(60, 10)
 SUPPORT, QUERY = WAVES.split(5)
 
