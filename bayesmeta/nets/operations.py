@@ -129,8 +129,42 @@ def rrelu(
 
 
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: Any = None) -> Tensor:
-    """Distances of rows. Torch's has no second derivative, and vmap repeats the first task's."""
-    return torch.linalg.vector_norm(x1[..., :, None, :] - x2[..., None, :, :], p, -1)
+    """Distances of rows; all derivatives are 0 where they coincide.
+
+    Torch's has no second derivative, and its slopes under vmap are those of the first task.
+    """
+    apart = x1[..., :, None, :] - x2[..., None, :, :]
+    is_same = (apart == 0).all(-1)
+    found = torch.linalg.vector_norm(torch.where(is_same[..., None], 1.0, apart), p, -1)
+    return torch.where(is_same, 0.0, found)
+
+
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """x'y / (max(|x|, eps) max(|y|, eps)). Torch's second derivative is no number at zero."""
+    lengths = [x.square().sum(dim).clamp(min=eps**2).sqrt() for x in (x1, x2)]
+    return (x1 * x2).sum(dim) / (lengths[0] * lengths[1])
+
+
+def multi_head_attention_forward(
+    *args: Any, key_padding_mask: Tensor | None = None, **options: Any
+) -> tuple[Tensor, Tensor | None]:
+    """Attention, which reads nothing where all keys are padding; torch's is no number there."""
+    plain = functional.multi_head_attention_forward
+    if key_padding_mask is None:
+        found: tuple[Tensor, Tensor | None] = plain(*args, **options)
+        return found
+    hidden = key_padding_mask
+    is_away = hidden if hidden.dtype == torch.bool else hidden == -torch.inf
+    reads_nothing = is_away.all(-1)
+    hidden = torch.where(reads_nothing[..., None], torch.zeros_like(hidden), hidden)
+    out, weights = plain(*args, **{**options, "key_padding_mask": hidden})
+    bias = args[12]
+    nothing = torch.zeros_like(out) if bias is None else bias.expand_as(out)
+    out = torch.where(reads_nothing[..., None], nothing, out)
+    if weights is not None:
+        alone = reads_nothing.reshape(-1, *[1] * (weights.dim() - reads_nothing.dim()))
+        weights = torch.where(alone, 0.0, weights)
+    return out, weights
 
 
 def lstm(x: Tensor, hx: Any, flat: Any, *how: Any) -> tuple[Tensor, ...]:
@@ -221,6 +255,9 @@ _FORMS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     functional.rrelu: rrelu,
     torch._weight_norm: weight_norm,
     torch.cdist: cdist,
+    functional.cosine_similarity: cosine_similarity,
+    torch.cosine_similarity: cosine_similarity,
+    functional.multi_head_attention_forward: multi_head_attention_forward,
     torch.lstm: lstm,
     torch.gru: gru,
     torch.rnn_tanh: rnn_tanh,
