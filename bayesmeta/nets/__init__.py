@@ -18,6 +18,7 @@
 - `phi_layers`: which of phi's numbers are which layer of a network
 """
 
+from bayesmeta.data.real_rows import real_rows
 from bayesmeta.model.isolation import isolated
 from bayesmeta.nets.attention import Attention
 from bayesmeta.nets.behaviour import LayerError
@@ -37,4 +38,5 @@ __all__ = [
     "nearness",
     "perceptron",
     "pretrained",
+    "real_rows",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bayesmeta import nets
+from bayesmeta.engine.capture import capture, compile_graph, value_and_gradient
 from tests.nets.layers import CASES, F64, NO_LAYERS, Case
 
 KEPT = [name for name, case in CASES.items() if not case.refused]
@@ -180,3 +181,38 @@ def test_a_network_that_writes_into_its_input_leaves_the_data_alone(tasks: int) 
     before, w = x.clone(), net.weights().expand(tasks, 1, -1)
     first = net(w, x)
     assert torch.equal(net(w, x), first) and torch.equal(x, before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LSTM",
+        "GRU num_layers bidirectional bias",
+        "MultiheadAttention False 0.0",
+        "TransformerEncoderLayer",
+        "Embedding padding_idx",
+        "EmbeddingBag mean padding_idx",
+        "weight_norm",
+        "cdist",
+        "Conv2d",
+        "MaxPool2d",
+        "InstanceNorm2d",
+        "LayerNorm",
+    ],
+)
+def test_compiled_a_layer_is_what_it_is(name: str) -> None:
+    """The gradient of a gradient step's outcome, as MAML has it, in a graph and compiled."""
+    case = CASES[name]
+    net, x = nets.Net(made(case)), case.inputs(2)
+    w = net.weights() + 0.01 * torch.arange(2, dtype=F64)[:, None, None]
+
+    def adapted(at: Tensor, x: Tensor) -> Tensor:
+        (slope,) = torch.autograd.grad(net(at, x).sin().sum(), at, create_graph=True)
+        return net(at - 0.1 * slope, x).sin().sum()
+
+    at = w.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(adapted(at, x), at)
+    graph = capture(value_and_gradient(adapted, 1), [w, x])
+    torch.testing.assert_close(graph(w, x)[1], expected)
+    torch.testing.assert_close(compile_graph(graph, [w, x])(w, x)[1], expected)
