@@ -273,6 +273,8 @@ def _lay_out(shapes: Mapping[str, torch.Size]) -> dict[str, slice]:
 
 
 def _check(name: str, part: nn.Module) -> None:
+    if not part.training:
+        return  # In eval mode neither is so, or it shows when it is tried.
     if isinstance(part, _STATEFUL) or getattr(part, "track_running_stats", False):
         raise ValueError(
             f"layer '{name}' ({type(part).__name__}) keeps running statistics, which would leak "

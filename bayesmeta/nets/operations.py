@@ -169,22 +169,22 @@ def multi_head_attention_forward(
 
 def lstm(x: Tensor, hx: Any, flat: Any, *how: Any) -> tuple[Tensor, ...]:
     """torch.lstm, unrolled."""
-    return _recurrent(torch.lstm, recurrence.lstm_cell, x, hx, flat, *how)
+    return _recurrent(recurrence.lstm_cell, x, hx, flat, *how)
 
 
 def gru(x: Tensor, hx: Any, flat: Any, *how: Any) -> tuple[Tensor, ...]:
     """torch.gru, unrolled."""
-    return _recurrent(torch.gru, recurrence.gru_cell, x, hx, flat, *how)
+    return _recurrent(recurrence.gru_cell, x, hx, flat, *how)
 
 
 def rnn_tanh(x: Tensor, hx: Any, flat: Any, *how: Any) -> tuple[Tensor, ...]:
     """torch.rnn_tanh, unrolled."""
-    return _recurrent(torch.rnn_tanh, recurrence.tanh_cell, x, hx, flat, *how)
+    return _recurrent(recurrence.tanh_cell, x, hx, flat, *how)
 
 
 def rnn_relu(x: Tensor, hx: Any, flat: Any, *how: Any) -> tuple[Tensor, ...]:
     """torch.rnn_relu, unrolled."""
-    return _recurrent(torch.rnn_relu, recurrence.relu_cell, x, hx, flat, *how)
+    return _recurrent(recurrence.relu_cell, x, hx, flat, *how)
 
 
 def lstm_cell(x: Tensor, hx: tuple[Tensor, Tensor], *weights: Tensor) -> State:
@@ -218,13 +218,13 @@ def _step(cell: Cell, x: Tensor, state: State, weights: tuple[Tensor, ...]) -> S
     return cell(state, functional.linear(x, each.of_input, each.input_bias), each)
 
 
-def _recurrent(
-    plain: Callable[..., Any], cell: Cell, x: Tensor, hx: Any, flat: Any, *how: Any
-) -> tuple[Tensor, ...]:
+def _recurrent(cell: Cell, x: Tensor, hx: Any, flat: Any, *how: Any) -> tuple[Tensor, ...]:
     """Torch's arguments: has_biases, num_layers, dropout, training, bidirectional, batch_first."""
-    if isinstance(hx, Tensor) and not hx.is_floating_point():  # Packed: sizes of batches.
-        found: tuple[Tensor, ...] = plain(x, hx, flat, *how)
-        return found
+    if isinstance(hx, Tensor) and not hx.is_floating_point():
+        raise ValueError(
+            "reads packed sequences, whose lengths are no tensors of a graph; give padded ones, "
+            "(examples, steps, width), and pick what is wanted of the outputs"
+        )
     has_biases, layers, dropout, training, both_ways, batch_first = how
     if dropout and training and layers > 1:
         raise ValueError("is random by its dropout, but a density must not be")

@@ -168,6 +168,25 @@ def test_layers_that_leak_or_are_random_are_refused(layer, message):
         nets.Net(nn.Sequential(nn.Conv2d(1, 3, 3), layer))
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.BatchNorm2d(3),
+        nn.InstanceNorm2d(3, track_running_stats=True),
+        nn.Dropout(0.5),
+        nn.RReLU(),
+        nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 2, 1)),
+    ],
+)
+def test_in_eval_mode_they_are_what_they_are(layer):
+    torch.manual_seed(9)
+    module = nn.Sequential(nn.Conv2d(1, 3, 3), layer).to(F64)
+    module(torch.randn(8, 1, 5, 5, dtype=F64))
+    net, x = nets.Net(module.eval()), torch.randn(2, 4, 1, 5, 5, dtype=F64)
+    expected = torch.stack([module(part) for part in x])
+    torch.testing.assert_close(net(net.weights().expand(2, 1, -1), x), expected)
+
+
 def test_a_wrong_shape_says_what_is_expected():
     net = nets.Net(mlp())
     with pytest.raises(ValueError, match=rf"must be \({net.size},\), or \(4, 1, {net.size}\)"):
