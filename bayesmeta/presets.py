@@ -68,14 +68,20 @@ def ANIL(
     return _train(GradientSteps(steps, inner_lr), batch_size, adam)
 
 
-def ProtoNet(shots: int, *, batch_size: int | None = None, adam: Adam | None = None) -> Pair:
+def ProtoNet(
+    shots: int | None = None, *, batch_size: int | None = None, adam: Adam | None = None
+) -> Pair:
     """Classes by the mean of their embeddings (Snell, Swersky & Zemel 2017).
 
     On the model of Gaussian class means, models.prototypes: from 0 one gradient step of size
-    1 / shots lands on the mean of each class's `shots` examples.
+    1 / n_k lands on the mean of the n_k examples of class k, that many as each task has of each.
+
+    Args:
+        shots: says nothing any more; it was the number of examples of every class.
+        batch_size, adam: as of bm.Point.
     """
-    check_whole("ProtoNet", "shots", shots)
-    return _train(GradientSteps(1, 1 / shots), batch_size, adam)
+    check_whole("ProtoNet", "shots", shots, or_none=True)
+    return _train(GradientSteps(1, lr=None), batch_size, adam)
 
 
 def Reptile(
