@@ -165,7 +165,7 @@ def one(
         for name in BLOCKS
     }
     stages["all"] = lambda lr: bm.Full(steps=steps, lr=lr)
-    stages["by gradient"] = lambda lr: bm.Surgical(steps=steps, lr=lr)
+    stages["automatic"] = lambda lr: bm.Surgical(steps=steps, lr=lr)
     found, chosen = {"none": accuracy(net, theta, rest)}, {}
     for name, stage in stages.items():
         tuned = [
@@ -175,7 +175,7 @@ def one(
         scores = [accuracy(net, phi, choose) for phi in tuned]
         chosen[name] = max(scores)
         found[name] = accuracy(net, tuned[scores.index(max(scores))], rest)
-    found["by held-out"] = found[max(BLOCKS, key=lambda name: chosen[name])]
+    found["by 100 more"] = found[max(BLOCKS, key=lambda name: chosen[name])]
     return found
 
 
