@@ -8,7 +8,7 @@ from bayesmeta.amortisation.bounds import Predictive
 from bayesmeta.amortisation.convolutional import Convolutional
 from bayesmeta.amortisation.guides import Delta, DiagonalNormal
 from bayesmeta.amortisation.set_transformer import SetTransformer
-from bayesmeta.data.arguments import check_whole
+from bayesmeta.data.arguments import check_number, check_whole
 from bayesmeta.phi import Amortised, Exact, GradientSteps, Laplace, Mode, Phi, ReptileSteps
 from bayesmeta.theta import Point, Theta
 from bayesmeta.training.adam import Adam
@@ -29,6 +29,7 @@ def MAML(
     adam: Adam | None = None,
 ) -> Pair:
     """Model-agnostic meta-learning (Finn, Abbeel & Levine 2017)."""
+    check_number("MAML", "inner_lr", inner_lr, above=0)
     return _train(GradientSteps(steps, inner_lr), batch_size, adam)
 
 
@@ -40,6 +41,7 @@ def FOMAML(
     adam: Adam | None = None,
 ) -> Pair:
     """MAML with the first-order outer gradient (Finn, Abbeel & Levine 2017, section 5.2)."""
+    check_number("FOMAML", "inner_lr", inner_lr, above=0)
     return _train(GradientSteps(steps, inner_lr, first_order=True), batch_size, adam)
 
 
@@ -65,6 +67,7 @@ def ANIL(
 
     What makes it ANIL is the model, whose phi is the head and nothing else: see models.anil.
     """
+    check_number("ANIL", "inner_lr", inner_lr, above=0)
     return _train(GradientSteps(steps, inner_lr), batch_size, adam)
 
 

@@ -18,6 +18,8 @@ from bayesmeta.model.density import Density
 from bayesmeta.model.outcomes import score, values
 from bayesmeta.model.prior import prior_mean
 
+# By which a block is chosen where no datapoints are held out.
+_FOLDS = 3
 _CLASSES = d.Categorical, d.OneHotCategorical, d.Bernoulli
 
 
@@ -38,18 +40,27 @@ def hold_out(
     """
     if not share:
         return replace(tasks, query=None), None
-    order = noise.shuffled_rows(tasks.mask)
-    rank, count = _within(_classes(density, theta, tasks).gather(1, order))
-    place = torch.where(rank == 0, -1.0, (rank + 0.5) / count)
+    order, rank, count = _ordered(density, theta, tasks, noise)
     real = tasks.mask.gather(1, order)
-    # Rows that come first in their class are first, and padding is last.
-    order = order.gather(1, torch.where(real, place, 2.0).argsort(dim=1, stable=True))
-    most = tasks.sizes - ((rank == 0) & real).sum(1)
+    # What comes first in its class is never held out, and of the others the share of each class.
+    place = torch.where(real & (rank > 0), (rank + 0.5) / count, -1.0)
+    most = (real & (rank > 0)).sum(1)
     away = torch.minimum((share * tasks.sizes).round().long(), most)
-    left = tasks.sizes - away
-    train = tasks.take_rows(*first_rows(order, 0, left, int(left.max().clamp(min=1))))
-    width = max(1, int(away.max()))
-    return train, tasks.take_rows(*first_rows(order, left, away, width))
+    by_place = place.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    return _parted(tasks, order, real, real & (by_place < away[:, None]))
+
+
+def folds(
+    density: Density, theta: Tensor, tasks: Tasks, number: int, noise: TaskNoise
+) -> list[tuple[Tasks, Tasks]]:
+    """So many ways to hold datapoints out, by which each is held out once, or never if alone.
+
+    Alone is the single datapoint of a class, or of a task; the others as of `hold_out`.
+    """
+    order, rank, count = _ordered(density, theta, tasks, noise)
+    real = tasks.mask.gather(1, order)
+    judged = real & (count > 1)
+    return [_parted(tasks, order, real, judged & (rank % number == k)) for k in range(number)]
 
 
 def warn_of_none_held_out(tasks: Tasks, sizes: Tensor, share: float, then: str) -> None:
@@ -72,19 +83,29 @@ def warn_of_none_held_out(tasks: Tasks, sizes: Tensor, share: float, then: str) 
         )
 
 
-def check_spared(tasks: Tasks, scored: Tasks, block: str) -> None:
-    """Refuse a choice by held-out data where a task has none to spare.
+def splits_to_choose_by(
+    density: Density,
+    theta: Tensor,
+    tasks: Tasks,
+    scored: Tasks | None,
+    noise: TaskNoise,
+    block: str,
+) -> list[tuple[Tasks, Tasks]]:
+    """The tasks with what is held out of them, or, where nothing is, their folds.
 
     Raises:
-        StructureError: naming the task.
+        StructureError: naming a task that has none to spare, with a block to name instead.
     """
-    none = ((scored.sizes == 0) & (tasks.sizes > 0)).nonzero()[:, 0].tolist()
+    found = [(tasks, scored)] if scored is not None else folds(density, theta, tasks, _FOLDS, noise)
+    sizes = torch.stack([judged.sizes for _, judged in found]).sum(0)
+    none = ((sizes == 0) & (tasks.sizes > 0)).nonzero()[:, 0].tolist()
     if none:
         raise StructureError(
             f"bm.Surgical() chooses a block by held-out data, of which task "
             f"'{tasks.names[none[0]]}' has none to spare: it is too small, or each of its classes "
             f"has a single datapoint; name the block, as bm.Surgical('{block}'), or take bm.Full()"
         )
+    return found
 
 
 class Best:
@@ -134,6 +155,25 @@ class Best:
             return phi.new_zeros(len(phi))
         with torch.no_grad():
             return score(self._density, self._theta, phi, self._scored)
+
+
+def _ordered(
+    density: Density, theta: Tensor, tasks: Tasks, noise: TaskNoise
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows in random order, how many of its class come before each, and how many there are."""
+    order = noise.shuffled_rows(tasks.mask)
+    return order, *_within(_classes(density, theta, tasks).gather(1, order))
+
+
+def _parted(tasks: Tasks, order: Tensor, real: Tensor, away: Tensor) -> tuple[Tasks, Tasks]:
+    """The real rows of an order that are not away, and those that are."""
+
+    def rows(chosen: Tensor) -> Tasks:
+        first = order.gather(1, (~chosen).long().argsort(dim=1, stable=True))
+        sizes = chosen.sum(1)
+        return tasks.take_rows(*first_rows(first, 0, sizes, max(1, int(sizes.max()))))
+
+    return rows(real & ~away), rows(away)
 
 
 def _classes(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:

@@ -114,11 +114,11 @@ class Surgical(Stage):
     """One block, the others stay as they were pre-trained (Lee et al. 2023).
 
     Attributes:
-        block: its name. None tries all and chooses for each task by its log score on held-out data:
-            those of FineTune(held_out=...), or a quarter of each task's, of each class if the
-            outcome has classes, which are put aside to choose by, and then trained on with the
-            others. A task that has none to spare is refused. The relative gradient norm of the
-            paper, |d loss / d phi_block| / |phi_block|, errs too often (docs/transfer.md).
+        block: its name. None tries all and chooses for each task by its log score on held-out data,
+            to train the best one on all: those of FineTune(held_out=...), or thirds of each task
+            (of each class, if the outcome has classes), each held out in turn, so that k blocks
+            take as long as 2 k + 1. A task that has none to spare is refused. The paper's relative
+            gradient norm, |d loss / d phi_block| / |phi_block|, errs too often (docs/transfer.md).
     """
 
     block: str | None = None

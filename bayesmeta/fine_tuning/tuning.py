@@ -15,7 +15,7 @@ from bayesmeta.data.selection import first_rows
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, fold_constants, value_and_gradient
 from bayesmeta.engine.task_noise import TaskNoise
-from bayesmeta.fine_tuning.held_out import Best, check_spared, hold_out
+from bayesmeta.fine_tuning.held_out import Best, splits_to_choose_by
 from bayesmeta.fine_tuning.optimisers import Optimiser, Walker
 from bayesmeta.fine_tuning.stages import Move, Stage
 from bayesmeta.model.checks import first_few
@@ -28,8 +28,6 @@ from bayesmeta.training import interrupt
 _CHECKS = 20
 # So long may the title of a progress bar be.
 _TITLE = 24
-# The share of a task's datapoints by which a way is chosen where none are held out.
-TO_CHOOSE_BY = 0.25
 
 
 @dataclass(frozen=True)
@@ -136,23 +134,21 @@ class Tuner:
     ) -> list[Move]:
         """Of several ways, of one move each, the one that is best on held-out data, task by task.
 
-        They are those of the stage, or, where there are none, a share that is put aside to choose
-        by, and then trained on.
+        They are those of the stage, or, where there are none, each datapoint in turn.
         """
-        density, theta, loss, scored = self.loss.density, self.loss.theta, self.loss, self.scored
-        if scored is None:
-            train, scored = hold_out(density, theta, loss.tasks, TO_CHOOSE_BY, self.noise)
-            loss = replace(loss, tasks=train)
-        assert scored is not None
-        check_spared(self.loss.tasks, scored, self.layers.blocks[-1])
-        given = self.optimiser, self.batch_size, self.scored, self.patience, self.noise
-        tuner = Tuner(loss, self.layers, *given, is_elementwise=self.is_elementwise)
-        judge = Best(density, theta, scored, phi)
-        try:
-            reached = [judge.judge(tuner._go(phi, way, title, progress)) for way in ways]
-        except _Interrupted:
-            raise _Interrupted(phi) from None
-        best = torch.stack(reached).nan_to_num(-torch.inf).argmax(0).cpu()
+        loss, last = self.loss, self.layers.blocks[-1]
+        given = loss.density, loss.theta
+        splits = splits_to_choose_by(*given, loss.tasks, self.scored, self.noise, last)
+        scores = torch.zeros(len(ways), len(phi), dtype=phi.dtype, device=phi.device)
+        for train, scored in splits:
+            tuner = self._on(train)
+            judge = Best(*given, scored, phi)
+            for k, way in enumerate(ways):
+                try:
+                    scores[k] += judge.judge(tuner._go(phi, way, title, progress))
+                except _Interrupted:
+                    raise _Interrupted(phi) from None
+        best = scores.nan_to_num(-torch.inf).argmax(0).cpu()
         names = [
             move.title + (f" ({n} of {len(best)} tasks)" if n < len(best) else "")
             for (move,), n in zip(ways, best.bincount(minlength=len(ways)).tolist(), strict=True)
@@ -160,6 +156,12 @@ class Tuner:
         ]
         rate = torch.stack([move.rate for (move,) in ways])[best]
         return [ways[0][0]._replace(title=", ".join(names), rate=rate)]
+
+    def _on(self, tasks: Tasks) -> Tuner:
+        """The same, trained on other datapoints."""
+        given = self.optimiser, self.batch_size, self.scored, self.patience, self.noise
+        loss = replace(self.loss, tasks=tasks)
+        return Tuner(loss, self.layers, *given, is_elementwise=self.is_elementwise)
 
     def _move(self, phi: Tensor, move: Move, title: str, progress: bool) -> Tensor:
         rate = move.rate.to(phi).expand_as(phi)

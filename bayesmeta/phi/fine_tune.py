@@ -14,10 +14,10 @@ from torch.nn.functional import pad
 from bayesmeta.data.arguments import check_number, check_whole
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
-from bayesmeta.fine_tuning.held_out import check_spared, hold_out, warn_of_none_held_out
+from bayesmeta.fine_tuning.held_out import hold_out, splits_to_choose_by, warn_of_none_held_out
 from bayesmeta.fine_tuning.optimisers import check_takes, is_elementwise
 from bayesmeta.fine_tuning.stages import Full, Probe, Stage
-from bayesmeta.fine_tuning.tuning import TO_CHOOSE_BY, Loss, Tuner
+from bayesmeta.fine_tuning.tuning import Loss, Tuner
 from bayesmeta.model.density import Density
 from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.prior import prior_mean, theta_start
@@ -134,13 +134,12 @@ class FineTune(Phi):
         theta = theta_start(density, tasks)
         layers = self._layers(density, theta, tasks)
         self._check_optimiser(layers)
-        chooses = any(len(stage.ways(layers)) > 1 for stage in self.stages)
-        share = self.held_out or TO_CHOOSE_BY * chooses
-        scored = hold_out(density, theta, tasks, share, TaskNoise(torch.Generator(), tasks))[1]
-        if scored is not None and chooses:
-            check_spared(tasks, scored, layers.blocks[-1])
+        noise = TaskNoise(torch.Generator(), tasks)
+        scored = hold_out(density, theta, tasks, self.held_out, noise)[1]
+        if any(len(stage.ways(layers)) > 1 for stage in self.stages):
+            splits_to_choose_by(density, theta, tasks, scored, noise, layers.blocks[-1])
         elif scored is not None:
-            warn_of_none_held_out(tasks, scored.sizes, share, _WITHOUT)
+            warn_of_none_held_out(tasks, scored.sizes, self.held_out, _WITHOUT)
         if self.fresh is not None:
             layers.redraw(self.fresh, torch.zeros(1, density.d_phi))
         if len(layers.blocks) == 1 and any(isinstance(stage, Probe) for stage in self.stages):
