@@ -166,7 +166,7 @@ class Tuner:
     def _move(self, phi: Tensor, move: Move, title: str, progress: bool) -> Tensor:
         rate = move.rate.to(phi).expand_as(phi)
         part = PartialDensity(self.loss.density, self.layers, (rate > 0).any(0), phi)
-        rate, graph = part.of(rate), self._step(part)
+        rate, graph, losses = part.of(rate), self._step(part), self._losses(part)
         best = Best(self.loss.density, self.loss.theta, self.scored, phi, self.patience)
         shapes = None if self.is_elementwise else list(self.layers.shapes_of(part.moves).values())
         walker = Walker(self.optimiser, part.of(phi), move.lr, shapes)
@@ -182,20 +182,15 @@ class Tuner:
                         walker.put(self._kept(before.lerp(walker.at, rate), before))
                     bar.update()
                     if (k + 1) % every == 0 or k + 1 == move.steps:
-                        reached = part.whole(walker.at)
-                        self._note(reached)
+                        self.trace.append(losses(walker.at)[0] - self.least)
                         bar.set_postfix(loss=f"{float(self.trace[-1].mean()):.4g}")
-                        best.offer(reached)
+                        best.offer(part.whole(walker.at))
                         if best.is_over:
                             break
             except KeyboardInterrupt:
                 best.offer(part.whole(walker.at))
                 raise _Interrupted(best.phi) from None
         return best.phi
-
-    def _note(self, phi: Tensor) -> None:
-        with torch.no_grad():
-            self.trace.append(self.loss(phi, self.loss.tasks) - self.least)
 
     def _step(self, part: PartialDensity) -> Callable[..., tuple[Tensor, Tensor]]:
         """The loss of all tasks together and its gradient, as a function of what moves and data.
@@ -210,6 +205,15 @@ class Tuner:
 
         with part.held():
             graph = capture(value_and_gradient(loss, 1), [part.of(part.base), *self._data()])
+        fold_constants(graph)
+        return graph
+
+    def _losses(self, part: PartialDensity) -> Callable[..., tuple[Tensor]]:
+        """The loss of each task by all it is trained on, (tasks,), as a function of what moves."""
+        with part.held():
+            graph = capture(
+                lambda some: (self.loss(part.whole(some), self.loss.tasks),), [part.of(part.base)]
+            )
         fold_constants(graph)
         return graph
 
