@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, cast
@@ -14,7 +15,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.fine_tuning.held_out import hold_out, warn_of_none_held_out
 from bayesmeta.model.density import Density
-from bayesmeta.model.outcomes import score
+from bayesmeta.model.outcomes import pointwise
 from bayesmeta.model.prior import prior_mean, theta_start
 from bayesmeta.nets.phi_layers import Layers, read_layers
 from bayesmeta.phi.base import Phi, tell
@@ -190,15 +191,17 @@ class _Normal:
         return self._at(self.scale, noise.normal((count, *centre.shape), centre.dtype))
 
     def best_on(self, scored: Tasks, theta: Tensor, noise: TaskNoise) -> Tensor:
-        """The scale with the best log score on these data, of the same noise, (tasks, 1)."""
+        """The scale with the best log score of these data, one by one, (tasks, 1)."""
         centre, found = self.part.of(self.part.base), []
         z = noise.normal((_DRAWS, *centre.shape), centre.dtype)
         for scale in _SCALES[::_COARSE].tolist():
             drawn = self._at(torch.full_like(self.scale, scale), z)
+            density, names = self.part.density, self.part.density.reading.scored
             with torch.no_grad():
-                scores = [score(self.part.density, theta, phi, scored) for phi in drawn]
-            found.append(torch.stack(scores).logsumexp(0))
-        return _SCALES[::_COARSE].to(centre)[torch.stack(found).argmax(0)][:, None]
+                each = [pointwise(density, theta, phi, scored, names) for phi in drawn]
+            found.append((torch.stack(each).logsumexp(0) - math.log(_DRAWS)).sum(1))
+        best = torch.stack(found).nan_to_num(-torch.inf).argmax(0)
+        return _SCALES[::_COARSE].to(centre)[best][:, None]
 
     def _at(self, scale: Tensor, z: Tensor) -> Tensor:
         precision = LowRankPrecision(self.precision.diagonal / scale.square(), self.precision.rows)
