@@ -8,8 +8,8 @@ something changes, and 200 photographs are there to adapt by:
     output    the labels are numbered the other way round
 
 One block alone is fine-tuned, or all; steps are 60, and the rate of each way is the best of four
-on 100 more photographs of the target. Two automatic choices: the block with the largest gradient
-beside its weights (bm.Surgical()), and the block that is best on those 100.
+on 100 more photographs of the target. Two automatic choices: bm.Surgical(), by thirds of the 200
+held out in turn, and the block that is best on those 100.
 
 `python examples/surgery.py` takes 30 minutes on one core; accuracies in percent on the photographs
 left (1,700; 700 after a feature shift), mean of five networks and targets, and the gain over all

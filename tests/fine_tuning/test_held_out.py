@@ -9,7 +9,7 @@ import torch
 
 import bayesmeta as bm
 from bayesmeta.engine.task_noise import TaskNoise
-from bayesmeta.fine_tuning.held_out import Best, hold_out
+from bayesmeta.fine_tuning.held_out import Best, folds, hold_out
 from bayesmeta.model.density import Density
 from bayesmeta.model.reading import read
 
@@ -60,6 +60,20 @@ def test_of_numbers_the_share_is_held_out_but_never_the_last():
     assert [len(row) for row in scored] == [5, 1, 0, 0]
     train, scored = split(numbers, Y, 0.99)
     assert [len(row) for row in train] == [1, 1, 1, 0]
+
+
+def test_in_folds_each_datapoint_is_held_out_once_but_for_the_last_of_a_class():
+    tasks = bm.Tasks.from_list([torch.tensor(row, dtype=F64) for row in Y])
+    density = Density(read(classifier, tasks))
+    noise = TaskNoise(torch.Generator().manual_seed(0), tasks)
+    parts = folds(density, torch.zeros(0, dtype=F64), tasks, 3, noise)
+    judged = [[], [], [], []]
+    for train, scored in parts:
+        for i in range(4):
+            judged[i] += scored.y[i, scored.mask[i]].tolist()
+            assert set(train.y[i, train.mask[i]].tolist()) == set(Y[i])
+            assert int(train.sizes[i] + scored.sizes[i]) == len(Y[i])
+    assert [sorted(row) for row in judged] == [[0] * 10 + [1] * 5, [], [], []]
 
 
 def fitted(tasks, model=classifier, **options):
