@@ -84,6 +84,7 @@ class Tuner:
     Attributes:
         trace: the loss of each task less the least of its prior's part, some twenty times a stage,
             each (tasks,).
+        traces: whether it is kept.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Tuner:
         self.noise, self.is_elementwise = noise, is_elementwise
         self.lost = torch.zeros(loss.tasks.num_tasks, dtype=torch.bool)
         self.trace: list[Tensor] = []
+        self.traces = True
         # A density of many numbers is far from 0 even at its best: that much says nothing.
         self.least = loss.least_prior()
 
@@ -161,12 +163,15 @@ class Tuner:
         """The same, trained on other datapoints."""
         given = self.optimiser, self.batch_size, self.scored, self.patience, self.noise
         loss = replace(self.loss, tasks=tasks)
-        return Tuner(loss, self.layers, *given, is_elementwise=self.is_elementwise)
+        tuner = Tuner(loss, self.layers, *given, is_elementwise=self.is_elementwise)
+        tuner.traces = False
+        return tuner
 
     def _move(self, phi: Tensor, move: Move, title: str, progress: bool) -> Tensor:
         rate = move.rate.to(phi).expand_as(phi)
         part = PartialDensity(self.loss.density, self.layers, (rate > 0).any(0), phi)
-        rate, graph, losses = part.of(rate), self._step(part), self._losses(part)
+        rate, graph = part.of(rate), self._step(part)
+        losses = self._losses(part) if self.traces else None
         best = Best(self.loss.density, self.loss.theta, self.scored, phi, self.patience)
         shapes = None if self.is_elementwise else list(self.layers.shapes_of(part.moves).values())
         walker = Walker(self.optimiser, part.of(phi), move.lr, shapes)
@@ -178,12 +183,15 @@ class Tuner:
                 for k in range(move.steps):
                     before, data = walker.at, self._data()
                     with interrupt.whole():
-                        walker.step(lambda at, data=data: graph(at, *data))  # type: ignore[misc]
+                        value = walker.step(
+                            lambda at, data=data: graph(at, *data)  # type: ignore[misc]
+                        )
                         walker.put(self._kept(before.lerp(walker.at, rate), before))
                     bar.update()
                     if (k + 1) % every == 0 or k + 1 == move.steps:
-                        self.trace.append(losses(walker.at)[0] - self.least)
-                        bar.set_postfix(loss=f"{float(self.trace[-1].mean()):.4g}")
+                        if losses is not None:
+                            self.trace.append(losses(walker.at)[0] - self.least)
+                        bar.set_postfix(loss=f"{float(value / len(phi) - self.least.mean()):.4g}")
                         best.offer(part.whole(walker.at))
                         if best.is_over:
                             break
