@@ -8,7 +8,7 @@ from bayesmeta.amortisation.bounds import Predictive
 from bayesmeta.amortisation.convolutional import Convolutional
 from bayesmeta.amortisation.guides import Delta, DiagonalNormal
 from bayesmeta.amortisation.set_transformer import SetTransformer
-from bayesmeta.data.arguments import check_whole
+from bayesmeta.data.arguments import check_number, check_whole
 from bayesmeta.phi import Amortised, Exact, GradientSteps, Laplace, Mode, Phi, ReptileSteps
 from bayesmeta.theta import Point, Theta
 from bayesmeta.training.adam import Adam
@@ -29,6 +29,7 @@ def MAML(
     adam: Adam | None = None,
 ) -> Pair:
     """Model-agnostic meta-learning (Finn, Abbeel & Levine 2017)."""
+    check_number("MAML", "inner_lr", inner_lr, above=0)
     return _train(GradientSteps(steps, inner_lr), batch_size, adam)
 
 
@@ -40,6 +41,7 @@ def FOMAML(
     adam: Adam | None = None,
 ) -> Pair:
     """MAML with the first-order outer gradient (Finn, Abbeel & Levine 2017, section 5.2)."""
+    check_number("FOMAML", "inner_lr", inner_lr, above=0)
     return _train(GradientSteps(steps, inner_lr, first_order=True), batch_size, adam)
 
 
@@ -65,17 +67,24 @@ def ANIL(
 
     What makes it ANIL is the model, whose phi is the head and nothing else: see models.anil.
     """
+    check_number("ANIL", "inner_lr", inner_lr, above=0)
     return _train(GradientSteps(steps, inner_lr), batch_size, adam)
 
 
-def ProtoNet(shots: int, *, batch_size: int | None = None, adam: Adam | None = None) -> Pair:
+def ProtoNet(
+    shots: int | None = None, *, batch_size: int | None = None, adam: Adam | None = None
+) -> Pair:
     """Classes by the mean of their embeddings (Snell, Swersky & Zemel 2017).
 
     On the model of Gaussian class means, models.prototypes: from 0 one gradient step of size
-    1 / shots lands on the mean of each class's `shots` examples.
+    1 / n_k lands on the mean of the n_k examples of class k, that many as each task has of each.
+
+    Args:
+        shots: says nothing any more; it was the number of examples of every class.
+        batch_size, adam: as of bm.Point.
     """
-    check_whole("ProtoNet", "shots", shots)
-    return _train(GradientSteps(1, 1 / shots), batch_size, adam)
+    check_whole("ProtoNet", "shots", shots, or_none=True)
+    return _train(GradientSteps(1, lr=None), batch_size, adam)
 
 
 def Reptile(

@@ -78,7 +78,7 @@ def rungs(episodes: bm.Tasks, filters: int) -> list[Rung]:
     head = anil.anil(WAYS, filters)
     means = prototypes.prototypes(WAYS, filters)
     regression = ridge.ridge(WAYS, filters)
-    to_means = bm.GradientSteps(1, 1 / SHOTS)
+    to_means = bm.GradientSteps(1, lr=None)
     laplace = bm.Laplace(draws=50)
     return [
         Rung("Reptile", network, point(bm.Reptile, 3, INNER_LR), STEPS),
@@ -87,7 +87,7 @@ def rungs(episodes: bm.Tasks, filters: int) -> list[Rung]:
         Rung("Meta-SGD", network, point(bm.MetaSGD, 1, INNER_LR), STEPS),
         Rung("ANIL", head, point(bm.ANIL, 3, INNER_LR), STEPS, adapt=(None, laplace)),
         Rung("R2-D2", regression, point(partial(bm.R2D2, draws=200)), STEPS, is_onehot=True),
-        Rung("prototypes", means, point(bm.ProtoNet, SHOTS), STEPS),
+        Rung("prototypes", means, point(bm.ProtoNet), STEPS),
         Rung(
             "prototypes, theta variational",
             uncertain(means, episodes),

@@ -96,7 +96,7 @@ def meta_learned(smoke: bool) -> Tensor:
     source = intents.classes(*SOURCE, size=SIZE)
     episodes = source.episodes(10 if smoke else 2000, ways=WAYS, shots=1, queries=5)
     adam = bm.Adam(lr=1e-2, steps=3 if smoke else 400, patience=0, compile=False)
-    post = bm.fit(words.words(WAYS, SIZE), episodes, **bm.ProtoNet(1, batch_size=4, adam=adam))
+    post = bm.fit(words.words(WAYS, SIZE), episodes, **bm.ProtoNet(batch_size=4, adam=adam))
     return post.theta["theta"][0, 0]
 
 
@@ -113,7 +113,7 @@ def ways(smoke: bool) -> tuple[dict[str, Way], Tensor]:
     layer = torch.zeros(WAYS * (SIZE + 1))
 
     def prototypes(theta: Tensor) -> Way:
-        return Way(means, bm.Fixed({"theta": theta}), lambda shots: bm.GradientSteps(1, 1 / shots))
+        return Way(means, bm.Fixed({"theta": theta}), lambda shots: bm.GradientSteps(1, lr=None))
 
     def linear(theta: Tensor) -> Way:
         return Way(weighed, bm.Fixed({"theta": torch.cat([theta, layer])}), lambda shots: probed)

@@ -52,8 +52,8 @@ class Method:
 METHODS = {
     "prototypes": Method(
         prototypes.prototypes,
-        lambda adam: bm.ProtoNet(SHOTS, batch_size=BATCH, adam=adam),
-        bm.GradientSteps(1, 1 / SHOTS),
+        lambda adam: bm.ProtoNet(batch_size=BATCH, adam=adam),
+        bm.GradientSteps(1, lr=None),
         meta_steps=4000,
         ways=(5, 20),
     ),

@@ -8,8 +8,10 @@ that class's mean, and its label says which (Snell, Swersky & Zemel 2017, sectio
     P(y_ij = k | z_ij) = N(z_ij; prototype_ik, I) / sum over l of N(z_ij; prototype_il, I)
 
 The product of both is N(z_ij; prototype_i,y, I), a linear-Gaussian model of the support, in which
-the mode of a prototype is (but for the wide prior) the mean of its class's embeddings. One gradient
-step of size 1 / shots from 0 lands on that mean.
+the mode of a prototype is (but for the wide prior) the mean of its class's embeddings. A gradient
+step from 0 lands on that mean, where its size is 1 / n_k for a class of n_k examples, as that of
+bm.ProtoNet() and bm.GradientSteps(1, lr=None) is. A class without examples stays at 0, with a
+warning.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ PRESETS = {
     bm.MAML: bm.GradientSteps(5, 0.01),
     bm.FOMAML: bm.GradientSteps(5, 0.01, first_order=True),
     bm.ANIL: bm.GradientSteps(5, 0.01),
-    partial(bm.ProtoNet, 2): bm.GradientSteps(1, 0.5),
+    partial(bm.ProtoNet, 2): bm.GradientSteps(1, None),
     bm.MetaSGD: bm.GradientSteps(1, 0.01, learn_lr=True),
     bm.Reptile: bm.ReptileSteps(5, 0.01),
     bm.IMAML: bm.Mode(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,8 +12,6 @@ from torch import Tensor
 
 from bayesmeta.data.arguments import check_number, check_wholes
 from bayesmeta.nets.phi_layers import Layers
-
-Slopes = Callable[[], Tensor]
 
 
 class Move(NamedTuple):
@@ -49,14 +47,10 @@ class Stage(ABC):
         check_number(self, "lr", self.lr, above=0)
 
     @abstractmethod
-    def ways(self, layers: Layers, slopes: Slopes, *, scored: bool) -> Sequence[Sequence[Move]]:
-        """What moves, one after the other; of several ways each task takes the best by its score.
+    def ways(self, layers: Layers) -> Sequence[Sequence[Move]]:
+        """What moves, one after the other; of several ways each task takes what held-out data say.
 
-        Args:
-            layers: of phi.
-            slopes: gives the relative gradient norm of each block before the stage,
-                |d loss / d phi_block| / |phi_block|, (tasks, blocks).
-            scored: whether there are held-out data to choose among ways by.
+        Several ways are of one move each.
         """
 
 
@@ -70,7 +64,7 @@ class Probe(Stage):
 
     lr: float = 1e-2
 
-    def ways(self, layers: Layers, slopes: Slopes, *, scored: bool) -> Sequence[Sequence[Move]]:
+    def ways(self, layers: Layers) -> Sequence[Sequence[Move]]:
         """The last block."""
         return [[_move(self, layers, layers.blocks[-1])]]
 
@@ -91,7 +85,7 @@ class Full(Stage):
         super().__post_init__()
         check_number(self, "decay", self.decay, above=0, most=1)
 
-    def ways(self, layers: Layers, slopes: Slopes, *, scored: bool) -> Sequence[Sequence[Move]]:
+    def ways(self, layers: Layers) -> Sequence[Sequence[Move]]:
         """Everything, at its block's rate."""
         depth = torch.arange(len(layers.blocks)).flip(0)
         rate = (self.decay ** depth[:, None] * layers.each_block()).sum(0)
@@ -109,7 +103,7 @@ class Gradual(Stage):
 
     from_input: bool = False
 
-    def ways(self, layers: Layers, slopes: Slopes, *, scored: bool) -> Sequence[Sequence[Move]]:
+    def ways(self, layers: Layers) -> Sequence[Sequence[Move]]:
         """As many as there are blocks."""
         order = layers.blocks if self.from_input else layers.blocks[::-1]
         return [[_move(self, layers, *order[: k + 1]) for k in range(len(order))]]
@@ -120,28 +114,19 @@ class Surgical(Stage):
     """One block, the others stay as they were pre-trained (Lee et al. 2023).
 
     Attributes:
-        block: its name. None chooses for each task: with FineTune(held_out=...) the block that is
-            best on what is held out, after trying all; else the one whose gradient is largest
-            beside its weights, |d loss / d phi_block| / |phi_block|, before the stage begins, which
-            costs nothing and often errs (docs/transfer.md).
+        block: its name. None tries all and chooses for each task by its log score on held-out data,
+            to train the best one on all: those of FineTune(held_out=...), or thirds of each task
+            (of each class, if the outcome has classes), each held out in turn, so that k blocks
+            take as long as 2 k + 1. A task that has none to spare is refused. The paper's relative
+            gradient norm, |d loss / d phi_block| / |phi_block|, errs too often (docs/transfer.md).
     """
 
     block: str | None = None
 
-    def ways(self, layers: Layers, slopes: Slopes, *, scored: bool) -> Sequence[Sequence[Move]]:
-        """The block named, or each task's own."""
-        if self.block is not None:
-            return [[_move(self, layers, self.block)]]
-        if scored:
-            return [[_move(self, layers, name)] for name in layers.blocks]
-        chosen = slopes().argmax(1)
-        names = [
-            f"{layers.blocks[k]}" + (f" ({n} of {len(chosen)} tasks)" if n < len(chosen) else "")
-            for k, n in enumerate(chosen.bincount(minlength=len(layers.blocks)).tolist())
-            if n
-        ]
-        rate = layers.each_block()[chosen].float()
-        return [[Move(", ".join(names), rate, self.steps, self.lr)]]
+    def ways(self, layers: Layers) -> Sequence[Sequence[Move]]:
+        """The block named, or each alone."""
+        names = layers.blocks if self.block is None else [self.block]
+        return [[_move(self, layers, name)] for name in names]
 
 
 def _move(stage: Stage, layers: Layers, *names: str) -> Move:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from textwrap import shorten
 
 import torch
@@ -16,10 +15,11 @@ from bayesmeta.data.selection import first_rows
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, fold_constants, value_and_gradient
 from bayesmeta.engine.task_noise import TaskNoise
+from bayesmeta.fine_tuning.held_out import Best, splits_to_choose_by
+from bayesmeta.fine_tuning.optimisers import Optimiser, Walker
 from bayesmeta.fine_tuning.stages import Move, Stage
 from bayesmeta.model.checks import first_few
 from bayesmeta.model.density import Density
-from bayesmeta.model.outcomes import score
 from bayesmeta.model.prior import prior_mean
 from bayesmeta.nets.phi_layers import Layers
 from bayesmeta.task_level.partial_density import PartialDensity
@@ -28,7 +28,6 @@ from bayesmeta.training import interrupt
 _CHECKS = 20
 # So long may the title of a progress bar be.
 _TITLE = 24
-Optimiser = Callable[..., torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -68,27 +67,24 @@ class Loss:
         return -terms.phi / self.tasks.sizes.clamp(min=1)
 
 
-def slopes(loss: Loss, layers: Layers, phi: Tensor) -> Tensor:
-    """|d loss / d phi_block| / |phi_block| of each block, (tasks, blocks) (Lee et al. 2023)."""
-    with torch.enable_grad():
-        at = phi.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(loss(at, loss.tasks).sum(), at)
-    each = layers.each_block().to(phi)
-    norm = (gradient.square() @ each.T).sqrt()
-    return norm / (phi.detach().square() @ each.T).sqrt().clamp(min=1e-12)
-
-
 class Tuner:
     """Fine-tuning of the phi of all tasks at once; each task's is its own.
 
     Args:
         loss: what is minimised.
         layers: of phi.
-        optimiser: a class of torch.optim.
+        optimiser: a class of torch.optim; of what is not elementwise (`is_elementwise`) a task at a
+            time.
         batch_size: datapoints a step, or None for all.
         scored: datapoints of the same tasks by whose log score phi is chosen, or None.
-        patience: scores without a better one after which a stage ends.
+        patience: scores without a better one after which a task's stage ends.
         noise: chooses batches.
+        is_elementwise: whether the optimiser may see the tasks' numbers as one parameter.
+
+    Attributes:
+        trace: the loss of each task less the least of its prior's part, some twenty times a stage,
+            each (tasks,).
+        traces: whether it is kept.
     """
 
     def __init__(
@@ -100,25 +96,26 @@ class Tuner:
         scored: Tasks | None,
         patience: int | None,
         noise: TaskNoise,
+        *,
+        is_elementwise: bool = True,
     ) -> None:
         self.loss, self.layers, self.optimiser = loss, layers, optimiser
         self.batch_size, self.scored, self.patience = batch_size, scored, patience
-        self.noise = noise
+        self.noise, self.is_elementwise = noise, is_elementwise
         self.lost = torch.zeros(loss.tasks.num_tasks, dtype=torch.bool)
+        self.trace: list[Tensor] = []
+        self.traces = True
+        # A density of many numbers is far from 0 even at its best: that much says nothing.
+        self.least = loss.least_prior()
 
     def run(self, phi: Tensor, stages: Sequence[Stage], *, progress: bool) -> Tensor:
         """phi (tasks, d_phi) after all stages; after an interrupt, what was reached."""
         try:
             for number, stage in enumerate(stages):
-                choose = partial(slopes, self.loss, self.layers, phi)
-                best = _Best(self.loss, self.scored, phi)
-                for way in stage.ways(self.layers, choose, scored=self.scored is not None):
-                    reached = phi
-                    for move in way:
-                        title = f"tuning {number + 1}/{len(stages)} {move.title}"
-                        reached = self._move(reached, move, title, progress)
-                    best.waits(reached)
-                phi = best.choose(reached)
+                title = f"tuning {number + 1}/{len(stages)}"
+                ways = stage.ways(self.layers)
+                way = ways[0] if len(ways) == 1 else self._chosen(phi, ways, title, progress)
+                phi = self._go(phi, way, title, progress)
         except _Interrupted as stopped:
             warnings.warn(
                 f"fine-tuning was interrupted in stage {number + 1} of {len(stages)}; what was "
@@ -129,57 +126,110 @@ class Tuner:
         self._warn_of_lost()
         return phi
 
+    def _go(self, phi: Tensor, way: Sequence[Move], title: str, progress: bool) -> Tensor:
+        for move in way:
+            phi = self._move(phi, move, f"{title} {move.title}", progress)
+        return phi
+
+    def _chosen(
+        self, phi: Tensor, ways: Sequence[Sequence[Move]], title: str, progress: bool
+    ) -> list[Move]:
+        """Of several ways, of one move each, the one that is best on held-out data, task by task.
+
+        They are those of the stage, or, where there are none, each datapoint in turn.
+        """
+        loss, last = self.loss, self.layers.blocks[-1]
+        given = loss.density, loss.theta
+        splits = splits_to_choose_by(*given, loss.tasks, self.scored, self.noise, last)
+        scores = torch.zeros(len(ways), len(phi), dtype=phi.dtype, device=phi.device)
+        for train, scored in splits:
+            tuner = self._on(train)
+            judge = Best(*given, scored, phi)
+            for k, way in enumerate(ways):
+                try:
+                    scores[k] += judge.judge(tuner._go(phi, way, title, progress))
+                except _Interrupted:
+                    raise _Interrupted(phi) from None
+        best = scores.nan_to_num(-torch.inf).argmax(0).cpu()
+        names = [
+            move.title + (f" ({n} of {len(best)} tasks)" if n < len(best) else "")
+            for (move,), n in zip(ways, best.bincount(minlength=len(ways)).tolist(), strict=True)
+            if n
+        ]
+        rate = torch.stack([move.rate for (move,) in ways])[best]
+        return [ways[0][0]._replace(title=", ".join(names), rate=rate)]
+
+    def _on(self, tasks: Tasks) -> Tuner:
+        """The same, trained on other datapoints."""
+        given = self.optimiser, self.batch_size, self.scored, self.patience, self.noise
+        loss = replace(self.loss, tasks=tasks)
+        tuner = Tuner(loss, self.layers, *given, is_elementwise=self.is_elementwise)
+        tuner.traces = False
+        return tuner
+
     def _move(self, phi: Tensor, move: Move, title: str, progress: bool) -> Tensor:
         rate = move.rate.to(phi).expand_as(phi)
         part = PartialDensity(self.loss.density, self.layers, (rate > 0).any(0), phi)
-        rate, step = part.of(rate), self._step(part)
-        # A density of many numbers is far from 0 even at its best: that much says nothing.
-        least = float(self.loss.least_prior().sum())
-        best = _Best(self.loss, self.scored, phi)
-        at = torch.nn.Parameter(part.of(phi).clone())
-        optimiser = self.optimiser([at], lr=move.lr)
+        rate, graph = part.of(rate), self._step(part)
+        losses = self._losses(part) if self.traces else None
+        best = Best(self.loss.density, self.loss.theta, self.scored, phi, self.patience)
+        shapes = None if self.is_elementwise else list(self.layers.shapes_of(part.moves).values())
+        walker = Walker(self.optimiser, part.of(phi), move.lr, shapes)
         every = max(1, move.steps // _CHECKS)
         # Of a longer title a terminal of 80 columns would cut the loss off.
         short = shorten(title, _TITLE, placeholder="...")
-        with tqdm(total=move.steps, desc=short, disable=not progress) as bar, torch.no_grad():
+        with tqdm(total=move.steps, desc=short, disable=not progress) as bar:
             try:
                 for k in range(move.steps):
-                    value, at.grad = step(at)
-                    before = at.detach().clone()
+                    before, data = walker.at, self._data()
                     with interrupt.whole():
-                        optimiser.step()
-                        at.lerp_(before, 1 - rate)
-                        self._keep_finite(at, before)
+                        value = walker.step(
+                            lambda at, data=data: graph(at, *data)  # type: ignore[misc]
+                        )
+                        walker.put(self._kept(before.lerp(walker.at, rate), before))
                     bar.update()
                     if (k + 1) % every == 0 or k + 1 == move.steps:
-                        bar.set_postfix(loss=f"{(float(value) - least) / len(at):.4g}")
-                        if best.waits(part.whole(at)) >= (self.patience or move.steps):
+                        if losses is not None:
+                            self.trace.append(losses(walker.at)[0] - self.least)
+                        bar.set_postfix(loss=f"{float(value / len(phi) - self.least.mean()):.4g}")
+                        best.offer(part.whole(walker.at))
+                        if best.is_over:
                             break
             except KeyboardInterrupt:
-                raise _Interrupted(best.choose(part.whole(at))) from None
-        return best.choose(part.whole(at))
+                best.offer(part.whole(walker.at))
+                raise _Interrupted(best.phi) from None
+        return best.phi
 
-    def _step(self, part: PartialDensity) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-        """The loss of all tasks together and its gradient, as a function of what moves.
+    def _step(self, part: PartialDensity) -> Callable[..., tuple[Tensor, Tensor]]:
+        """The loss of all tasks together and its gradient, as a function of what moves and data.
 
         What does not depend on it, as the features that a frozen network makes of data which are
         all seen at each step, is computed here once.
         """
-        tasks, size = self.loss.tasks, self.batch_size
 
         def loss(some: Tensor, *data: Tensor) -> Tensor:
-            given = tasks.with_tensors(data) if data else tasks
+            given = self.loss.tasks.with_tensors(data) if data else self.loss.tasks
             return self.loss(part.whole(some), given).sum()
 
-        whole = size is None or size >= tasks.num_data
-        first = [] if whole else self._batch().tensors()
         with part.held():
-            inputs = [part.of(part.base), *first]
-            graph = capture(value_and_gradient(loss, 1), inputs)
+            graph = capture(value_and_gradient(loss, 1), [part.of(part.base), *self._data()])
         fold_constants(graph)
-        if whole:
-            return graph
-        return lambda some: graph(some, *self._batch().tensors())
+        return graph
+
+    def _losses(self, part: PartialDensity) -> Callable[..., tuple[Tensor]]:
+        """The loss of each task by all it is trained on, (tasks,), as a function of what moves."""
+        with part.held():
+            graph = capture(
+                lambda some: (self.loss(part.whole(some), self.loss.tasks),), [part.of(part.base)]
+            )
+        fold_constants(graph)
+        return graph
+
+    def _data(self) -> list[Tensor]:
+        """What a step sees, where that is not all."""
+        size = self.batch_size
+        is_all = size is None or size >= self.loss.tasks.num_data
+        return [] if is_all else self._batch().tensors()
 
     def _batch(self) -> Tasks:
         """Some datapoints of each task, chosen at random."""
@@ -188,12 +238,11 @@ class Tuner:
         order = self.noise.shuffled_rows(tasks.mask)
         return tasks.take_rows(*first_rows(order, 0, tasks.sizes.clamp(max=size), size))
 
-    def _keep_finite(self, at: Tensor, before: Tensor) -> None:
-        """A task whose phi is no number any more goes back to where it was."""
+    def _kept(self, at: Tensor, before: Tensor) -> Tensor:
+        """Where to go on: a task whose phi is no number any more goes back to where it was."""
         gone = ~at.isfinite().all(1)
-        if gone.any():
-            at[gone] = before[gone]
-            self.lost |= gone.cpu()
+        self.lost |= gone.cpu()
+        return torch.where(gone[:, None], before, at)
 
     def _warn_of_lost(self) -> None:
         names = [f"'{self.loss.tasks.names[i]}'" for i in self.lost.nonzero()[:, 0].tolist()]
@@ -210,32 +259,3 @@ class Tuner:
 class _Interrupted(Exception):
     def __init__(self, phi: Tensor) -> None:
         self.phi = phi
-
-
-class _Best:
-    """For each task the phi that scores best on held-out data, or without them the last."""
-
-    def __init__(self, loss: Loss, scored: Tasks | None, phi: Tensor) -> None:
-        self.loss, self.scored, self.phi = loss, scored, phi.clone()
-        self.score = None if scored is None else self._score(phi)
-        self.waited = 0
-
-    def waits(self, phi: Tensor) -> int:
-        """Score phi; how many times in a row no task's score has become better."""
-        if self.score is None:
-            return -1
-        score = self._score(phi)
-        better = score > self.score
-        self.score = torch.where(better, score, self.score)
-        self.phi = torch.where(better[:, None], phi.detach(), self.phi)
-        self.waited = 0 if better.any() else self.waited + 1
-        return self.waited
-
-    def choose(self, phi: Tensor) -> Tensor:
-        """The best, or the one given where nothing was scored."""
-        return phi.detach().clone() if self.score is None else self.phi
-
-    def _score(self, phi: Tensor) -> Tensor:
-        assert self.scored is not None
-        with torch.no_grad():
-            return score(self.loss.density, self.loss.theta, phi, self.scored)

@@ -83,6 +83,11 @@ class Net:
         self.slices: Mapping[str, slice] = _lay_out(self._shapes)
         self.frozen: Mapping[str, int] = {name: p.numel() for name, p in held.items()}
 
+    @property
+    def shapes(self) -> Mapping[str, torch.Size]:
+        """The shape of each parameter in `slices`."""
+        return self._shapes
+
     def weights(self) -> Tensor:
         """The module's own weights, flat, of shape (size,): a start for theta."""
         return self._start.clone()
@@ -207,23 +212,35 @@ class Net:
     def redrawn(self, prefix: str) -> Tensor:
         """The flat weights, of which those below `prefix` are drawn as for a new module.
 
-        By the layers' own `reset_parameters`, from torch's current random state.
+        By the layers' own `reset_parameters` (of some of torch's `_reset_parameters`), those of a
+        layer's parts before its own, from torch's current random state.
+
+        Args:
+            prefix: a layer, or a parameter; "" is all.
 
         Raises:
-            ValueError: for a layer that cannot draw its weights.
+            ValueError: for a parameter that none of them draws.
         """
         module = copy.deepcopy(self._module)
-        for name, part in module.named_modules():
-            inside = not prefix or name == prefix or name.startswith(prefix + ".")
-            if not inside or not any(True for _ in part.parameters(recurse=False)):
-                continue
-            if not callable(getattr(part, "reset_parameters", None)):
+        named = dict(module.named_parameters())
+        inside = [n for n in named if not prefix or n == prefix or n.startswith(prefix + ".")]
+        with torch.no_grad():
+            for name in inside:
+                named[name].fill_(torch.nan)
+            for name, part in reversed(list(module.named_modules())):
+                own = [f"{name}.{n}" if name else n for n, _ in part.named_parameters()]
+                draw = getattr(part, "reset_parameters", getattr(part, "_reset_parameters", None))
+                if callable(draw) and set(own) & set(inside):
+                    draw()
+        for name in inside:
+            if named[name].isnan().any():
                 raise ValueError(
-                    f"layer '{name}' ({type(part).__name__}) cannot draw new weights: it has no "
-                    "reset_parameters()"
+                    f"fresh='{prefix}': no reset_parameters() draws parameter '{name}' anew; give "
+                    "the module one, or name layers of torch, which have it"
                 )
-            part.reset_parameters()
-        return torch.cat([p.detach().reshape(-1) for p in module.parameters()])
+        kept = dict(self._module.named_parameters())
+        drawn = {**kept, **{name: named[name] for name in inside}}
+        return torch.cat([p.detach().reshape(-1) for p in drawn.values()])
 
     def _named(self, w: Tensor) -> dict[str, Tensor]:
         """The parameters (..., *shape) out of flat weights (..., size)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -30,11 +30,13 @@ class Layers:
         nets: the networks by site.
         blocks: names of parts, or what several parts' names start with, in order; together they
             are all of phi. By default a site, and of a network its module's children.
+        shapes: of the parts, for one task.
     """
 
     parts: Mapping[str, slice]
     nets: Mapping[str, Net]
     blocks: tuple[str, ...]
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def d_phi(self) -> int:
@@ -62,6 +64,13 @@ class Layers:
     def each_block(self) -> Tensor:
         """Which numbers of phi are in which block, bool (blocks, d_phi)."""
         return torch.stack([self.of(name) for name in self.blocks])
+
+    def shapes_of(self, moves: Tensor) -> dict[str, tuple[int, ...]]:
+        """The shapes of the parts that move, in phi's order; moves is bool (d_phi,)."""
+        inside = [part for part, place in self.parts.items() if bool(moves[place].any())]
+        return {
+            part: self.shapes[part] for part in sorted(inside, key=lambda p: self.parts[p].start)
+        }
 
     def still(self, moves: Tensor, phi: Tensor) -> dict[int, Still]:
         """What to hold at phi (tasks, d_phi) of networks whose parameters do not move.
@@ -119,20 +128,24 @@ def read_layers(
             density.log_likelihood(theta, phi, some)
     nets = _nets(density, phi, called)
     parts: dict[str, slice] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     default: dict[str, None] = {}
     for name, segment in density.segments.items():
         if not segment.is_phi:
             continue
         if name not in nets:
             parts[name], default[name] = slice(segment.start, segment.stop), None
+            # Without the axis of the plate "data", which is 1.
+            shapes[name] = segment.shape[: segment.axis] + segment.shape[segment.axis + 1 :]
             continue
         for inner, place in nets[name].slices.items():
             parts[f"{name}.{inner}"] = slice(
                 segment.start + place.start, segment.start + place.stop
             )
+            shapes[f"{name}.{inner}"] = tuple(nets[name].shapes[inner])
             child, _, below = inner.partition(".")
             default[f"{name}.{child}" if below else f"{name}.{inner}"] = None
-    layers = Layers(parts, nets, tuple(blocks) if blocks is not None else tuple(default))
+    layers = Layers(parts, nets, tuple(blocks) if blocks is not None else tuple(default), shapes)
     _check_cover(layers)
     return layers
 

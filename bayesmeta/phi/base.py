@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +15,26 @@ from torch import Tensor
 from bayesmeta.data.arguments import check_number, check_whole
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
+
+_told: ContextVar[dict[str, Tensor] | None] = ContextVar("told", default=None)
+
+
+@contextmanager
+def listen() -> Iterator[dict[str, Tensor]]:
+    """What strategies tell within the block of how they infer phi, by name."""
+    found: dict[str, Tensor] = {}
+    token = _told.set(found)
+    try:
+        yield found
+    finally:
+        _told.reset(token)
+
+
+def tell(name: str, values: Tensor) -> None:
+    """Tell a listener, where there is one, of each draw and task: values (draws, tasks, ...)."""
+    told = _told.get()
+    if told is not None:
+        told[name] = values.detach()
 
 
 @dataclass(frozen=True)

@@ -5,23 +5,26 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from bayesmeta.data.arguments import check_number, check_whole
-from bayesmeta.data.selection import first_rows
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
+from bayesmeta.fine_tuning.held_out import hold_out, splits_to_choose_by, warn_of_none_held_out
+from bayesmeta.fine_tuning.optimisers import check_takes, is_elementwise
 from bayesmeta.fine_tuning.stages import Full, Probe, Stage
-from bayesmeta.fine_tuning.tuning import Loss, Tuner, slopes
+from bayesmeta.fine_tuning.tuning import Loss, Tuner
 from bayesmeta.model.density import Density
 from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.prior import prior_mean, theta_start
 from bayesmeta.nets.phi_layers import Layers, read_layers
-from bayesmeta.phi.base import Phi
+from bayesmeta.phi.base import Phi, tell
+
+_WITHOUT = "these are trained on with all they have, and phi is where the steps end"
 
 
 class Tuned(Protocol):
@@ -52,6 +55,10 @@ class FineTune(Phi):
     reach the minimum stay nearer to theta. The default is a linear probe followed by everything,
     which out of distribution beats either alone (Kumar et al. 2022).
 
+    The loss on the way is `posterior.phi_stats["loss"]`, (chain, draw, tasks, checks): minus the
+    log density a datapoint, but for the least that its prior can be, over all data trained on, at
+    some twenty steps of each stage.
+
     By `posterior.adapt(target, phi=bm.FineTune())` after any fit, or, for a network trained
     elsewhere, bm.fit(model, target, theta=bm.Fixed({"theta": weights}), phi=bm.FineTune()). It has
     no estimate of log p(D_i | theta), so that theta is not inferred by it.
@@ -65,11 +72,17 @@ class FineTune(Phi):
             still around theta, which for a last layer of other classes is no place to be: see
             `Net.carry`, which puts zeros there.
         with_prior: whether log p(phi_i | theta) is part of what is minimised.
-        optimiser: a class of torch.optim, or a function of (parameters, lr=...).
+        optimiser: a class of torch.optim, or a function of (parameters, lr=...). It gets a task's
+            parameters in their own shapes, as (out, in), and nothing of other tasks, and where it
+            takes a closure, as LBFGS, it gets one. One that is elementwise (Adam, SGD and most
+            others), which is tried, moves all tasks at once, which is quicker; Adafactor, Muon and
+            LBFGS go task by task. What it refuses, as Muon biases, is named before the start.
         batch_size: datapoints a step; None takes all.
         held_out: the share of each task's datapoints that are not trained on but scored, twenty
-            times a stage; phi is what scores best.
-        patience: scores without a better one, in any task, after which a stage ends.
+            times a stage; phi is what scores best. Of outcomes that are classes it is that share
+            of each class, whose last datapoint stays in training; a task that has none to spare is
+            named in a warning.
+        patience: scores of a task without a better one after which its stage ends.
         progress: whether to show a progress bar.
     """
 
@@ -113,11 +126,20 @@ class FineTune(Phi):
         return replace(self, progress=False)
 
     def check(self, density: Density, tasks: Tasks) -> None:
-        """Refuse names of layers that phi does not have."""
-        layers = self._layers(density, theta_start(density, tasks), tasks)
-        nothing = torch.zeros(tasks.num_tasks, len(layers.blocks))
-        for stage in self.stages:
-            stage.ways(layers, lambda: nothing, scored=bool(self.held_out))
+        """Refuse names of layers that phi does not have, and an optimiser that does not take them.
+
+        Raises:
+            StructureError: naming the layer, or the task that has no data to choose a block by.
+        """
+        theta = theta_start(density, tasks)
+        layers = self._layers(density, theta, tasks)
+        self._check_optimiser(layers)
+        noise = TaskNoise(torch.Generator(), tasks)
+        scored = hold_out(density, theta, tasks, self.held_out, noise)[1]
+        if any(len(stage.ways(layers)) > 1 for stage in self.stages):
+            splits_to_choose_by(density, theta, tasks, scored, noise, layers.blocks[-1])
+        elif scored is not None:
+            warn_of_none_held_out(tasks, scored.sizes, self.held_out, _WITHOUT)
         if self.fresh is not None:
             layers.redraw(self.fresh, torch.zeros(1, density.d_phi))
         if len(layers.blocks) == 1 and any(isinstance(stage, Probe) for stage in self.stages):
@@ -127,6 +149,14 @@ class FineTune(Phi):
                 "net(phi, x)",
                 stacklevel=2,
             )
+
+    def _check_optimiser(self, layers: Layers) -> None:
+        moves = [move for stage in self.stages for way in stage.ways(layers) for move in way]
+        if is_elementwise(self.optimiser):
+            return
+        for move in moves:
+            shapes, at_one_rate = layers.shapes_of(move.rate > 0), bool((move.rate % 1 == 0).all())
+            check_takes(self.optimiser, shapes, move.lr, at_one_rate=at_one_rate)
 
     def infer(
         self,
@@ -139,30 +169,45 @@ class FineTune(Phi):
         state: Sequence[Tensor] = (),
     ) -> Tensor:
         """What fine-tuning reaches from each draw of theta."""
-        return torch.stack([self._reach(density, point, tasks, generator) for point in theta])
+        found = [self._reach(density, point, tasks, generator) for point in theta]
+        tell("loss", torch.stack(_widened([trace for _, trace in found])))
+        return torch.stack([phi for phi, _ in found])
 
     def _reach(
         self, density: Density, theta: Tensor, tasks: Tasks, generator: torch.Generator
-    ) -> Tensor:
-        """phi (tasks, d_phi) after all stages."""
+    ) -> tuple[Tensor, Tensor]:
+        """phi (tasks, d_phi) after all stages, and the losses on the way, (tasks, checks)."""
         seed = int(torch.randint(2**31, (), generator=generator, device="cpu"))
-        noise = TaskNoise(generator, tasks)
-        return torch.cat(
-            [
-                self._of_chunk(density, theta, tasks.select(chunk), noise.select(chunk), seed)
-                for chunk in tasks.chunks(density.d_phi)
-            ]
-        )
+        noise, elementwise = TaskNoise(generator, tasks), is_elementwise(self.optimiser)
+        chunks = tasks.chunks(density.d_phi) if elementwise else torch.arange(len(tasks)).split(1)
+        reached, traces, sizes = [], [], []
+        for chunk in chunks:
+            given = tasks.select(chunk)
+            tuner = self._tuner(density, theta, given, noise.select(chunk), elementwise=elementwise)
+            start = self._start(density, theta, given, tuner.layers, seed)
+            with isolated(seed):
+                reached.append(tuner.run(start, self.stages, progress=self.progress))
+            traces.append(torch.stack([start.new_empty(len(start)), *tuner.trace], 1)[:, 1:])
+            sizes.append(given.sizes if tuner.scored is None else tuner.scored.sizes)
+        if self.held_out and len(tasks.sample()) < len(tasks):
+            # Of so many `check` has seen some.
+            warn_of_none_held_out(tasks, torch.cat(sizes), self.held_out, _WITHOUT)
+        return torch.cat(reached), torch.cat(_widened(traces))
 
-    def _of_chunk(
-        self, density: Density, theta: Tensor, tasks: Tasks, noise: TaskNoise, seed: int
-    ) -> Tensor:
-        train, scored = _hold_out(tasks, self.held_out, noise)
-        layers = self._layers(density, theta, tasks)
-        loss = Loss(density, theta, train, self.with_prior)
-        tuner = Tuner(loss, layers, self.optimiser, self.batch_size, scored, self.patience, noise)
-        start = self._start(density, theta, tasks, layers, seed)
-        return tuner.run(start, self.stages, progress=self.progress)
+    def _tuner(
+        self, density: Density, theta: Tensor, tasks: Tasks, noise: TaskNoise, *, elementwise: bool
+    ) -> Tuner:
+        train, scored = hold_out(density, theta, tasks, self.held_out, noise)
+        return Tuner(
+            Loss(density, theta, train, self.with_prior),
+            self._layers(density, theta, tasks),
+            self.optimiser,
+            self.batch_size,
+            scored,
+            self.patience,
+            noise,
+            is_elementwise=elementwise,
+        )
 
     @undisturbed()
     def summary(self, posterior: Tuned) -> str:
@@ -172,17 +217,12 @@ class FineTune(Phi):
         print(tuning.summary(adapted))
         """
         density, tasks = posterior.density, posterior.tasks
-        theta = posterior.fit.theta[0, 0]
-        layers = self._layers(density, theta, tasks)
-        phi = self._start(density, theta, tasks, layers, seed=0)
-        loss = Loss(density, theta, tasks, self.with_prior)
+        layers = self._layers(density, posterior.fit.theta[0, 0], tasks)
         return "\n".join(
-            f"{type(stage).__name__}: {move.title}; {int((move.rate > 0).sum(-1).max()):,} of "
+            f"{type(stage).__name__}: {move.title}; {int((move.rate > 0).sum()):,} of "
             f"{layers.d_phi:,} numbers, {move.steps} steps, lr {move.lr:g}"
             for stage in self.stages
-            for way in stage.ways(
-                layers, partial(slopes, loss, layers, phi), scored=bool(self.held_out)
-            )
+            for way in stage.ways(layers)
             for move in way
         )
 
@@ -199,15 +239,7 @@ class FineTune(Phi):
             return layers.redraw(self.fresh, phi)
 
 
-def _hold_out(tasks: Tasks, share: float, noise: TaskNoise) -> tuple[Tasks, Tasks | None]:
-    """Each task's datapoints, less a random share of them, and that share."""
-    if not share:
-        return replace(tasks, query=None), None
-    away = (share * tasks.sizes).round().long()
-    order = noise.shuffled_rows(tasks.mask)
-    left = tasks.sizes - away
-    train = tasks.take_rows(*first_rows(order, 0, left, int(left.max().clamp(min=1))))
-    # The rows that are held out stand last in each task's order, and so are found task by task.
-    cell = torch.arange(max(1, int(away.max())), device=tasks.device)
-    index = order.gather(1, (left[:, None] + cell).clamp(max=order.shape[1] - 1))
-    return train, tasks.take_rows(index, cell < away[:, None])
+def _widened(traces: Sequence[Tensor]) -> list[Tensor]:
+    """Traces (tasks, checks) brought to one length by NaN: some ended before others."""
+    most = max((trace.shape[1] for trace in traces), default=0)
+    return [pad(trace, (0, most - trace.shape[1]), value=torch.nan) for trace in traces]

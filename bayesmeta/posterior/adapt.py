@@ -40,16 +40,17 @@ def adapt(
         states=None,
         state=tuple(state),
         log_weights=None,
+        told={},
         notes=(),
         is_adapted=True,
     )
     if refine is not None:
         fit = refined(refine, strategy, fit, seed, is_point=draws.is_point)
     else:
-        found = infer_phi(
+        found, told = infer_phi(
             fit.density, strategy, theta, tasks, seed, is_point=draws.is_point, state=state
         )
-        fit = replace(fit, phi=found)
+        fit = replace(fit, phi=found, told=told)
     return Draws(fit, strategy, draws.is_point, seed)
 
 

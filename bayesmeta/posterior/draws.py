@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import Concatenate, Generic, ParamSpec, TypeVar
@@ -102,8 +102,17 @@ class Draws:
     @made_when_asked
     def free_phi(self) -> Tensor:
         """Draws of unconstrained phi, (chain, draw, tasks, width)."""
+        return self._inferred[0]
+
+    @property
+    def told(self) -> Mapping[str, Tensor]:
+        """What the phi strategy tells of each draw and task, (chain, draw, tasks, ...)."""
+        return self._inferred[1]
+
+    @made_when_asked
+    def _inferred(self) -> tuple[Tensor, Mapping[str, Tensor]]:
         if self.fit.phi is not None:
-            return self.fit.phi
+            return self.fit.phi, self.fit.told
         return infer_phi(
             self.density,
             self.strategy,

@@ -94,6 +94,14 @@ class Posterior:
         return self.fit.stats
 
     @property
+    def phi_stats(self) -> Mapping[str, Tensor]:
+        """What the phi strategy tells of each draw and task, (chain, draw, tasks, ...).
+
+        Of FineTune "loss", at some twenty steps of each stage; of PostHocLaplace also "scale".
+        """
+        return self.draws.told
+
+    @property
     def losses(self) -> Tensor:
         """The loss at each training step; empty for samplers."""
         return self.fit.losses

@@ -57,6 +57,7 @@ def save(posterior: Draws, folder: Path) -> None:
     tensors |= constants.stored(_calls_of(posterior))
     tensors |= {f"state_{k}": x for k, x in enumerate(posterior.fit.state)}
     tensors |= {f"stats_{name}": x for name, x in posterior.fit.stats.items()}
+    tensors |= {f"told_{name}": x for name, x in posterior.told.items()}
     tasks, learned = posterior.tasks, posterior.fit.learned_from
     about = {
         "strategy": strategy,
@@ -118,6 +119,7 @@ def restored(folder: str | Path, model: Model) -> Draws:
         phi=pad(phi, (0, density.width(tasks) - phi.shape[-1])),
         states=_padded_states(tensors.get("states"), density, tasks),
         stats=_by_prefix(tensors, "stats_"),
+        told=_by_prefix(tensors, "told_"),
         state=tuple(_by_prefix(tensors, "state_").values()),
         losses=tensors["losses"],
         notes=(*about["notes"], *_about_local(reading.structure)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.checks import first_few
 from bayesmeta.model.density import Density
 from bayesmeta.task_level.positive_definite import DensePrecision, Precision
 
@@ -62,6 +64,61 @@ def bend(
     """Minus the Hessian of `log_density` in phi times a vector, (tasks, d_phi); detached."""
     _, gradient, at = slope(density, theta, phi.detach(), parts, jacobian=jacobian)
     return -torch.autograd.grad(gradient, at, grad_outputs=vector, materialize_grads=True)[0]
+
+
+def diagonal(gradient: Tensor, phi: Tensor, signs: Tensor | None = None) -> Tensor:
+    """Minus the diagonal of a Hessian that has nothing else, by one product with it.
+
+    Args:
+        gradient: as a function of phi, (tasks, d_phi).
+        phi: where it was taken.
+        signs: of the vector that is multiplied, (tasks, d_phi); None takes ones. A Hessian that
+            has more than its diagonal gives another result for other signs.
+    """
+    if not gradient.requires_grad:
+        return torch.zeros_like(phi)
+    vector = torch.ones_like(phi) if signs is None else signs
+    (product,) = torch.autograd.grad(
+        gradient, phi, grad_outputs=vector, create_graph=True, materialize_grads=True
+    )
+    return -product * vector
+
+
+def newton_step(gradient: Tensor, phi: Tensor) -> Tensor:
+    """Newton's step for a diagonal Hessian, (tasks, d_phi); 0 where the gradient is constant."""
+    bends = diagonal(gradient, phi)
+    seen = is_seen(bends)
+    return torch.where(seen, gradient / torch.where(seen, bends, 1.0), 0.0)
+
+
+def is_seen(bends: Tensor) -> Tensor:
+    """Of which coordinates data say anything, by their curvatures (tasks, d_phi), but rounding."""
+    return bends > 64 * torch.finfo(bends.dtype).eps * bends.amax(-1, keepdim=True)
+
+
+def warn_of_unseen(density: Density, tasks: Tasks, bends: Tensor) -> None:
+    """Name the phi, by curvatures of the data (tasks, d_phi), of which a task's data say nothing.
+
+    Of a site with several axes, such as classes and numbers of each, by its first. Tasks without
+    data have their prior, as they should.
+    """
+    unseen, found = ~is_seen(bends) & (tasks.sizes > 0)[:, None], list[str]()
+    for i in unseen.any(1).nonzero()[:, 0].tolist():
+        for name, segment in density.segments.items():
+            if not segment.is_phi or not unseen[i, segment.start : segment.stop].any():
+                continue
+            rows = unseen[i, segment.start : segment.stop].reshape(*segment.shape).squeeze()
+            each = rows.flatten(1).any(1) if rows.dim() > 1 else rows
+            which = each.nonzero()[:, 0].tolist() if rows.dim() else None
+            found += [f"'{name}{which or ''}' of task '{tasks.names[i]}'"]
+    if found:
+        warnings.warn(
+            f"in {int(unseen.any(1).sum())} of {len(tasks)} tasks the data say nothing of some of "
+            f"phi: {first_few(found)}; it stays at its prior's mean, as that of a class without "
+            "examples, and predictions use it there: give each class an example, or a model of the "
+            "classes that are there",
+            stacklevel=2,
+        )
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class Fit:
         states: joint values of discrete latents, (chain, draw, tasks, any), where these are known
             without the data.
         stats: what the sampler tells of each draw, (chain, draw).
+        told: what the phi strategy tells of each draw and task, (chain, draw, tasks, ...).
         state: what was trained of the phi strategy, as its `start` lays it out.
         losses: the loss at each training step; empty for samplers.
         validation: (checks, 2): after how many steps validation tasks were scored, and their loss.
@@ -68,6 +69,7 @@ class Fit:
     phi: Tensor | None
     states: Tensor | None = None
     stats: Mapping[str, Tensor] = field(default_factory=dict)
+    told: Mapping[str, Tensor] = field(default_factory=dict)
     state: tuple[Tensor, ...] = ()
     losses: Tensor = field(default_factory=lambda: torch.empty(0))
     validation: Tensor = field(default_factory=lambda: torch.empty(0, 2))

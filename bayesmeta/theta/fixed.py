@@ -21,9 +21,9 @@ from bayesmeta.training.fit_options import FitOptions
 class Fixed(Theta):
     """p(phi_i | D_i, theta) at a theta that is given: that of another fit, or of a simulation.
 
-        trained = bm.fit(prototypes(20), episodes, **bm.ProtoNet(shots=1))
+        trained = bm.fit(prototypes(20), episodes, **bm.ProtoNet())
         known = bm.Fixed({name: draws[0, 0] for name, draws in trained.theta.items()})
-        post = bm.fit(prototypes(5), new, theta=known, phi=bm.GradientSteps(1, 1.0))
+        post = bm.fit(prototypes(5), new, theta=known, phi=bm.GradientSteps(1, lr=None))
 
     Another model may use it as well, as long as its shared sites have the same names and shapes.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from bayesmeta.data.arguments import check_whole
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
-from bayesmeta.phi.base import Phi
+from bayesmeta.phi.base import Phi, listen
 from bayesmeta.training.adam import Adam
 from bayesmeta.training.fit_options import FitOptions
 
@@ -98,9 +98,17 @@ def infer_phi(
     *,
     is_point: bool,
     state: Sequence[Tensor] = (),
-) -> Tensor:
-    """phi for each draw of theta (chain, draw, d_theta): (chain, draw, tasks, d_phi)."""
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """phi for each draw of theta (chain, draw, d_theta), and what the strategy tells of it.
+
+    They are (chain, draw, tasks, d_phi) and (chain, draw, tasks, ...).
+    """
     generator = torch.Generator().manual_seed(seed)
     draws = theta.flatten(0, 1)
-    flat = phi.infer(density, draws, tasks, generator, is_point=is_point, state=state)
-    return flat.reshape(*theta.shape[:2], *flat.shape[1:])
+    with listen() as told:
+        flat = phi.infer(density, draws, tasks, generator, is_point=is_point, state=state)
+
+    def by_chain(x: Tensor) -> Tensor:
+        return x.expand(len(draws), *x.shape[1:]).reshape(*theta.shape[:2], *x.shape[1:])
+
+    return by_chain(flat), {name: by_chain(x) for name, x in told.items()}

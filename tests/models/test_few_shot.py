@@ -84,3 +84,61 @@ def test_training_on_some_characters_helps_with_others(make: Make) -> None:
         post = bm.fit(make(5, filters=16), episodes, **pair, progress=False)
         found.append(accuracy(post, unseen))
     assert found[1] > found[0] + 0.1
+
+
+def unequal(*counts: int, seed: int = 0) -> bm.Tasks:
+    """40 tasks of three classes with so many examples, and two queries of each."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = 1.5 * torch.randn(40, 3, 6, generator=generator)
+
+    def draw(each: tuple[int, ...]) -> bm.Tasks:
+        labels = torch.arange(3).repeat_interleave(torch.tensor(each))
+        x = centres[:, labels] + torch.randn(40, len(labels), 6, generator=generator)
+        return bm.Tasks.from_arrays(labels.float().expand(40, -1), {"v": x}, names=range(40))
+
+    return draw(counts).with_query(draw((2, 2, 2)))
+
+
+def class_means(embed: Net, theta: torch.Tensor, tasks: bm.Tasks) -> torch.Tensor:
+    """The mean of each class's embeddings, (tasks, classes, width)."""
+    indicator = torch.nn.functional.one_hot(tasks.y.long(), 3).to(theta.dtype)
+    return indicator.mT @ embed(theta, tasks.x["v"]) / indicator.sum(1)[..., None]
+
+
+def test_prototypes_are_class_means_at_every_count_trained_at_another() -> None:
+    """And the gradient by which the embedding learns is that of the class means."""
+    with bm.nets.isolated(0):
+        embed = Net(nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4)))
+    model = prototypes.of(embed, 4, 3, column="v")
+    adam = bm.Adam(lr=3e-3, steps=20, compile=False)
+    post = bm.fit(model, unequal(1, 1, 1), **bm.ProtoNet(adam=adam), progress=False)
+    theta = post.theta["theta"][0, 0]
+    for counts in ((1, 1, 1), (2, 2, 2), (1, 3, 2), (2, 1, 6)):
+        tasks = unequal(*counts, seed=1)
+        means = class_means(embed, theta, tasks)
+        found = post.adapt(tasks).phi["prototype"][0, 0]
+        assert torch.allclose(found, means, atol=1e-5 * float(means.abs().max())), counts
+        fixed = post.adapt(tasks, phi=bm.GradientSteps(1, 0.3)).phi["prototype"][0, 0]
+        assert not torch.allclose(fixed, means, atol=0.1), counts
+
+    tasks = unequal(1, 3, 2).to(dtype=torch.float64)
+    density, at = Density(read(model, tasks)), theta.double().requires_grad_()
+    strategy = bm.ProtoNet()["phi"]
+    distance = embed(at, tasks.query.x["v"])[:, :, None] - class_means(embed, at, tasks)[:, None]
+    log_p = (-0.5 * distance.square().sum(-1)).log_softmax(-1)
+    expected = log_p.gather(-1, tasks.query.y.long()[..., None]).sum()
+    value = strategy.log_evidence(density, at, tasks).sum()
+    slopes = [torch.autograd.grad(x, at)[0] for x in (expected, value)]
+    assert torch.allclose(value, expected) and torch.allclose(*slopes, atol=1e-9)
+
+
+def test_a_class_without_examples_is_named() -> None:
+    embed = Net(nn.Linear(6, 4))
+    known = bm.Fixed({"theta": embed.weights()})
+    model, tasks = prototypes.of(embed, 4, 3, column="v"), unequal(2, 0, 1)
+    said = r"in 40 of 40 tasks the data say nothing .*'prototype\[1\]' of task '0'.*each class an"
+    with pytest.warns(UserWarning, match=said):
+        post = bm.fit(model, tasks, theta=known, phi=bm.ProtoNet()["phi"], progress=False)
+    assert not post.phi["prototype"][0, 0, :, 1].any()
+    with pytest.warns(UserWarning, match=said):
+        bm.fit(model, tasks, **bm.ProtoNet(adam=ONE_STEP), progress=False)

@@ -340,3 +340,54 @@ def test_weights_are_carried_to_a_network_with_another_last_layer():
 def test_what_is_no_module_is_refused(given):
     with pytest.raises(TypeError, match=r"give a torch module, as .*nn\.Sequential\("):
         nets.Net(given)
+
+
+class Scaled(nn.Module):
+    """A layer with a parameter of its own that nothing draws, and one of torch's that has parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attend = nn.MultiheadAttention(4, 1, batch_first=True)
+        self.last = nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 2))
+        self.scale = nn.Parameter(torch.full((2,), 7.0))
+
+    def forward(self, x):
+        return self.last(self.attend(x[:, None], x[:, None], x[:, None])[0][:, 0]) * self.scale
+
+
+@pytest.mark.parametrize("prefix", ["attend", "attend.in_proj_weight", "last.1", "last.1.bias"])
+def test_what_is_redrawn_is_as_in_a_new_module_and_the_others_stay(prefix):
+    with nets.isolated(0):
+        module = Scaled()
+        with torch.no_grad():
+            for p in module.parameters():
+                p.fill_(3.0)
+        net = nets.Net(module)
+        found = net.redrawn(prefix)
+    new = dict(Scaled().named_parameters())
+    for name, place in net.slices.items():
+        inside = name == prefix or name.startswith(prefix + ".")
+        assert (found[place] == 3.0).all() != inside, name
+        if inside:
+            # Of the size that a new one has: attention starts with biases of 0.
+            size = new[name].detach().abs().max()
+            assert (found[place].abs().max() == 0) == (size == 0), name
+            assert found[place].abs().max() <= 1.5 * size or found[place].abs().max() < 0.5, name
+
+
+@pytest.mark.parametrize(
+    ("make", "prefix", "name"),
+    [
+        (Scaled, "scale", "scale"),
+        (Scaled, "", "scale"),
+        (
+            lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2))),
+            "0",
+            "0.parametrizations.weight.original0",
+        ),
+    ],
+)
+def test_a_parameter_that_nothing_draws_is_refused_as_fresh(make, prefix, name):
+    net = nets.Net(make())
+    with pytest.raises(ValueError, match=rf"fresh='{prefix}': .* parameter '{name}' anew; give"):
+        net.redrawn(prefix)

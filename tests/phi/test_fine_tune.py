@@ -191,52 +191,68 @@ def test_gradual_unfreezing_goes_from_either_end():
     assert f"{net.size} of {net.size} numbers" in lines[-1]
 
 
-@pytest.mark.parametrize(("louder", "expected"), [(1.0, "4"), (4.0, "2")])
-def test_surgery_finds_the_block_with_the_largest_relative_gradient(louder, expected):
-    """Each task's own: |gradient| / |weights| by finite differences of its loss."""
-    model, net = network()
-    theta, tasks = net.weights().double(), data()
-    theta[net.slices["4.weight"]] *= louder
-    found = tuned(model, tasks, theta, [bm.Surgical(steps=1)])
-    known = bm.Fixed({"theta": theta})
-    post = bm.fit(model, tasks, theta=known, phi=bm.FineTune([], progress=False), progress=False)
-
-    def loss(phi):
-        terms = post.density.terms(post.fit.theta[0, 0], phi, tasks, jacobian=False)
-        return -(terms.phi + terms.data) / tasks.sizes
-
-    steps = 1e-5 * torch.eye(net.size, dtype=torch.float64)
-    at = theta.expand(len(tasks), -1)
-    slope = torch.stack([(loss(at + step) - loss(at - step)) / 2e-5 for step in steps], 1)
-    for i in range(len(tasks)):
-        ratio, moved = {}, []
-        for block in ("0", "2", "4"):
-            place = slice(net.slices[f"{block}.weight"].start, net.slices[f"{block}.bias"].stop)
-            ratio[block] = slope[i, place].norm() / theta[place].norm()
-            moved += [block] if (found[i, place] != theta[place]).any() else []
-        assert moved == [max(ratio, key=lambda block: ratio[block])] == [expected]
-
-
-def check_block_by_held_out_data(**options):
-    """Outcomes lie where no other layer can reach, and the last one's weights are large."""
+@pytest.mark.parametrize("options", [{}, {"held_out": 0.3}, {"optimiser": torch.optim.Adafactor}])
+def test_surgery_finds_the_block_that_is_best_on_held_out_data(options):
+    """Outcomes lie where no other layer can reach; the gradient beside the weights says another."""
     model, net = network()
     theta, tasks = net.weights().double(), data(shots=40)
     last = slice(net.slices["4.weight"].start, net.size)
     theta[net.slices["4.weight"]] *= 4
     tasks = bm.Tasks.from_arrays(tasks.y + 30, dict(tasks.x), tasks.mask)
-    stage = bm.Surgical(steps=500, lr=0.1)
-    found = tuned(model, tasks, theta, [stage], with_prior=False, **options)
+    settings = {"steps": 300, "lr": 0.3 if options.get("optimiser") else 0.1}
+    found = tuned(model, tasks, theta, [bm.Surgical(**settings)], with_prior=False, **options)
     assert torch.equal(found[:, : last.start], theta[: last.start].expand(3, -1))
     assert (found[:, last] != theta[last]).all()
+    # What it chose by is trained on as well: phi is what the block by its name gives.
+    named = [bm.Surgical("phi.4", **settings)]
+    torch.testing.assert_close(
+        found, tuned(model, tasks, theta, named, with_prior=False, **options)
+    )
 
 
-def test_surgery_finds_the_block_that_is_best_on_held_out_data():
-    check_block_by_held_out_data(held_out=0.3)
+def test_surgery_is_refused_where_no_data_are_to_spare():
+    model, net = network()
+    tasks = bm.Tasks.from_list(
+        [torch.zeros(1), torch.zeros(8)], {"x": [torch.ones(1, 3), torch.ones(8, 3)]}
+    )
+    with pytest.raises(bm.StructureError, match=r"task '0' has none to spare.*Surgical\('phi.4'\)"):
+        tuned(model, tasks, net.weights(), [bm.Surgical(steps=1)])
 
 
-def test_without_held_out_data_the_gradient_may_choose_another():
-    with pytest.raises(AssertionError):
-        check_block_by_held_out_data()
+def test_the_losses_are_kept_task_by_task(tmp_path):
+    model, net = network()
+    tasks, theta = data(), net.weights().double()
+    known, stages = bm.Fixed({"theta": theta}), [bm.Probe(steps=40), bm.Full(steps=10)]
+    posts = [
+        bm.fit(model, given, theta=known, phi=bm.FineTune(stages, progress=False), progress=False)
+        for given in (tasks, tasks.select(torch.tensor([1])))
+    ]
+    losses = posts[0].phi_stats["loss"]
+    assert losses.shape == (1, 1, 3, 30) and (losses[..., -1] < losses[..., 0]).all()
+    torch.testing.assert_close(losses[0, 0, 1], posts[1].phi_stats["loss"][0, 0, 0])
+    # The last is the loss at phi, less what the prior has at its own mean.
+    density, at = posts[0].density, posts[0].free_phi[0, 0]
+    there, least = (
+        density.terms(theta, phi, tasks, jacobian=False) for phi in (at, theta.expand(3, -1))
+    )
+    expected = -(there.data + there.phi - least.phi) / tasks.sizes
+    torch.testing.assert_close(losses[0, 0, :, -1], expected)
+    assert posts[0].adapt(tasks).phi_stats["loss"].shape == losses.shape
+    posts[0].save(tmp_path / "post")
+    kept = bm.load(tmp_path / "post", model).phi_stats["loss"]
+    torch.testing.assert_close(kept, losses)
+    still = bm.fit(model, tasks, theta=known, phi=bm.GradientSteps(0), progress=False)
+    assert still.phi_stats == {}
+
+
+@pytest.mark.parametrize("fresh", ["phi.4.bias", "phi.4"])
+def test_a_fresh_parameter_is_drawn_anew(fresh):
+    model, net = network()
+    theta = net.weights().double()
+    found = tuned(model, data(), theta, [], fresh=fresh)
+    for name, place in net.slices.items():
+        is_fresh = f"phi.{name}".startswith(fresh)
+        assert (found[:, place] != theta[place]).all() == is_fresh, name
 
 
 def test_a_fresh_layer_starts_anew_and_the_others_at_theta():

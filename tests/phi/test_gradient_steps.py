@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -172,3 +174,122 @@ def test_steps_that_are_no_whole_number_are_refused(strategy):
         strategy(0.01, 5)
     with pytest.raises(TypeError, match=r"steps=1\.5"):
         strategy(1.5)
+
+
+def kinds(curve=lambda mean: mean):
+    """Each datapoint is of a kind, x one-hot, and phi holds a mean for each; theta has the sd."""
+
+    def model(tasks):
+        log_sd = pyro.param("log_sd", torch.zeros((), dtype=tasks.dtype))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(torch.ones(3), 3.0).to_event(1))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                mean = curve((phi * tasks.x["x"]).sum(-1))
+                pyro.sample("y", dist.Normal(mean, log_sd.exp()), obs=tasks.y)
+
+    return model
+
+
+def of_kinds(*counts, seed=0):
+    """A task for each triple of counts; and what the means of its kinds are."""
+    generator = torch.Generator().manual_seed(seed)
+    x = [torch.eye(3, dtype=F64).repeat_interleave(torch.tensor(n), 0) for n in counts]
+    y = [torch.randn(len(rows), generator=generator, dtype=F64) + 2 for rows in x]
+    means = [(rows.T @ y) / rows.sum(0) for rows, y in zip(x, y, strict=True)]
+    return bm.Tasks.from_list(y, {"x": x}), torch.stack(means)
+
+
+COUNTS = (1, 1, 1), (2, 2, 2), (1, 3, 2), (5, 1, 7)
+
+
+@pytest.mark.parametrize("strategy", [bm.GradientSteps(1, None), bm.GradientSteps(1, 0.5)])
+def test_a_newton_step_is_the_mean_whatever_the_counts_and_a_fixed_one_is_not(strategy):
+    tasks, means = of_kinds(*COUNTS)
+    known = bm.Fixed({"log_sd": torch.tensor(0.3, dtype=F64)})
+    post = bm.fit(kinds(), tasks, theta=known, phi=strategy, progress=False)
+    assert torch.allclose(post.free_phi[0, 0], means, atol=1e-12) == (strategy.lr is None)
+    tasks, means = of_kinds((4, 1, 9), (1, 2, 1), seed=5)
+    found = post.adapt(tasks).free_phi[0, 0]
+    assert torch.allclose(found, means, atol=1e-12) == (strategy.lr is None)
+
+
+def test_newton_steps_with_the_prior_are_the_mode():
+    tasks, _ = of_kinds(*COUNTS)
+    density, theta = density_of(kinds(), tasks), torch.tensor([[0.3]], dtype=F64)
+    found, mode = (
+        phi.infer(density, theta, tasks, torch.Generator(), is_point=True)
+        for phi in (bm.GradientSteps(1, None, with_prior=True), bm.Mode())
+    )
+    assert torch.allclose(found, mode, atol=1e-10)
+
+
+def test_the_outer_gradient_goes_through_the_step_and_its_curvature():
+    support, _ = of_kinds((1, 3, 2), (2, 1, 4))
+    query, _ = of_kinds((2, 2, 2), (1, 1, 1), seed=1)
+    density = density_of(kinds(), support)
+
+    def value(strategy, theta):
+        given = support.with_query(query)
+        return strategy.log_evidence(density, theta, given).sum()
+
+    for with_prior in (False, True):
+        strategy = bm.GradientSteps(1, None, with_prior=with_prior)
+        at = torch.tensor([0.3], dtype=F64, requires_grad=True)
+        (slope,) = torch.autograd.grad(value(strategy, at), at)
+        up, down = (value(strategy, at.detach() + e).item() for e in (1e-5, -1e-5))
+        assert slope.item() == pytest.approx((up - down) / 2e-5, rel=1e-7)
+    # The negative control: with the prior, how far the step goes depends on theta.
+    first = bm.GradientSteps(1, None, with_prior=True, first_order=True)
+    (ignoring,) = torch.autograd.grad(value(first, at), at)
+    assert abs(ignoring - slope) > 1e-3 * abs(slope)
+
+
+@pytest.mark.parametrize(
+    ("curve", "mix", "fault"),
+    [
+        (lambda mean: mean, 0.1, "couples coordinates of phi at task '0'"),
+        (torch.sin, 0.0, "changes with phi at task '0'"),
+        (lambda mean: mean, 0.0, None),
+    ],
+)
+def test_newton_steps_are_refused_where_they_miss_the_maximum(curve, mix, fault):
+    tasks, _ = of_kinds(*COUNTS)
+    tasks = bm.Tasks.from_arrays(tasks.y, {"x": tasks.x["x"] + mix}, tasks.mask)
+    known = bm.Fixed({"log_sd": torch.tensor(0.0)})
+    fit = partial(
+        bm.fit, kinds(curve), tasks, theta=known, phi=bm.GradientSteps(1, None), progress=False
+    )
+    if fault is None:
+        assert fit().free_phi.isfinite().all()
+        return
+    with pytest.raises(bm.StructureError, match=f"{fault}; give a number as lr, or take"):
+        fit()
+
+
+def test_a_model_whose_first_tasks_alone_are_diagonal_is_refused_where_it_is_met():
+    """Of forty tasks sixteen are tried before; here it is one of the others that couples phi."""
+    tasks, _ = of_kinds(*[(2, 2, 2)] * 40)
+    x = tasks.x["x"].clone()
+    x[1] += 0.3
+    known = bm.Fixed({"log_sd": torch.tensor(0.0)})
+    odd = bm.Tasks.from_arrays(tasks.y, {"x": x})
+    post = bm.fit(kinds(), odd, theta=known, phi=bm.GradientSteps(1, None), progress=False)
+    with pytest.raises(bm.StructureError, match=r"maximum .* in 1 of 40 tasks \('1'\)"):
+        _ = post.free_phi
+
+
+def test_what_the_data_say_nothing_of_stays_and_is_named():
+    tasks, means = of_kinds((2, 0, 1), (1, 1, 1), (0, 0, 0))
+    known = bm.Fixed({"log_sd": torch.tensor(0.0)})
+    said = r"in 1 of 3 tasks .*'phi\[1\]' of task '0'; it stays at its prior's mean"
+    with pytest.warns(UserWarning, match=said) as warned:
+        post = bm.fit(kinds(), tasks, theta=known, phi=bm.GradientSteps(1, None), progress=False)
+    found = post.free_phi[0, 0]
+    assert len(warned) == 1
+    assert torch.equal(found.isnan() | (found == 1), means.isnan())
+    assert torch.allclose(found[~means.isnan()], means[~means.isnan()], atol=1e-12)
+
+
+def test_newton_rates_are_not_learned():
+    with pytest.raises(ValueError, match="lr=None, learn_lr=True; rates that are learned start at"):
+        bm.GradientSteps(1, None, learn_lr=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
@@ -97,9 +99,6 @@ def test_classes_get_less_certain_and_the_log_score_no_worse():
         y = (x.sum(-1) + 4 * torch.randn(1, 230) > 0).float()
         net = bm.nets.Net(nn.Sequential(nn.Linear(10, 2)))
 
-    import pyro
-    import pyro.distributions as dist
-
     def model(tasks):
         theta = pyro.param("theta", torch.zeros(net.size))
         with pyro.plate("tasks", tasks.num_tasks, dim=-2):
@@ -126,6 +125,8 @@ def test_classes_get_less_certain_and_the_log_score_no_worse():
         (lambda: bm.PostHocLaplace(layers="phi.4"), TypeError),
         (lambda: bm.PostHocLaplace(draws=0), ValueError),
         (lambda: bm.PostHocLaplace(scale=0.0), ValueError),
+        (lambda: bm.PostHocLaplace(held_out=1.0), ValueError),
+        (lambda: bm.PostHocLaplace(scale=1.0, held_out=0.2), ValueError),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(make, error):
@@ -138,3 +139,63 @@ def test_layers_that_phi_does_not_have_are_refused():
     phi = bm.PostHocLaplace(PROBED, layers=["phi.5"])
     with pytest.raises(bm.StructureError, match=r"no layer 'phi.5'"):
         posterior(model, data(), net.weights().double(), phi)
+
+
+def test_it_tells_the_scale_of_each_task_and_takes_the_priors_without_data():
+    tasks = data(features=FEATURES)
+    tasks = bm.Tasks.from_list(
+        [*(tasks.y[i, tasks.mask[i]] for i in range(3)), torch.zeros(0).double()],
+        {"x": [*(tasks.x["x"][i, tasks.mask[i]] for i in range(3)), torch.zeros(0, 4).double()]},
+    )
+    centre = torch.linspace(-1, 1, FEATURES).double()
+    chosen = posterior(linear, tasks, centre, bm.PostHocLaplace(CONVERGED, draws=3))
+    scales = chosen.phi_stats["scale"]
+    assert scales.shape == (1, 3, 4) and scales[0, 0, 3] == 1
+    assert chosen.phi_stats["loss"].shape[:3] == (1, 3, 4)
+    for i, scale in enumerate(scales[0, 0].tolist()):
+        phi = bm.PostHocLaplace(CONVERGED, draws=3, scale=scale)
+        again = posterior(linear, tasks, centre, phi)
+        torch.testing.assert_close(again.free_phi[0, :, i], chosen.free_phi[0, :, i])
+        assert (again.phi_stats["scale"] == scale).all()
+
+
+def test_the_scale_that_held_out_data_choose_is_near_the_best_on_others():
+    """Where classes are certain a normal as wide as the prior, or wider, is sure of nothing."""
+    with isolated(0):
+        x = torch.randn(4, 240, 6)
+        y = (x.sum(-1) > 0).float()
+        net = bm.nets.Net(nn.Sequential(nn.Linear(6, 2)))
+
+    def model(tasks):
+        theta = pyro.param("theta", torch.zeros(net.size))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(theta, 1.0).to_event(1))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                logits = net(phi, tasks.x["x"])
+                pyro.sample("y", dist.Categorical(logits=logits), obs=tasks.y)
+
+    tasks = bm.Tasks.from_arrays(y[:, :40], {"x": x[:, :40]})
+    query = tasks.with_query(bm.Tasks.from_arrays(y[:, 40:], {"x": x[:, 40:]})).query
+    tuning = bm.FineTune([bm.Full(steps=300, lr=0.1)], progress=False)
+
+    def score(**options):
+        phi = bm.PostHocLaplace(tuning, **options)
+        return float(posterior(model, tasks, torch.zeros(net.size), phi).log_score(query).mean())
+
+    fixed = [score(scale=scale) for scale in (1e-3, 0.3, 1.0, 3.0, 100.0)]
+    assert score(held_out=0.4) > max(fixed) - 0.02
+    # A joint score of what is held out would be that of the luckiest draw, and could be any scale.
+    assert max(fixed) > fixed[-1] + 0.05
+
+
+def test_a_task_with_none_to_hold_out_is_named_and_takes_the_evidence():
+    model, net = network()
+    tasks = bm.Tasks.from_list(
+        [torch.zeros(1).double(), torch.randn(9).double()],
+        {"x": [torch.ones(1, 3).double(), torch.randn(9, 3).double()]},
+    )
+    theta = net.weights().double()
+    with pytest.warns(UserWarning, match=r"1 of 2 tasks \('0'\).*scale is the evidence's"):
+        found = posterior(model, tasks, theta, bm.PostHocLaplace(PROBED, held_out=0.3)).phi_stats
+    evidence = posterior(model, tasks, theta, bm.PostHocLaplace(PROBED)).phi_stats["scale"]
+    assert found["scale"][0, 0, 0] == evidence[0, 0, 0]
