@@ -10,7 +10,7 @@
 - `trial`: a module at two tasks, by torch and as a network
 - `derivatives`: derivatives against finite differences
 - `behaviour`: whether a network may stand in a density
-- `constants`: buffers, stored beside weights
+- `constants`: parts by name, carried from one network to another and stored
 - `net`: a module as a function net(w, x)
 - `perceptron`: the small network that encoders and heads are made of
 - `attention`: what one set of vectors reads of another

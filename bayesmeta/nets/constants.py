@@ -1,4 +1,4 @@
-"""The constants of a model's networks, buffers above all, which are stored beside their weights."""
+"""The parts of networks by name: carried from one to another, and stored beside weights."""
 
 from __future__ import annotations
 
@@ -15,6 +15,37 @@ _PREFIX = "net_"
 def differing(mine: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> list[str]:
     """Names of constants that are not the same numbers in both."""
     return [name for name in sorted({*mine, *others}) if not _alike(name, mine, others)]
+
+
+def carried(
+    mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor], fresh: str | None
+) -> dict[str, Tensor]:
+    """The other's parameters and buffers that this network has, less those of a new layer.
+
+    Args:
+        mine: all of this network's by name.
+        theirs: the other's.
+        fresh: the layer that is another here, or None.
+
+    Raises:
+        ValueError: where there is no such layer, or a part outside of it has no counterpart.
+    """
+    inside = {n for n in mine if n == fresh or n.startswith(f"{fresh}.")}
+    if fresh is not None and not inside:
+        raise ValueError(f"fresh='{fresh}' is no layer; parameters are {list(mine)}")
+    found = {}
+    for name, own in mine.items():
+        if name in inside:
+            continue
+        other = theirs.get(name)
+        if other is None or other.shape != own.shape:
+            raise ValueError(
+                f"'{name}' has shape {tuple(own.shape)} here, and in the other network "
+                f"{'none' if other is None else tuple(other.shape)}; name the layer that is "
+                "another, as fresh='3'"
+            )
+        found[name] = other
+    return found
 
 
 def stored(called: Sequence[Call]) -> dict[str, Tensor]:

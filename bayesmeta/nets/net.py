@@ -14,7 +14,7 @@ from bayesmeta.data.real_rows import real_rows, real_rows_are
 from bayesmeta.model.isolation import undisturbed
 from bayesmeta.nets import calls
 from bayesmeta.nets.behaviour import check, is_concrete
-from bayesmeta.nets.constants import differing
+from bayesmeta.nets.constants import carried, differing
 from bayesmeta.nets.one_task import is_alone, quick
 from bayesmeta.nets.operations import restated
 from bayesmeta.nets.pretrained import copied
@@ -159,27 +159,21 @@ class Net:
         """
         if w.shape != (source.size,):
             raise ValueError(f"carry got weights of shape {tuple(w.shape)}, not ({source.size},)")
-        theirs = {**source.constants, **padded(source._named(w), source._padding)}
-        names = [*self._shapes, *self._constants]
-        inside = {n for n in names if n == fresh or n.startswith(f"{fresh}.")}
-        if fresh is not None and not inside:
-            raise ValueError(f"fresh='{fresh}' is no layer; parameters are {list(self.slices)}")
-        for name in names:
-            mine = self._shapes.get(name, getattr(self._constants.get(name), "shape", None))
-            other = theirs[name].shape if name in theirs else None
-            if name not in inside and mine != other:
-                raise ValueError(
-                    f"'{name}' has shape {tuple(mine or ())} here, and in the other network "
-                    f"{'none' if other is None else tuple(other)}; name the layer that is "
-                    "another, as fresh='3'"
-                )
-        found = torch.zeros(self.size, dtype=w.dtype, device=w.device)
-        for name in self._shapes.keys() - inside:
-            found[self.slices[name]] = theirs[name].reshape(-1)
-        held = {n: theirs[n] for n in self._constants if n not in inside}
-        rows = {n: theirs[n][is_padding[:, 0]][0] for n, (is_padding, _) in self._padding.items()}
-        self._take({**self.constants, **held, **{f"{n}[padding]": row for n, row in rows.items()}})
-        return found
+        found = carried(self._parts(self._start), source._parts(w), fresh)
+        held = {**self.constants, **{n: x for n, x in found.items() if n in self._constants}}
+        for name, (is_padding, _) in self._padding.items():
+            if name in found:
+                held[f"{name}[padding]"] = found[name][is_padding[:, 0]][0]
+        changed = differing(self.constants, held)
+        if changed and self._was_called:
+            raise ValueError(
+                f"carry would change '{changed[0]}' of a network that was called before, whose "
+                "results rest on it; carry into a new one, bm.nets.Net(module), before its first "
+                "call"
+            )
+        self.hold(held)
+        new = {name: w.new_zeros(shape) for name, shape in self._shapes.items()}
+        return torch.cat([found.get(name, zero).reshape(-1) for name, zero in new.items()])
 
     @property
     def constants(self) -> dict[str, Tensor]:
@@ -197,17 +191,6 @@ class Net:
         self._padding = {
             n: (where, given[f"{n}[padding]"]) for n, (where, _) in self._padding.items()
         }
-
-    def _take(self, constants: Mapping[str, Tensor]) -> None:
-        """`hold`, but refused where an earlier result rests on others."""
-        changed = differing(self.constants, constants)
-        if changed and self._was_called:
-            raise ValueError(
-                f"carry would change '{changed[0]}' of a network that was called before, whose "
-                "results rest on it; carry into a new one, bm.nets.Net(module), before its first "
-                "call"
-            )
-        self.hold(constants)
 
     def redrawn(self, prefix: str) -> Tensor:
         """The flat weights, of which those below `prefix` are drawn as for a new module.
@@ -241,6 +224,10 @@ class Net:
         kept = dict(self._module.named_parameters())
         drawn = {**kept, **{name: named[name] for name in inside}}
         return torch.cat([p.detach().reshape(-1) for p in drawn.values()])
+
+    def _parts(self, w: Tensor) -> dict[str, Tensor]:
+        """Parameters and constants by name."""
+        return {**self._constants, **padded(self._named(w), self._padding)}
 
     def _named(self, w: Tensor) -> dict[str, Tensor]:
         """The parameters (..., *shape) out of flat weights (..., size)."""

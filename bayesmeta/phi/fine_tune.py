@@ -18,6 +18,7 @@ from bayesmeta.fine_tuning.held_out import hold_out, splits_to_choose_by, warn_o
 from bayesmeta.fine_tuning.optimisers import check_takes, is_elementwise
 from bayesmeta.fine_tuning.stages import Full, Probe, Stage
 from bayesmeta.fine_tuning.tuning import Loss, Tuner
+from bayesmeta.model.checks import first_few
 from bayesmeta.model.density import Density
 from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.prior import prior_mean, theta_start
@@ -218,13 +219,14 @@ class FineTune(Phi):
         """
         density, tasks = posterior.density, posterior.tasks
         layers = self._layers(density, posterior.fit.theta[0, 0], tasks)
-        return "\n".join(
+        moves = [
             f"{type(stage).__name__}: {move.title}; {int((move.rate > 0).sum()):,} of "
             f"{layers.d_phi:,} numbers, {move.steps} steps, lr {move.lr:g}"
             for stage in self.stages
             for way in stage.ways(layers)
             for move in way
-        )
+        ]
+        return "\n".join([*moves, *_about_frozen(layers)])
 
     def _layers(self, density: Density, theta: Tensor, tasks: Tasks) -> Layers:
         return read_layers(density, theta, tasks, self.blocks)
@@ -237,6 +239,16 @@ class FineTune(Phi):
             return phi
         with isolated(seed):
             return layers.redraw(self.fresh, phi)
+
+
+def _about_frozen(layers: Layers) -> list[str]:
+    """What requires_grad=False holds, which is no part of phi."""
+    return [
+        f"Frozen by requires_grad=False, and no part of '{site}': {sum(net.frozen.values()):,} "
+        f"numbers, of {first_few(list(net.frozen))}"
+        for site, net in layers.nets.items()
+        if net.frozen
+    ]
 
 
 def _widened(traces: Sequence[Tensor]) -> list[Tensor]:

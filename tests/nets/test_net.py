@@ -272,7 +272,7 @@ def test_buffers_are_carried_with_the_weights():
     head = with_statistics(0.0, classes=5)
     assert not head.carry(old.weights(), old, fresh="2")[-25:].any()
     assert float(head.constants["1.running_mean"][0]) == 3.0
-    with pytest.raises(ValueError, match=r"'1.weight' has shape \(4,\) here, .*none;"):
+    with pytest.raises(ValueError, match=r"'1\.\w+' has shape \(4,\) here, .*none;"):
         with_statistics(0.0).carry(perceptron(2).weights(), perceptron(2))
 
 

@@ -178,6 +178,35 @@ def test_layer_wise_decay_is_a_rate_a_block():
         torch.testing.assert_close(steps[1][:, place], factor * steps[0][:, place])
 
 
+@pytest.mark.parametrize(
+    "phi", [bm.FineTune([bm.Full(steps=5)], progress=False), bm.GradientSteps(3), bm.Laplace(5)]
+)
+def test_what_is_frozen_stays_and_is_said(phi):
+    with bm.nets.isolated(0):
+        module = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 1))
+    module[0].requires_grad_(False)
+    net = bm.nets.Net(module)
+
+    def model(tasks):
+        theta = pyro.param("theta", lambda: net.weights().to(tasks.dtype))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(theta, 1.0).to_event(1))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                loc = net(phi, tasks.x["x"]).squeeze(-1)
+                pyro.sample("y", dist.Normal(loc, 1.0), obs=tasks.y)
+
+    x = torch.randn(2, 8, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    tasks = bm.Tasks.from_arrays(x.sum(-1), {"x": x})
+    fixed = bm.Fixed({"theta": net.weights().double()})
+    post = bm.fit(model, tasks, theta=fixed, phi=phi, progress=False)
+    assert post.phi["phi"].shape[-1] == 6
+    assert (post.phi["phi"][0, 0] - net.weights()).abs().amax(-1).gt(0).all()
+    if isinstance(phi, bm.FineTune):
+        said = phi.summary(post).splitlines()[-1]
+        assert said.startswith("Frozen by requires_grad=False, and no part of 'phi': 20 numbers")
+        assert "0.weight" in said
+
+
 def test_gradual_unfreezing_goes_from_either_end():
     model, net = network()
     fit = bm.Fixed({"theta": net.weights().double()})
