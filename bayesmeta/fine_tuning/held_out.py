@@ -64,7 +64,7 @@ def folds(
 
 
 def warn_of_none_held_out(tasks: Tasks, sizes: Tensor, share: float, then: str) -> None:
-    """Name the tasks with datapoints of which none could be held out, by how many were.
+    """Name the tasks of which none could be held out where a share was due, by how many were.
 
     Args:
         tasks: of which a share was to be held out.
@@ -72,13 +72,13 @@ def warn_of_none_held_out(tasks: Tasks, sizes: Tensor, share: float, then: str) 
         share: of each task's datapoints.
         then: what is done without.
     """
-    none = ((sizes == 0) & (tasks.sizes > 0)).nonzero()[:, 0].tolist()
+    due = (share * tasks.sizes).round() > 0
+    none = ((sizes == 0) & due).nonzero()[:, 0].tolist()
     if none:
         named = first_few([f"'{tasks.names[i]}'" for i in none])
         warnings.warn(
             f"held_out={share:g} leaves nothing to hold out in {len(none)} of {len(tasks)} tasks "
-            f"({named}), where each class, or the task, has a single datapoint, or the share is "
-            f"below half a datapoint: {then}",
+            f"({named}), where each class, or the task, has a single datapoint: {then}",
             stacklevel=2,
         )
 

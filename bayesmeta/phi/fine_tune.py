@@ -81,8 +81,9 @@ class FineTune(Phi):
         batch_size: datapoints a step; None takes all.
         held_out: the share of each task's datapoints that are not trained on but scored, twenty
             times a stage; phi is what scores best. Of outcomes that are classes it is that share
-            of each class, whose last datapoint stays in training; a task that has none to spare is
-            named in a warning.
+            of each class, whose last datapoint stays in training. A task that has none to spare is
+            named in a warning, and trained on with all it has, as one is of which the share is
+            below half a datapoint.
         patience: scores of a task without a better one after which its stage ends.
         progress: whether to show a progress bar.
     """
