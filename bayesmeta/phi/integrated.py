@@ -16,7 +16,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
-from bayesmeta.task_level.ascent import Modes, find_mode
+from bayesmeta.task_level.ascent import Modes, modes
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.curvature import Curvature, parts_of
 from bayesmeta.task_level.gauss_newton import MOST_DENSE, choose
@@ -106,11 +106,8 @@ class Integrated(Phi):
         # A point estimate is repeated for each draw of phi, but has a single mode.
         points = theta[:1] if is_point else theta
         noise, found = TaskNoise(generator, tasks), []
-        for chunk in tasks.chunks(density.d_phi):
-            given = tasks.select(chunk)
-            conditional = Conditional(density, given, jacobian=True, curvature=curvature)
-            mode = find_mode(conditional, points)
-            mine = noise.select(chunk)
+        for part, conditional, mode in modes(density, points, tasks, curvature, jacobian=True):
+            mine = noise.select(part)
             found.append(self.drawn(conditional, theta, mode, mine, is_point=is_point))
         return torch.cat(found, dim=1)
 

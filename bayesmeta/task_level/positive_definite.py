@@ -102,11 +102,10 @@ class LowRankPrecision(Precision):
 
     def solve(self, vector: Tensor) -> tuple[Tensor, Tensor]:
         """By a Cholesky factor of S."""
-        scale = self.diagonal.sqrt()
-        v = self.rows / scale[..., None, :]
-        scaled = vector / scale
-        inner, log_det = elimination.solve_by_library(_and_one(v @ v.mT), _times(v, scaled))
-        return (scaled - _times(v.mT, inner)) / scale, log_det + 2 * scale.log().sum(-1)
+        scaled = vector / self.diagonal
+        inner, log_det = elimination.solve_by_library(self._inner(), _times(self.rows, scaled))
+        solution = scaled - _times(self.rows.mT, inner) / self.diagonal
+        return solution, log_det + self.diagonal.log().sum(-1)
 
     def quadratic(self, vector: Tensor) -> Tensor:
         """vector' D vector + |R vector|^2."""
@@ -123,9 +122,12 @@ class LowRankPrecision(Precision):
 
     def root(self) -> Root:
         """D^{-1/2} (I - V L'^{-1} (I + L)^{-1} V') for S = L L'."""
-        scale = self.diagonal.sqrt()
-        v = self.rows / scale[..., None, :]
-        return _LowRankRoot(scale, v, torch.linalg.cholesky_ex(_and_one(v @ v.mT))[0])
+        lower = torch.linalg.cholesky_ex(self._inner())[0]
+        return _LowRankRoot(self.diagonal.sqrt(), self.rows, lower)
+
+    def _inner(self) -> Tensor:
+        """S."""
+        return _and_one((self.rows / self.diagonal[..., None, :]) @ self.rows.mT)
 
     def tensors(self) -> tuple[Tensor, ...]:
         """The diagonal and the rows."""
@@ -160,19 +162,21 @@ class _LowRankRoot(Root):
     """With K = L'^{-1} (I + L)^{-1}: K + K' - K V'V K' = S^{-1}, so that T T' = A^{-1}."""
 
     scale: Tensor
-    v: Tensor
+    rows: Tensor
     lower: Tensor
 
     def times(self, noise: Tensor) -> Tensor:
-        inner = _triangular(_and_one(self.lower), _times(self.v, noise), upper=False)
+        scaled = noise / self.scale
+        inner = _triangular(_and_one(self.lower), _times(self.rows, scaled), upper=False)
         inner = _triangular(self.lower.mT, inner, upper=True)
-        return (noise - _times(self.v.mT, inner)) / self.scale
+        return scaled - _times(self.rows.mT, inner) / self.scale.square()
 
     def transposed_times(self, vector: Tensor) -> Tensor:
         scaled = vector / self.scale
-        inner = _triangular(self.lower, _times(self.v, scaled), upper=False)
+        along = _times(self.rows, scaled / self.scale)
+        inner = _triangular(self.lower, along, upper=False)
         inner = _triangular(_and_one(self.lower).mT, inner, upper=True)
-        return scaled - _times(self.v.mT, inner)
+        return scaled - _times(self.rows.mT, inner) / self.scale
 
 
 def where(choice: Tensor, new: Sequence[Tensor], old: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -188,6 +192,9 @@ def _and_one(matrix: Tensor) -> Tensor:
 
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:
+    if matrix.dim() == 4 and len(matrix) == 1 < len(vector):
+        # All draws share the matrices, which broadcasting would copy for each.
+        return (vector.movedim(0, -2) @ matrix[0].mT).movedim(-2, 0)
     return (matrix @ vector[..., None])[..., 0]
 
 

@@ -243,7 +243,7 @@ def test_group_normalisation_has_slopes_though_torch_does_not_batch_them() -> No
     phi.requires_grad_()
     (logits,) = (fn.fn.logits for fn in density.outcomes(theta, phi, tasks).values())
     values = logits.flatten(1)
-    found = _slopes(values, phi)
+    found = _slopes(values, phi, torch.ones_like(values))
     for cell in range(values.shape[1]):
         (expected,) = torch.autograd.grad(values[:, cell].sum(), phi, retain_graph=True)
         torch.testing.assert_close(found[cell], expected, rtol=1e-9, atol=1e-12)
