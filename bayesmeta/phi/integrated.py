@@ -37,6 +37,8 @@ class Integrated(Phi):
         draws: draws of phi at a point estimate of theta; else there is one for each draw of theta.
         curvature: A; None takes the Hessian for phi of up to 64 numbers, and for networks the
             Gauss-Newton matrix.
+        is_at_mode: whether `point` is the mode, or as near as its search came: what a last step of
+            Gauss-Newton would promise there is then left out, as at kinks it does not keep it.
     """
 
     draws: int = 1000
@@ -44,6 +46,7 @@ class Integrated(Phi):
 
     most_dense: ClassVar[int] = MOST_DENSE
     is_smooth: ClassVar[bool] = True
+    is_at_mode: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_wholes(self, "draws")
@@ -88,8 +91,9 @@ class Integrated(Phi):
         curvature = self.chosen(density, tasks)
         value, gradient, precision = curvature.expand(density, theta, at, parts, jacobian=True)
         step, log_det = precision.solve(gradient)
-        at_mode = value + 0.5 * (step * gradient).sum(-1)
-        return at_mode + 0.5 * (at.shape[1] * math.log(2 * math.pi) - log_det)
+        if not self.is_at_mode:
+            value = value + 0.5 * (step * gradient).sum(-1)
+        return value + 0.5 * (at.shape[1] * math.log(2 * math.pi) - log_det)
 
     def infer(
         self,

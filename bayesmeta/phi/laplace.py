@@ -55,6 +55,7 @@ class Laplace(Integrated):
 
     particles: int = 0
 
+    is_at_mode: ClassVar[bool] = True
     remedy: ClassVar[str] = (
         "infer phi with bm.HMC(), as by post.adapt(tasks, phi=bm.HMC()), or sample it with "
         "theta=bm.NUTS(), phi=bm.Joint()"

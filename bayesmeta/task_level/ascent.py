@@ -122,12 +122,17 @@ def approach(
         whole = _filled(part, size)
         return _start(conditional, theta, [x[whole] for x in data])[:, : len(part)]
 
+    def given(index: Tensor) -> Sequence[Tensor]:
+        return [x[index] for x in data] if len(parts) > 1 else data
+
     def look(phi: Tensor, index: Tensor) -> View:
-        given = [x[index] for x in data] if len(parts) > 1 else data
-        return conditional.at(conditional.curve, theta, phi, data=given)
+        return conditional.at(conditional.curve, theta, phi, data=given(index))
+
+    def height(phi: Tensor, index: Tensor) -> Tensor:
+        return conditional.at(conditional.value, theta, phi, data=given(index))[0]
 
     starts = torch.cat([start(part) for part in parts], 1)
-    return levenberg_marquardt(look, conditional.curvature.form, starts, size, steps)
+    return levenberg_marquardt(look, conditional.curvature.form, starts, size, height, steps)
 
 
 def _filled(part: Tensor, size: int) -> Tensor:

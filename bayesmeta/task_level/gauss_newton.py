@@ -26,7 +26,7 @@ from bayesmeta.task_level.positive_definite import DensePrecision, LowRankPrecis
 _BY_MEAN = (d.Poisson, d.Binomial, d.Exponential, d.Geometric)
 MOST_DENSE = 64
 _TOLERANCE = 1e-4
-_FEW = 3
+_FEW = 2
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class GaussNewton(Curvature):
     Hessian in its gradient. `adapt` always goes to the mode.
 
     Attributes:
-        steps: of a log evidence's search, with A in its gradient; None takes 3 in float32, and goes
+        steps: of a log evidence's search, with A in its gradient; None takes 2 in float32, and goes
             to the mode in float64.
     """
 

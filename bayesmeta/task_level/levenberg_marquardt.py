@@ -21,7 +21,12 @@ Form = Callable[[Sequence[Tensor]], Precision]
 
 
 def levenberg_marquardt(
-    look: Look, form: Form, start: Tensor, slots: int, steps: int | None = None
+    look: Look,
+    form: Form,
+    start: Tensor,
+    slots: int,
+    height: Callable[[Tensor, Tensor], Tensor],
+    steps: int | None = None,
 ) -> Tensor:
     """Steps of A with more on its diagonal (Marquardt 1963), uphill.
 
@@ -34,12 +39,14 @@ def levenberg_marquardt(
         form: A, out of its tensors.
         start: of all tasks, (draws, tasks, d_phi).
         slots: how many tasks are looked at together.
+        height: the value alone of what `look` sees, for where the last step leads.
         steps: how many there are at most; None goes on until no step promises a gain.
 
     Returns:
         phi (draws, tasks, d_phi); NaN where A is not positive definite.
     """
-    search = _Search(look, form, start, slots, _STEPS[start.dtype] if steps is None else steps)
+    most = _STEPS[start.dtype] if steps is None else steps
+    search = _Search(look, form, start, slots, height, most)
     while search.goes_on():
         search.step()
     return search.found
@@ -52,8 +59,17 @@ class _Search:
         found: the phi of the tasks that have arrived.
     """
 
-    def __init__(self, look: Look, form: Form, start: Tensor, slots: int, steps: int) -> None:
-        self.look, self.form, self.start, self.steps = look, form, start, steps
+    def __init__(
+        self,
+        look: Look,
+        form: Form,
+        start: Tensor,
+        slots: int,
+        height: Callable[[Tensor, Tensor], Tensor],
+        steps: int,
+    ) -> None:
+        self.look, self.form, self.height = look, form, height
+        self.start, self.steps = start, steps
         self.found = start.clone()
         self.index = torch.arange(min(slots, start.shape[1]), device=start.device)
         self.entered = len(self.index)
@@ -65,7 +81,7 @@ class _Search:
     def goes_on(self) -> bool:
         """Whether there is a step to take; keeps what has arrived."""
         value, gradient, step, *tensors = self.view
-        if self.damping.any():
+        if self.damping.any() and (self.taken < self.steps).any():
             step = self.form(tensors).damped(self.damping).solve(gradient)[0]
         self.ahead, self.promise = step, 0.5 * (step * gradient).sum(-1)
         least = _SMALL_GAIN[value.dtype] + 4 * torch.finfo(value.dtype).eps * value.abs()
@@ -87,12 +103,19 @@ class _Search:
         self.index[new] = torch.arange(self.entered, self.entered + len(new), device=new.device)
         self.entered += len(new)
         there = torch.where(entering[:, None], self.start[:, self.index], self.phi + self.ahead)
-        view = self.look(there, self.index)
+        is_last = not len(new) and bool((self.taken + 1 >= self.steps).all())
+        if is_last:
+            view = self.height(there, self.index), *self.view[1:]
+        else:
+            view = self.look(there, self.index)
         gain = (view[0] - self.view[0]) / self.promise
         slower = torch.where(gain > 0.5, self.damping / 4, self.damping)
         slower = torch.where(gain > 0.1, slower, (4 * self.damping).clamp(min=1))
         self.damping = torch.where(self.moves, slower, self.damping).masked_fill(entering, 0)
         self.taken = torch.where(entering, 0, self.taken + 1)
         accepted = entering | (self.moves & (view[0] >= self.view[0]))
+        if is_last:
+            self.phi = torch.where(accepted[..., None], there, self.phi)
+            return
         self.phi, *rest = where(accepted, (there, *view), (self.phi, *self.view))
         self.view = tuple(rest)
