@@ -10,7 +10,7 @@ from torch import Tensor
 from bayesmeta.task_level.positive_definite import Precision, where
 
 # In nats: what a step may still promise where the search ends.
-_SMALL_GAIN = {torch.float64: 1e-12, torch.float32: 1e-3}
+_SMALL_GAIN = {torch.float64: 1e-12, torch.float32: 1e-2}
 _STEPS = {torch.float64: 200, torch.float32: 30}
 _MOST_DAMPING = 1e8
 

@@ -95,15 +95,20 @@ class LowRankPrecision(Precision):
 
     It takes m^2 d_phi operations a task, by A^{-1} = D^{-1/2} (I - V S^{-1} V') D^{-1/2} with
     V = D^{-1/2} R' and S = I + V' V (Woodbury), and det A = det D det S.
+
+    Attributes:
+        diagonal, rows: D and R.
+        gram: V' V (..., tasks, m, m), where it is known.
     """
 
     diagonal: Tensor
     rows: Tensor
+    gram: Tensor | None = None
 
     def solve(self, vector: Tensor) -> tuple[Tensor, Tensor]:
         """By a Cholesky factor of S."""
         scaled = vector / self.diagonal
-        inner, log_det = elimination.solve_by_library(self._inner(), _times(self.rows, scaled))
+        inner, log_det = elimination.solve_by_library(_and_one(self._gram()), _times(self.rows, scaled))
         solution = scaled - _times(self.rows.mT, inner) / self.diagonal
         return solution, log_det + self.diagonal.log().sum(-1)
 
@@ -113,8 +118,9 @@ class LowRankPrecision(Precision):
         return (self.diagonal * vector.square()).sum(-1) + along
 
     def damped(self, damping: Tensor) -> Precision:
-        """With more of D."""
-        return LowRankPrecision(self.diagonal * (1 + damping[..., None]), self.rows)
+        """With more of D, and less of V' V."""
+        more = 1 + damping[..., None]
+        return LowRankPrecision(self.diagonal * more, self.rows, self._gram() / more[..., None])
 
     def whiten(self, noise: Tensor) -> Tensor:
         """By a Cholesky factor of S."""
@@ -122,16 +128,17 @@ class LowRankPrecision(Precision):
 
     def root(self) -> Root:
         """D^{-1/2} (I - V L'^{-1} (I + L)^{-1} V') for S = L L'."""
-        lower = torch.linalg.cholesky_ex(self._inner())[0]
+        lower = torch.linalg.cholesky_ex(_and_one(self._gram()))[0]
         return _LowRankRoot(self.diagonal.sqrt(), self.rows, lower)
 
-    def _inner(self) -> Tensor:
-        """S."""
-        return _and_one((self.rows / self.diagonal[..., None, :]) @ self.rows.mT)
+    def _gram(self) -> Tensor:
+        if self.gram is not None:
+            return self.gram
+        return (self.rows / self.diagonal[..., None, :]) @ self.rows.mT
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """The diagonal and the rows."""
-        return self.diagonal, self.rows
+        """The diagonal, the rows and V' V."""
+        return self.diagonal, self.rows, self._gram()
 
     def dense(self) -> DensePrecision:
         """The same as a matrix."""
@@ -181,6 +188,8 @@ class _LowRankRoot(Root):
 
 def where(choice: Tensor, new: Sequence[Tensor], old: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The new tensors where choice (..., tasks), the old elsewhere."""
+    if choice.all():
+        return tuple(new)
     return tuple(
         torch.where(choice.reshape(*choice.shape, *[1] * (a.dim() - choice.dim())), a, b)
         for a, b in zip(new, old, strict=True)
