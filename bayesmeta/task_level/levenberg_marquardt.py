@@ -109,8 +109,8 @@ class _Search:
         else:
             view = self.look(there, self.index)
         gain = (view[0] - self.view[0]) / self.promise
-        slower = torch.where(gain > 0.5, self.damping / 4, self.damping)
-        slower = torch.where(gain > 0.1, slower, (4 * self.damping).clamp(min=1))
+        slower = torch.where(gain > 0.5, self.damping / 2, self.damping)
+        slower = torch.where(gain > 0.1, slower, (8 * self.damping).clamp(min=1))
         self.damping = torch.where(self.moves, slower, self.damping).masked_fill(entering, 0)
         self.taken = torch.where(entering, 0, self.taken + 1)
         accepted = entering | (self.moves & (view[0] >= self.view[0]))
