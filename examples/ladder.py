@@ -78,10 +78,15 @@ def train(rung: Rung, waves: bm.Tasks, steps: int, *, smoke: bool) -> tuple[bm.P
 
 
 def steps_in(seconds: float, rung: Rung, waves: bm.Tasks) -> int:
-    """How many steps are trained in so many seconds, start included, as two trials tell."""
-    few, more = 20, 120
-    start, end = (train(rung, waves, steps, smoke=False)[1] for steps in (few, more))
-    return few + int((seconds - start) / ((end - start) / (more - few)))
+    """How many steps are trained in so many seconds, start included, as longer trials tell."""
+    steps = 20
+    train(rung, waves, steps, smoke=False)  # what is done once in a process is done
+    before = train(rung, waves, steps, smoke=False)[1]
+    while True:
+        spent = train(rung, waves, 4 * steps, smoke=False)[1]
+        if spent > before + seconds / 10:
+            return steps + int((seconds - before) / ((spent - before) / (3 * steps)))
+        steps, before = 4 * steps, spent
 
 
 def climb(
