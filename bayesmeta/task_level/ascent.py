@@ -48,17 +48,20 @@ def modes(
     density: Density, theta: Tensor, tasks: Tasks, curvature: Curvature, *, jacobian: bool
 ) -> Iterator[tuple[Tensor, Conditional, Modes]]:
     """`find_mode` for however many tasks: (positions, their conditional, modes), part by part."""
-    kind = {"jacobian": jacobian, "curvature": curvature}
+
+    def graphs(part: Tensor) -> Conditional:
+        return Conditional(density, tasks.select(part), jacobian=jacobian, curvature=curvature)
+
     if curvature.is_exact:
         for part in tasks.chunks(density.d_phi):
-            conditional = Conditional(density, tasks.select(part), **kind)
+            conditional = graphs(part)
             yield part, conditional, find_mode(conditional, theta)
         return
     # All parts are of one size, for which graphs are captured once; the last repeats a task.
     numbers = len(theta) * density.width(tasks) * tasks.num_data
     count = -(-len(tasks) // max(1, _NUMBERS_AT_ONCE // max(1, numbers)))
     parts = torch.arange(len(tasks)).split(-(-len(tasks) // count))
-    conditional = Conditional(density, tasks.select(parts[0]), **kind)
+    conditional = graphs(parts[0])
     data = tasks.tensors()
     phi = approach(conditional, theta, data)
     for part in parts:

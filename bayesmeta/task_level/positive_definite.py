@@ -108,7 +108,8 @@ class LowRankPrecision(Precision):
     def solve(self, vector: Tensor) -> tuple[Tensor, Tensor]:
         """By a Cholesky factor of S."""
         scaled = vector / self.diagonal
-        inner, log_det = elimination.solve_by_library(_and_one(self._gram()), _times(self.rows, scaled))
+        along = _times(self.rows, scaled)
+        inner, log_det = elimination.solve_by_library(_and_one(self._gram()), along)
         solution = scaled - _times(self.rows.mT, inner) / self.diagonal
         return solution, log_det + self.diagonal.log().sum(-1)
 
