@@ -6,10 +6,11 @@ log score a datapoint, how often a 90% band covers, and the time that training a
 
 Sine waves (a network a task, noise of standard deviation 0.3, ten points to adapt to, 1,000 waves
 never seen) show what a posterior over phi is worth. Every method trains for a minute: trials tell
-how many steps that is. Eight schools, whose posterior is known by quadrature, show what a posterior
-over theta is worth. Seconds are the processor's, so that other work on it does not count as a
-method's; with OMP_NUM_THREADS=1 they are those of a core. `python examples/ladder.py` takes a
-quarter of an hour and writes the tables to out/ladder.md.
+how many steps that is, and nothing is compiled, which would take much of it. Eight schools, whose
+posterior is known by quadrature, show what a posterior over theta is worth. Seconds are the
+processor's, so that other work on it does not count as a method's; with OMP_NUM_THREADS=1 they are
+those of a core. `python examples/ladder.py` takes a quarter of an hour and writes the tables to
+out/ladder.md.
 """
 
 from __future__ import annotations
@@ -69,9 +70,9 @@ RUNGS = (
 COLUMNS = ("error", "-log score", "90% band covers", "steps", "training, s", "adapting, s")
 
 
-def train(rung: Rung, waves: bm.Tasks, steps: int, *, smoke: bool) -> tuple[bm.Posterior, float]:
+def train(rung: Rung, waves: bm.Tasks, steps: int) -> tuple[bm.Posterior, float]:
     """Train for so many steps; the posterior, and the seconds that it took."""
-    adam = bm.Adam(lr=rung.lr, steps=steps, patience=0, compile=False if smoke else None)
+    adam = bm.Adam(lr=rung.lr, steps=steps, patience=0, compile=False)
     support, query = (waves, None) if rung.joined else waves.split(SHOTS)
     began = time.process_time()
     post = bm.fit(rung.model, support, query=query, **rung.pair(adam=adam))
@@ -81,10 +82,10 @@ def train(rung: Rung, waves: bm.Tasks, steps: int, *, smoke: bool) -> tuple[bm.P
 def steps_in(seconds: float, rung: Rung, waves: bm.Tasks) -> int:
     """How many steps are trained in so many seconds, start included, as longer trials tell."""
     steps = 20
-    train(rung, waves, steps, smoke=False)  # what is done once in a process is done
-    before = train(rung, waves, steps, smoke=False)[1]
+    train(rung, waves, steps)  # what is done once in a process is done
+    before = train(rung, waves, steps)[1]
     while True:
-        spent = train(rung, waves, 4 * steps, smoke=False)[1]
+        spent = train(rung, waves, 4 * steps)[1]
         if spent > before + seconds / 15:
             return steps + int((seconds - before) / ((spent - before) / (3 * steps)))
         steps, before = 4 * steps, spent
@@ -95,7 +96,7 @@ def climb(
 ) -> dict[str, list[str]]:
     """Train, adapt to waves never seen in each way, and judge: rows by name."""
     steps = 5 if smoke else steps_in(SECONDS, rung, waves)
-    post, trained = train(rung, waves, steps, smoke=smoke)
+    post, trained = train(rung, waves, steps)
     rows = {}
     for way in rung.adapt:
         name = rung.name if way is None else f"{rung.name}, then {type(way).__name__}"
