@@ -34,8 +34,9 @@ class Mode(Phi):
 
     Attributes:
         curvature: of log p(D_i, phi | theta), by which the search goes; None takes the Hessian for
-            phi of up to 64 numbers, and for networks the Gauss-Newton matrix. A smooth
-            mode, and its gradient in theta, do not depend on it.
+            phi of up to 64 numbers, and for networks the Gauss-Newton matrix. A smooth mode, and in
+            float64 its gradient in theta, do not depend on it; in float32 Gauss-Newton trains by a
+            few steps towards the mode (bm.GaussNewton).
     """
 
     curvature: Curvature | None = None

@@ -8,7 +8,6 @@
 - `conditional_graphs`: log p(phi_i, D_i | theta) as graphs, run at many theta at once
 - `levenberg_marquardt`: Gauss-Newton steps for many tasks, each as many as it needs
 - `ascent`: the search for the mode of phi_i
-- `conjugate_gradients`: many symmetric systems, by products alone
 - `implicit_mode`: the mode as one operation inside a captured graph
 - `normal_nodes`: nodes and weights to integrate over a standard normal
 - `particles`: densities at several phi of a task at once

@@ -12,10 +12,10 @@ from torch.fx import GraphModule
 from torch.utils._python_dispatch import _disable_current_modes
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.conjugate_gradients import conjugate_gradients
 from bayesmeta.model.density import Density
 from bayesmeta.task_level.ascent import approach, climb
 from bayesmeta.task_level.conditional_graphs import Conditional
-from bayesmeta.task_level.conjugate_gradients import conjugate_gradients
 from bayesmeta.task_level.curvature import Curvature, parts_of, slope
 
 # An operation of a graph takes tensors and numbers only: it finds its solver here by number.
@@ -27,7 +27,7 @@ _RESIDUAL = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 
 class ModeSolver:
-    """Finds modes of phi for tasks of any shape by damped Newton, to convergence.
+    """Finds modes of phi for tasks of any shape, by as many steps as their curvature asks for.
 
     Newton's method takes as many steps as it needs, which no graph can hold, and none of them has
     to be differentiated: at the mode, the implicit function theorem gives the derivative
@@ -36,7 +36,8 @@ class ModeSolver:
 
     (Rajeswaran et al. 2019), which is that of one more Newton step with A held fixed. Where A is
     not at hand as a matrix, that system is solved by conjugate gradients with products A v, and
-    with the curvature at hand as preconditioner.
+    with the curvature at hand as preconditioner; where that curvature asks for a few steps only, it
+    is taken for A.
 
     Args:
         density: the model's density.
