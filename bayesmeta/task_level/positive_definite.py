@@ -177,7 +177,8 @@ class _LowRankRoot(Root):
         scaled = noise / self.scale
         inner = _triangular(_and_one(self.lower), _times(self.rows, scaled), upper=False)
         inner = _triangular(self.lower.mT, inner, upper=True)
-        return scaled - _times(self.rows.mT, inner) / self.scale.square()
+        back = self.rows / self.scale.square()[..., None, :]
+        return scaled - _times(back.mT, inner)
 
     def transposed_times(self, vector: Tensor) -> Tensor:
         scaled = vector / self.scale
