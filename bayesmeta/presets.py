@@ -104,7 +104,10 @@ def IMAML(*, batch_size: int | None = None, adam: Adam | None = None) -> Pair:
 
 
 def LLAMA(*, draws: int = 1000, batch_size: int | None = None, adam: Adam | None = None) -> Pair:
-    """Phi integrated out by Laplace's method (Grant, Finn, Levine, Darrell & Griffiths 2018)."""
+    """Phi integrated out by Laplace's method (Grant, Finn, Levine, Darrell & Griffiths 2018).
+
+    Networks train best without query=, on all data of a task, for log p(D_i | theta) itself.
+    """
     return _train(Laplace(draws), batch_size, adam)
 
 

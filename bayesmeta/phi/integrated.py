@@ -16,7 +16,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
-from bayesmeta.task_level.ascent import Modes, find_mode
+from bayesmeta.task_level.ascent import Modes, modes
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.curvature import Curvature, parts_of
 from bayesmeta.task_level.gauss_newton import MOST_DENSE, choose
@@ -37,6 +37,8 @@ class Integrated(Phi):
         draws: draws of phi at a point estimate of theta; else there is one for each draw of theta.
         curvature: A; None takes the Hessian for phi of up to 64 numbers, and for networks the
             Gauss-Newton matrix.
+        is_at_mode: whether `point` is the mode, or as near as its search came: what a last step of
+            Gauss-Newton would promise there is then left out, as at kinks it does not keep it.
     """
 
     draws: int = 1000
@@ -44,6 +46,7 @@ class Integrated(Phi):
 
     most_dense: ClassVar[int] = MOST_DENSE
     is_smooth: ClassVar[bool] = True
+    is_at_mode: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_wholes(self, "draws")
@@ -88,8 +91,9 @@ class Integrated(Phi):
         curvature = self.chosen(density, tasks)
         value, gradient, precision = curvature.expand(density, theta, at, parts, jacobian=True)
         step, log_det = precision.solve(gradient)
-        at_mode = value + 0.5 * (step * gradient).sum(-1)
-        return at_mode + 0.5 * (at.shape[1] * math.log(2 * math.pi) - log_det)
+        if not self.is_at_mode:
+            value = value + 0.5 * (step * gradient).sum(-1)
+        return value + 0.5 * (at.shape[1] * math.log(2 * math.pi) - log_det)
 
     def infer(
         self,
@@ -106,11 +110,8 @@ class Integrated(Phi):
         # A point estimate is repeated for each draw of phi, but has a single mode.
         points = theta[:1] if is_point else theta
         noise, found = TaskNoise(generator, tasks), []
-        for chunk in tasks.chunks(density.d_phi):
-            given = tasks.select(chunk)
-            conditional = Conditional(density, given, jacobian=True, curvature=curvature)
-            mode = find_mode(conditional, points)
-            mine = noise.select(chunk)
+        for part, conditional, mode in modes(density, points, tasks, curvature, jacobian=True):
+            mine = noise.select(part)
             found.append(self.drawn(conditional, theta, mode, mine, is_point=is_point))
         return torch.cat(found, dim=1)
 

@@ -16,7 +16,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.phi.integrated import Integrated
-from bayesmeta.task_level.ascent import Modes, find_mode
+from bayesmeta.task_level.ascent import Modes, modes
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.corrected_draws import corrected, steepened
 from bayesmeta.task_level.curvature import log_density, parts_of
@@ -55,6 +55,7 @@ class Laplace(Integrated):
 
     particles: int = 0
 
+    is_at_mode: ClassVar[bool] = True
     remedy: ClassVar[str] = (
         "infer phi with bm.HMC(), as by post.adapt(tasks, phi=bm.HMC()), or sample it with "
         "theta=bm.NUTS(), phi=bm.Joint()"
@@ -101,13 +102,11 @@ class Laplace(Integrated):
         is_point = bool((theta == theta[:1]).all())
         points, found = theta[:1] if is_point else theta, []
         noise = TaskNoise(torch.Generator().manual_seed(0), tasks)
-        for chunk in tasks.chunks(density.d_phi):
-            given = tasks.select(chunk)
-            conditional = Conditional(density, given, jacobian=True, curvature=curvature)
-            mode = steepened(conditional, points, find_mode(conditional, points))
-            mine = noise.select(chunk)
+        for part, conditional, mode in modes(density, points, tasks, curvature, jacobian=True):
+            mode = steepened(conditional, points, mode)
+            mine = noise.select(part)
             weights = corrected(conditional, theta, mode, mine, is_point=is_point).log_weights
-            alike = theta.new_zeros(len(theta), len(given))
+            alike = theta.new_zeros(len(theta), len(part))
             found.append(alike if weights is None else weights[: len(theta)])
         log_weights = torch.cat(found, 1)
         return log_weights if log_weights.any() else None

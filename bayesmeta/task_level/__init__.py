@@ -6,8 +6,8 @@
 - `curvature`: log p(phi_i, D_i | theta) to second order: the Hessian
 - `gauss_newton`: a positive curvature of low rank, for networks
 - `conditional_graphs`: log p(phi_i, D_i | theta) as graphs, run at many theta at once
+- `levenberg_marquardt`: Gauss-Newton steps for many tasks, each as many as it needs
 - `ascent`: the search for the mode of phi_i
-- `conjugate_gradients`: many symmetric systems, by products alone
 - `implicit_mode`: the mode as one operation inside a captured graph
 - `normal_nodes`: nodes and weights to integrate over a standard normal
 - `particles`: densities at several phi of a task at once

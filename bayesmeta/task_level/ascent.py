@@ -1,23 +1,25 @@
-"""The maxima of log p(phi_i, D_i | theta): Newton's method, or Levenberg and Marquardt's."""
+"""The maxima of log p(phi_i, D_i | theta): by Newton's method, or by Gauss and Newton's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.noise import normal
+from bayesmeta.model.density import Density
 from bayesmeta.task_level.conditional_graphs import Conditional
+from bayesmeta.task_level.curvature import Curvature
+from bayesmeta.task_level.levenberg_marquardt import View, levenberg_marquardt
 from bayesmeta.task_level.positive_definite import DensePrecision, Precision, where
 
 _NEWTON_STEPS = 60
 _SMALL_STEP = {torch.float64: 1e-9, torch.float32: 2e-5}
-# In nats: what a step of Gauss-Newton may still promise where the search ends.
-_MARQUARDT_STEPS = {torch.float64: 200, torch.float32: 30}
-_SMALL_GAIN = {torch.float64: 1e-12, torch.float32: 1e-3}
-_MOST_DAMPING = 1e8
+# As many rows of a Gauss-Newton matrix as stay near a processor.
+_NUMBERS_AT_ONCE = 500_000
 # For a start at which the data are possible: tries, and how far from the middle of the prior in its
 # sd, nearer ones as often as further ones.
 _TRIES, _AWAY = 200, (0.3, 1.0, 3.0, 10.0)
@@ -35,44 +37,117 @@ def find_mode(
     conditional: Conditional, theta: Tensor, data: Sequence[Tensor] | None = None
 ) -> Modes:
     """The maxima of log p(phi_i, D_i | theta) for each draw of theta (draws, d_theta)."""
-    phi, precision = climb(conditional, theta, data)
-    if isinstance(precision, DensePrecision):
-        precision = _positive(precision)
-    return Modes(phi, precision)
+    if conditional.curvature.is_exact:
+        phi, found = climb(conditional, theta, data)
+        return Modes(phi, _positive(found))
+    given = conditional.data if data is None else data
+    return _modes_at(conditional, theta, approach(conditional, theta, given), given)
+
+
+def modes(
+    density: Density, theta: Tensor, tasks: Tasks, curvature: Curvature, *, jacobian: bool
+) -> Iterator[tuple[Tensor, Conditional, Modes]]:
+    """`find_mode` for however many tasks: (positions, their conditional, modes), part by part."""
+
+    def graphs(part: Tensor) -> Conditional:
+        return Conditional(density, tasks.select(part), jacobian=jacobian, curvature=curvature)
+
+    if curvature.is_exact:
+        for part in tasks.chunks(density.d_phi):
+            conditional = graphs(part)
+            yield part, conditional, find_mode(conditional, theta)
+        return
+    # All parts are of one size, for which graphs are captured once; the last repeats a task.
+    numbers = len(theta) * density.width(tasks) * tasks.num_data
+    count = -(-len(tasks) // max(1, _NUMBERS_AT_ONCE // max(1, numbers)))
+    parts = torch.arange(len(tasks)).split(-(-len(tasks) // count))
+    conditional = graphs(parts[0])
+    data = tasks.tensors()
+    phi = approach(conditional, theta, data)
+    for part in parts:
+        whole = _filled(part, len(parts[0]))
+        found = _modes_at(conditional, theta, phi[:, whole], [x[whole] for x in data])
+        precision = curvature.form([x[:, : len(part)] for x in found.precision.tensors()])
+        yield part, conditional, Modes(found.phi[:, : len(part)], precision)
+
+
+def _modes_at(
+    conditional: Conditional, theta: Tensor, phi: Tensor, data: Sequence[Tensor]
+) -> Modes:
+    tensors = conditional.at(conditional.curve, theta, phi, data=data)[3:]
+    return Modes(phi, conditional.curvature.form(tensors))
 
 
 def climb(
     conditional: Conditional, theta: Tensor, data: Sequence[Tensor] | None = None
-) -> tuple[Tensor, Precision]:
-    """Maximise log p(phi_i, D_i | theta) for each draw of theta (draws, d_theta).
+) -> tuple[Tensor, DensePrecision]:
+    """Maximise log p(phi_i, D_i | theta) by Newton's method, for each draw (draws, d_theta).
+
+    It starts at the mean of p(phi | theta) and never goes down.
+
+    Returns:
+        phi (draws, tasks, d_phi), and the Hessian there.
+    """
+
+    def look(phi: Tensor) -> View:
+        return conditional.at(conditional.curve, theta, phi, data=data)
+
+    phi, view = _newton(look, _start(conditional, theta, data))
+    return phi, DensePrecision(*view[3:])
+
+
+def approach(
+    conditional: Conditional,
+    theta: Tensor,
+    data: Sequence[Tensor],
+    steps: int | None = None,
+) -> Tensor:
+    """Maximise it by Gauss-Newton steps, for any number of tasks, a graph's number at a time.
 
     It starts at the mean of p(phi | theta) and never goes down. Where a network has kinks
     (rectified units) the maximum may lie on one, which has no zero gradient: the search then ends
     after a number of steps, near it. Where Gauss-Newton is not positive definite, because the
     prior is not concave, phi is NaN.
 
+    Args:
+        conditional: the graphs, captured for some of the tasks or all.
+        theta: draws (draws, d_theta).
+        data: of all tasks.
+        steps: how many there are at most; None goes on until no step promises a gain.
+
     Returns:
-        phi (draws, tasks, d_phi), and the curvature there.
+        phi (draws, tasks, d_phi).
     """
+    size = len(conditional.data[0])
+    parts = torch.arange(len(data[0])).split(size)
 
-    def look(phi: Tensor) -> View:
-        return conditional.at(conditional.curve, theta, phi, data=data)
+    def start(part: Tensor) -> Tensor:
+        whole = _filled(part, size)
+        return _start(conditional, theta, [x[whole] for x in data])[:, : len(part)]
 
+    def given(index: Tensor) -> Sequence[Tensor]:
+        return [x[index] for x in data] if len(parts) > 1 else data
+
+    def look(phi: Tensor, index: Tensor) -> View:
+        return conditional.at(conditional.curve, theta, phi, data=given(index))
+
+    def height(phi: Tensor, index: Tensor) -> Tensor:
+        return conditional.at(conditional.value, theta, phi, data=given(index))[0]
+
+    starts = torch.cat([start(part) for part in parts], 1)
+    return levenberg_marquardt(look, conditional.curvature.form, starts, size, height, steps)
+
+
+def _filled(part: Tensor, size: int) -> Tensor:
+    return torch.cat([part, part[-1:].expand(size - len(part))])
+
+
+def _start(conditional: Conditional, theta: Tensor, data: Sequence[Tensor] | None) -> Tensor:
     (phi,) = conditional.at(conditional.start, theta, data=data)
-    phi = _possible(conditional, theta, phi, data)
-    form = conditional.curvature.form
-    search = _newton if conditional.curvature.is_exact else _levenberg_marquardt
-    phi, view = search(look, form, phi)
-    return phi, form(view[3:])
+    return _possible(conditional, theta, phi, data)
 
 
-# At a point: value, gradient, Newton's step, and the tensors of the curvature.
-View = tuple[Tensor, ...]
-Look = Callable[[Tensor], View]
-Form = Callable[[Sequence[Tensor]], Precision]
-
-
-def _newton(look: Look, form: Form, phi: Tensor) -> tuple[Tensor, View]:
+def _newton(look: Callable[[Tensor], View], phi: Tensor) -> tuple[Tensor, View]:
     """Damped Newton: a step that does not go up is halved.
 
     Where the curvature is not positive definite its eigenvalues are made positive, so that each
@@ -81,7 +156,7 @@ def _newton(look: Look, form: Form, phi: Tensor) -> tuple[Tensor, View]:
     view, share = look(phi), torch.ones_like(phi[..., 0])
     for _ in range(_NEWTON_STEPS):
         value, gradient, step, *tensors = view
-        step = _uphill(step, gradient, form(tensors))
+        step = _uphill(step, gradient, DensePrecision(*tensors))
         # A task that has arrived stays, however long others take.
         goes_on = step.abs().amax(-1) > _SMALL_STEP[phi.dtype] * (1 + phi.abs().amax(-1))
         if not goes_on.any():
@@ -95,33 +170,6 @@ def _newton(look: Look, form: Form, phi: Tensor) -> tuple[Tensor, View]:
     return phi, view
 
 
-def _levenberg_marquardt(look: Look, form: Form, phi: Tensor) -> tuple[Tensor, View]:
-    """Steps of A with more on its diagonal (Marquardt 1963).
-
-    The damping falls where the gain is what the step promised, and grows where it is not. It is 0
-    at first, so that a quadratic is climbed in a single step.
-    """
-    view, damping = look(phi), torch.zeros_like(phi[..., 0])
-    rounding = 4 * torch.finfo(phi.dtype).eps
-    for _ in range(_MARQUARDT_STEPS[phi.dtype]):
-        value, gradient, _, *tensors = view
-        step, _ = form(tensors).damped(damping).solve(gradient)
-        promise = 0.5 * (step * gradient).sum(-1)
-        least = _SMALL_GAIN[phi.dtype] + rounding * value.abs()
-        goes_on = (promise > least) & (damping < _MOST_DAMPING)
-        if not goes_on.any():
-            break
-        new = look(phi + step)
-        gain = (new[0] - value) / promise
-        slower = torch.where(gain > 0.5, damping / 4, damping)
-        slower = torch.where(gain > 0.1, slower, (4 * damping).clamp(min=1))
-        damping = torch.where(goes_on, slower, damping)
-        phi, *rest = where(goes_on & (new[0] >= value), (phi + step, *new), (phi, *view))
-        view = tuple(rest)
-    # No step leads on from where the curvature is not positive, and it is no mode.
-    return phi.masked_fill(view[2].isnan().any(-1, keepdim=True), torch.nan), view
-
-
 def _positive(precision: DensePrecision) -> DensePrecision:
     """The same with its eigenvalues made positive."""
     eigenvalues, vectors = torch.linalg.eigh(precision.matrix)
@@ -130,10 +178,10 @@ def _positive(precision: DensePrecision) -> DensePrecision:
     return DensePrecision((vectors * torch.maximum(size, floor)[..., None, :]) @ vectors.mT)
 
 
-def _uphill(step: Tensor, gradient: Tensor, precision: Precision) -> Tensor:
+def _uphill(step: Tensor, gradient: Tensor, precision: DensePrecision) -> Tensor:
     """Newton's step, or, where it is NaN, that of the curvature made positive."""
     astray = step.isnan().any(-1)
-    if not astray.any() or not isinstance(precision, DensePrecision):
+    if not astray.any():
         return step
     other, _ = _positive(precision).solve(gradient)
     return torch.where(astray[..., None], other, step)

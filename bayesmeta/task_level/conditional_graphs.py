@@ -11,6 +11,7 @@ from torch.fx import GraphModule
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, compile_graph, over_draws
+from bayesmeta.engine.repeats import without_repeats
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import prior_mean, prior_sd
 from bayesmeta.task_level.curvature import Curvature, bend, log_density, parts_of, slope
@@ -48,7 +49,7 @@ class Conditional:
         self._phi = torch.zeros(tasks.num_tasks, density.width(tasks), dtype=tasks.dtype)
         self.start = capture(self._start, [self._theta, *self.data])
         inputs = [self._theta, self._phi, *self.data]
-        self.curve = capture(self._curve, inputs)
+        self.curve = without_repeats(capture(self._curve, inputs))
 
     @cached_property
     def slope(self) -> GraphModule:

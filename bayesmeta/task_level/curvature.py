@@ -138,6 +138,10 @@ class Curvature(ABC):
             StructureError: naming what does not fit, and what to use instead.
         """
 
+    def steps_in(self, dtype: torch.dtype) -> int | None:
+        """How many steps the search for a log evidence's mode takes; None: to convergence."""
+        return None
+
     @abstractmethod
     def form(self, tensors: Sequence[Tensor]) -> Precision:
         """A precision of the kind that `expand` gives, out of its tensors."""

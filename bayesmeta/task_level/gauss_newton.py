@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch import distributions as d
 
+from bayesmeta.data.arguments import check_whole
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.engine.noise import normal
@@ -25,6 +26,7 @@ from bayesmeta.task_level.positive_definite import DensePrecision, LowRankPrecis
 _BY_MEAN = (d.Poisson, d.Binomial, d.Exponential, d.Geometric)
 MOST_DENSE = 64
 _TOLERANCE = 1e-4
+_FEW = 2
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,28 @@ class GaussNewton(Curvature):
     number of outcomes m, so that a task takes m backward passes, batched, and m^2 d_phi operations:
     for networks with few data a task. Outcomes may be normal, categorical, Bernoulli, Poisson,
     binomial, exponential or geometric; coordinates of phi are independent given theta.
+
+    In training, where a gradient is of a batch of tasks, a few steps towards the mode do: from
+    p(phi | theta)'s mean the first goes most of the way, and the gradient through the mode takes A
+    for the Hessian, which at a rectified network's kinks is nearly singular. So it is in float32,
+    the dtype of training; in float64 a log evidence is that of the mode itself, with the
+    Hessian in its gradient. `adapt` always goes to the mode.
+
+    Attributes:
+        steps: of a log evidence's search, with A in its gradient; None takes 2 in float32, and goes
+            to the mode in float64.
     """
 
+    steps: int | None = None
+
     is_exact: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_whole(self, "steps", self.steps, or_none=True)
+
+    def steps_in(self, dtype: torch.dtype) -> int | None:
+        """Those given, or a few in float32."""
+        return _FEW if self.steps is None and dtype == torch.float32 else self.steps
 
     def check(self, density: Density, tasks: Tasks) -> None:
         """Refuse outcomes and priors that it does not know, at a draw from the prior."""
@@ -105,7 +126,7 @@ class GaussNewton(Curvature):
         slope = _prior_slope(density, theta, phi, parts[0], jacobian=jacobian)
         diagonal = -_product(slope, phi, torch.ones_like(phi))
         rows = [row for part in parts for row in _rows(density, theta, phi, part)]
-        return LowRankPrecision(diagonal, torch.cat(rows, dim=1))
+        return LowRankPrecision(diagonal, rows[0] if len(rows) == 1 else torch.cat(rows, dim=1))
 
 
 def choose(
@@ -159,16 +180,18 @@ def _rows(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> Iterato
             if not parameter.requires_grad:
                 continue
             values = _by_cell(parameter, site.fn, tasks)
-            slopes = _slopes(values, phi)
+            weights = _by_cell(weight.expand(parameter.shape), site.fn, tasks)
+            slopes = _slopes(values, phi, weights)
             if slopes is not None:
-                weights = _by_cell(weight.expand(parameter.shape), site.fn, tasks)
-                yield weights[..., None] * slopes.movedim(0, 1)
+                yield slopes.movedim(0, 1)
 
 
-def _slopes(values: Tensor, phi: Tensor) -> Tensor | None:
-    """Derivatives of values (tasks, cells) in phi, (cells, tasks, d_phi); None without any."""
-    each = torch.eye(values.shape[1], dtype=values.dtype, device=values.device)
-    each = each[:, None].expand(-1, len(values), -1)
+def _slopes(values: Tensor, phi: Tensor, weights: Tensor) -> Tensor | None:
+    """Weights times derivatives in phi of values, both (tasks, cells): (cells, tasks, d_phi).
+
+    None where no value depends on phi.
+    """
+    each = torch.diag_embed(weights).movedim(1, 0)
 
     def derive(weights: Tensor, *, batched: bool) -> Tensor | None:
         (found,) = torch.autograd.grad(

@@ -12,10 +12,10 @@ from torch.fx import GraphModule
 from torch.utils._python_dispatch import _disable_current_modes
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.conjugate_gradients import conjugate_gradients
 from bayesmeta.model.density import Density
-from bayesmeta.task_level.ascent import climb
+from bayesmeta.task_level.ascent import approach, climb
 from bayesmeta.task_level.conditional_graphs import Conditional
-from bayesmeta.task_level.conjugate_gradients import conjugate_gradients
 from bayesmeta.task_level.curvature import Curvature, parts_of, slope
 
 # An operation of a graph takes tensors and numbers only: it finds its solver here by number.
@@ -27,7 +27,7 @@ _RESIDUAL = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 
 class ModeSolver:
-    """Finds modes of phi for tasks of any shape by damped Newton, to convergence.
+    """Finds modes of phi for tasks of any shape, by as many steps as their curvature asks for.
 
     Newton's method takes as many steps as it needs, which no graph can hold, and none of them has
     to be differentiated: at the mode, the implicit function theorem gives the derivative
@@ -36,7 +36,8 @@ class ModeSolver:
 
     (Rajeswaran et al. 2019), which is that of one more Newton step with A held fixed. Where A is
     not at hand as a matrix, that system is solved by conjugate gradients with products A v, and
-    with the curvature at hand as preconditioner.
+    with the curvature at hand as preconditioner; where that curvature asks for a few steps only, it
+    is taken for A.
 
     Args:
         density: the model's density.
@@ -69,24 +70,32 @@ class ModeSolver:
         _, gradient, _ = slope(self.density, theta, at.detach(), parts, jacobian=self.jacobian)
         if self.curvature.is_exact:
             return at + self.curvature.form([matrix]).solve(gradient)[0]
-        step: Tensor = torch.ops.bayesmeta.newton(theta.detach(), at, gradient, data, self.number)
-        # The search has gone as far as it could; the step is there for its derivative.
-        return at + step - step.detach()
+        # The search has gone as far as it could: the step is 0, and there for its derivative.
+        nothing = gradient - gradient.detach()
+        step: Tensor = torch.ops.bayesmeta.newton(theta.detach(), at, nothing, data, self.number)
+        return at + step
 
     def find(self, theta: Tensor, data: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Modes (draws, tasks, d_phi) at draws of theta (draws, d_theta), and the Hessian there.
 
         Where the curvature is another, empty (draws, 0, d_phi, d_phi) stands for the Hessian.
         """
-        phi, precision = climb(self._conditional(data), theta, data)
-        (matrix,) = precision.tensors() if self.curvature.is_exact else (_none_of(phi),)
-        return phi, matrix
+        conditional = self._conditional(data)
+        if self.curvature.is_exact:
+            phi, precision = climb(conditional, theta, data)
+            return phi, precision.matrix
+        phi = approach(conditional, theta, data, self.curvature.steps_in(theta.dtype))
+        return phi, _none_of(phi)
 
     def step(self, theta: Tensor, phi: Tensor, right: Tensor, data: list[Tensor]) -> Tensor:
         """A^{-1} right at phi, both (draws, tasks, d_phi), by conjugate gradients."""
+        if not right.any():
+            return right.clone()
         conditional = self._conditional(data)
         tensors = conditional.at(conditional.curve, theta, phi, data=data)[3:]
         near = self.curvature.form(tensors)
+        if self.curvature.steps_in(theta.dtype) is not None:
+            return near.solve(right)[0]
         return conjugate_gradients(
             lambda v: conditional.at(conditional.bend, theta, phi, v, data=data)[0],
             lambda v: near.solve(v)[0],

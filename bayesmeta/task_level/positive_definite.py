@@ -95,18 +95,23 @@ class LowRankPrecision(Precision):
 
     It takes m^2 d_phi operations a task, by A^{-1} = D^{-1/2} (I - V S^{-1} V') D^{-1/2} with
     V = D^{-1/2} R' and S = I + V' V (Woodbury), and det A = det D det S.
+
+    Attributes:
+        diagonal, rows: D and R.
+        gram: V' V (..., tasks, m, m), where it is known.
     """
 
     diagonal: Tensor
     rows: Tensor
+    gram: Tensor | None = None
 
     def solve(self, vector: Tensor) -> tuple[Tensor, Tensor]:
         """By a Cholesky factor of S."""
-        scale = self.diagonal.sqrt()
-        v = self.rows / scale[..., None, :]
-        scaled = vector / scale
-        inner, log_det = elimination.solve_by_library(_and_one(v @ v.mT), _times(v, scaled))
-        return (scaled - _times(v.mT, inner)) / scale, log_det + 2 * scale.log().sum(-1)
+        scaled = vector / self.diagonal
+        along = _times(self.rows, scaled)
+        inner, log_det = elimination.solve_by_library(_and_one(self._gram()), along)
+        solution = scaled - _times(self.rows.mT, inner) / self.diagonal
+        return solution, log_det + self.diagonal.log().sum(-1)
 
     def quadratic(self, vector: Tensor) -> Tensor:
         """vector' D vector + |R vector|^2."""
@@ -114,8 +119,9 @@ class LowRankPrecision(Precision):
         return (self.diagonal * vector.square()).sum(-1) + along
 
     def damped(self, damping: Tensor) -> Precision:
-        """With more of D."""
-        return LowRankPrecision(self.diagonal * (1 + damping[..., None]), self.rows)
+        """With more of D, and less of V' V."""
+        more = 1 + damping[..., None]
+        return LowRankPrecision(self.diagonal * more, self.rows, self._gram() / more[..., None])
 
     def whiten(self, noise: Tensor) -> Tensor:
         """By a Cholesky factor of S."""
@@ -123,13 +129,17 @@ class LowRankPrecision(Precision):
 
     def root(self) -> Root:
         """D^{-1/2} (I - V L'^{-1} (I + L)^{-1} V') for S = L L'."""
-        scale = self.diagonal.sqrt()
-        v = self.rows / scale[..., None, :]
-        return _LowRankRoot(scale, v, torch.linalg.cholesky_ex(_and_one(v @ v.mT))[0])
+        lower = torch.linalg.cholesky_ex(_and_one(self._gram()))[0]
+        return _LowRankRoot(self.diagonal.sqrt(), self.rows, lower)
+
+    def _gram(self) -> Tensor:
+        if self.gram is not None:
+            return self.gram
+        return (self.rows / self.diagonal[..., None, :]) @ self.rows.mT
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """The diagonal and the rows."""
-        return self.diagonal, self.rows
+        """The diagonal, the rows and V' V."""
+        return self.diagonal, self.rows, self._gram()
 
     def dense(self) -> DensePrecision:
         """The same as a matrix."""
@@ -160,23 +170,28 @@ class _LowRankRoot(Root):
     """With K = L'^{-1} (I + L)^{-1}: K + K' - K V'V K' = S^{-1}, so that T T' = A^{-1}."""
 
     scale: Tensor
-    v: Tensor
+    rows: Tensor
     lower: Tensor
 
     def times(self, noise: Tensor) -> Tensor:
-        inner = _triangular(_and_one(self.lower), _times(self.v, noise), upper=False)
+        scaled = noise / self.scale
+        inner = _triangular(_and_one(self.lower), _times(self.rows, scaled), upper=False)
         inner = _triangular(self.lower.mT, inner, upper=True)
-        return (noise - _times(self.v.mT, inner)) / self.scale
+        back = self.rows / self.scale.square()[..., None, :]
+        return scaled - _times(back.mT, inner)
 
     def transposed_times(self, vector: Tensor) -> Tensor:
         scaled = vector / self.scale
-        inner = _triangular(self.lower, _times(self.v, scaled), upper=False)
+        along = _times(self.rows, scaled / self.scale)
+        inner = _triangular(self.lower, along, upper=False)
         inner = _triangular(_and_one(self.lower).mT, inner, upper=True)
-        return scaled - _times(self.v.mT, inner)
+        return scaled - _times(self.rows.mT, inner) / self.scale
 
 
 def where(choice: Tensor, new: Sequence[Tensor], old: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The new tensors where choice (..., tasks), the old elsewhere."""
+    if choice.all():
+        return tuple(new)
     return tuple(
         torch.where(choice.reshape(*choice.shape, *[1] * (a.dim() - choice.dim())), a, b)
         for a, b in zip(new, old, strict=True)
@@ -188,6 +203,9 @@ def _and_one(matrix: Tensor) -> Tensor:
 
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:
+    if matrix.dim() == 4 and len(matrix) == 1 < len(vector):
+        # All draws share the matrices, which broadcasting would copy for each.
+        return (vector.movedim(0, -2) @ matrix[0].mT).movedim(-2, 0)
     return (matrix @ vector[..., None])[..., 0]
 
 

@@ -243,7 +243,9 @@ def test_group_normalisation_has_slopes_though_torch_does_not_batch_them() -> No
     phi.requires_grad_()
     (logits,) = (fn.fn.logits for fn in density.outcomes(theta, phi, tasks).values())
     values = logits.flatten(1)
-    found = _slopes(values, phi)
+    weights = torch.rand_like(values).detach()
+    found = _slopes(values, phi, weights)
     for cell in range(values.shape[1]):
-        (expected,) = torch.autograd.grad(values[:, cell].sum(), phi, retain_graph=True)
+        weighted = (weights * values)[:, cell].sum()
+        (expected,) = torch.autograd.grad(weighted, phi, retain_graph=True)
         torch.testing.assert_close(found[cell], expected, rtol=1e-9, atol=1e-12)

@@ -42,6 +42,24 @@ def test_roots_multiply_to_the_covariance(kind: str) -> None:
     torch.testing.assert_close(whitened @ whitened.mT, t @ t.mT)
 
 
+def test_draws_may_share_matrices_and_a_gram_matrix_may_be_known() -> None:
+    low = example(3, 12)
+    first = LowRankPrecision(low.diagonal[:1], low.rows[:1])
+    noise = torch.randn(5, 3, 12, dtype=torch.float64)
+    for shared in (first, LowRankPrecision(*first.tensors()), first.dense()):
+        root = shared.root()
+        apart = torch.stack([root.times(one[None])[0] for one in noise])
+        torch.testing.assert_close(root.times(noise), apart)
+        damping = torch.rand(1, 3, dtype=torch.float64)
+        matrix = low.dense().matrix[:1]
+        more = damping[..., None] * low.diagonal[:1]
+        if shared is not first and isinstance(shared, LowRankPrecision):
+            found = shared.damped(damping).solve(noise[:1])[0]
+            torch.testing.assert_close(
+                found, torch.linalg.solve(matrix + torch.diag_embed(more), noise[:1])
+            )
+
+
 def test_a_matrix_that_is_not_positive_definite_gives_nan() -> None:
     matrix = -torch.eye(12, dtype=torch.float64)[None]
     assert DensePrecision(matrix).solve(torch.ones(1, 12, dtype=torch.float64))[0].isnan().all()

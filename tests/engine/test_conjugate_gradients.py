@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bayesmeta.task_level.conjugate_gradients import conjugate_gradients
+from bayesmeta.engine.conjugate_gradients import conjugate_gradients
 
 
 def systems(shift: float) -> tuple[torch.Tensor, torch.Tensor]:
