@@ -113,4 +113,4 @@ class _UNet(nn.Module):
 @lru_cache(maxsize=128)
 def _net(hyper: Convolutional, values: int, seed: int) -> Net:
     with isolated(seed):
-        return Net(_UNet(hyper, values))
+        return Net(_UNet(hyper, values), reads_task=True)

@@ -82,4 +82,4 @@ def _net(hyper: SetTransformer, inputs: int, seed: int) -> Net:
     with isolated(seed):
         module = _SetTransformer(hyper, inputs)
         keep_size(module)
-        return Net(module)
+        return Net(module, reads_task=True)

@@ -10,14 +10,30 @@ import torch
 from torch import Tensor
 
 _real: ContextVar[Tensor | None] = ContextVar("real", default=None)
+_asked: ContextVar[list[bool] | None] = ContextVar("asked", default=None)
 
 
 def real_rows() -> Tensor | None:
     """Which cells are datapoints, for what pools over them; None where all are.
 
-    (tasks, data) in a model; in a network, which sees one task at a time, (data,).
+    (tasks, data) in a model; in a network, which sees one task at a time, (data,). A layer that
+    asks is taken to read a task's datapoints together, and to know what it does.
     """
+    asked = _asked.get()
+    if asked is not None:
+        asked.append(True)
     return _real.get()
+
+
+@contextmanager
+def asked_for_real_rows() -> Iterator[list[bool]]:
+    """Not empty after the block where somebody within it asked."""
+    found: list[bool] = []
+    token = _asked.set(found)
+    try:
+        yield found
+    finally:
+        _asked.reset(token)
 
 
 @contextmanager

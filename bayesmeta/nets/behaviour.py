@@ -11,15 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
+from bayesmeta.data.real_rows import asked_for_real_rows
 from bayesmeta.model.checks import StructureError
 from bayesmeta.nets.derivatives import wrong_derivative
 from bayesmeta.nets.trial import Keywords, Trial, copied, numbers, split
 
-# Datapoints of a task that are tried, one of a large network; and by how much weights and inputs
+# Datapoints of a task that are tried, fewer of a large network; and by how much weights and inputs
 # are moved, in their size.
-_ROWS, _LARGE, _MOVED = 3, 1_000_000, 0.05
+_ROWS, _FEW, _LARGE, _MOVED = 3, 2, 1_000_000, 0.05
 _RANDOM = (
     "is random, but a density must not be; leave it out, as bm.nets.pretrained(module) does, by "
     "eval mode: the prior of phi regularises"
@@ -27,11 +28,14 @@ _RANDOM = (
 _TOLERANCE = {torch.float64: 1e-9}
 
 
+Test = Callable[[Trial], str | None]
+
+
 class LayerError(StructureError):
     """A layer with which a network is no function of its weights and data; it says which."""
 
 
-def check(network: Trial) -> bool:
+def check(network: Trial, *, reads_task: bool) -> bool:
     """Refuse a network whose output is no function of a task's weights and data alone.
 
     Outputs of two tasks at weights of their own are those of torch one by one, at each call; first
@@ -39,6 +43,7 @@ def check(network: Trial) -> bool:
 
     Args:
         network: with weights and data of two tasks; its module is left as it is.
+        reads_task: whether it may read a task's datapoints together.
 
     Returns:
         Whether it writes into its inputs, which then must be copies.
@@ -53,9 +58,11 @@ def check(network: Trial) -> bool:
         trial = _first_that_runs(network)
         if trial is None:
             return False  # What does not run says why when it is called.
-        what = fault(trial)
-        if what is not None:
-            raise _named(trial, what)
+        tests = [_other_calls, _other_tasks, _derivatives]
+        for test in [*tests, *([] if reads_task else [_other_rows])]:
+            what = test(trial)
+            if what is not None:
+                raise _named(trial, what, test)
         return _writes(trial)
 
 
@@ -66,11 +73,6 @@ def is_concrete(*tensors: Tensor) -> bool:
         and torch._C._functorch.maybe_current_level() is None
         and get_proxy_mode() is None
     )
-
-
-def fault(trial: Trial) -> str | None:
-    """What is wrong with a module, if anything."""
-    return _other_calls(trial) or _other_tasks(trial) or _derivatives(trial)
 
 
 def _other_calls(trial: Trial) -> str | None:
@@ -114,6 +116,8 @@ def _other_tasks(trial: Trial) -> str | None:
 
 def _derivatives(trial: Trial) -> str | None:
     """Whether derivatives, in weights and what moves with them, are those of the output."""
+    if not trial.is_inside and _is_large(trial):
+        trial = replace(trial, args=tree_map(lambda x: x[:1], trial.args))
     weights, args = trial.stacked()
     tensors, where = split(args)
     free = [k for k, x in enumerate(tensors) if trial.is_inside and x.is_floating_point()]
@@ -131,6 +135,39 @@ def _derivatives(trial: Trial) -> str | None:
     return wrong_derivative(output, point)
 
 
+def _other_rows(trial: Trial) -> str | None:
+    """Whether the output for a datapoint is another beside other datapoints of its task.
+
+    What asks which of them are padding is to read them together.
+    """
+    tensors, where = split(trial.args[0])
+    count = next((len(x) for x in tensors if x.dim()), 0)
+
+    def first(some: Sequence[Tensor]) -> Any:
+        constants, weights = tree_map(copied, (dict(trial.constants), trial.weights[0]))
+        found = trial.called(constants, weights, where([copied(x) for x in some]))
+        return next((x for x in tree_leaves(found) if isinstance(x, Tensor)), None)
+
+    with asked_for_real_rows() as asked:
+        whole = first(tensors)
+    if asked or count < 2 or not isinstance(whole, Tensor) or whole.shape[:1] != (count,):
+        return None
+    for k in (0, count - 1):
+        try:
+            alone = first([x[k : k + 1] if x.shape[:1] == (count,) else x for x in tensors])
+        except Exception:  # It takes so many datapoints alone, and says so elsewhere.
+            return None
+        off = float((alone[0] - whole[k]).abs().max().nan_to_num(0, 0, 0))
+        if off > _TOLERANCE.get(whole.dtype, 1e-3) * float(whole.abs().max().nan_to_num(0, 0, 0)):
+            return (
+                f"gives a datapoint another output beside others of its task than alone (by "
+                f"{off:.2g}): recurrence and attention take datapoints, which come first, for time "
+                "unless they have batch_first=True; what is to read a task's datapoints together "
+                "asks bm.nets.real_rows() which are no padding, or is Net(module, reads_task=True)"
+            )
+    return None
+
+
 def _first_that_runs(network: Trial) -> Trial | None:
     """In float64, or as it is; at a few datapoints, or all; moved a little off the data, or not.
 
@@ -141,11 +178,10 @@ def _first_that_runs(network: Trial) -> Trial | None:
         module=copy.deepcopy(network.module).to(torch.float64),
         **{
             name: tree_map(_in_float64, getattr(network, name))
-            for name in ("weights", "constants", "args", "padding")
+            for name in ("weights", "constants", "args")
         },
     )
-    is_large = sum(w.numel() for w in network.weights[0].values()) > _LARGE
-    rows = 1 if is_large else _ROWS
+    rows = _FEW if _is_large(network) else _ROWS
     for at in (exact, network):
         weights = [
             {name: _moved(w, 1 + k) for name, w in named.items()}
@@ -161,10 +197,14 @@ def _first_that_runs(network: Trial) -> Trial | None:
     return None
 
 
-def _named(trial: Trial, what: str) -> LayerError:
+def _is_large(trial: Trial) -> bool:
+    return sum(w.numel() for w in trial.weights[0].values()) > _LARGE
+
+
+def _named(trial: Trial, what: str, test: Test) -> LayerError:
     """The error that names the smallest part with a fault; the network, where no part has one."""
     for name, part in _parts(trial):
-        found = fault(part)
+        found = test(part)
         if found is not None:
             return LayerError(f"layer '{name}' ({type(part.module).__name__}) of a network {found}")
     return LayerError(f"the network ({type(trial.module).__name__}) {what}")

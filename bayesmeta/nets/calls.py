@@ -7,14 +7,24 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 
 class Call(NamedTuple):
-    """A call of a network: who was called, with which flat weights, and whether never before."""
+    """A call of a network.
+
+    Attributes:
+        net: who was called.
+        weights: with which flat weights.
+        shape, dtype: of a datapoint.
+        is_first: whether it was never called before.
+    """
 
     net: Any
     weights: Tensor
+    shape: torch.Size
+    dtype: torch.dtype
     is_first: bool
 
 
@@ -58,11 +68,11 @@ def hold(still: Mapping[int, Still]) -> Iterator[None]:
         _still.reset(token)
 
 
-def note(net: Any, weights: Tensor, *, is_first: bool) -> None:
+def note(net: Any, weights: Tensor, x: Tensor, *, is_first: bool) -> None:
     """Tell a watcher of a call, where there is one."""
     calls = _calls.get()
     if calls is not None:
-        calls.append(Call(net, weights, is_first))
+        calls.append(Call(net, weights, x.shape[2:], x.dtype, is_first))
 
 
 def still(net: Any) -> Still | None:

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from bayesmeta.nets.calls import Call
 
-_PREFIX = "net_"
+_PREFIX, _OUTPUT = "net_", "[output]"
+# Of an output, in its size, what devices and versions may differ by.
+_NEAR = 1e-3
 
 
 def differing(mine: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> list[str]:
@@ -49,11 +51,16 @@ def carried(
 
 
 def stored(called: Sequence[Call]) -> dict[str, Tensor]:
-    """Constants of the networks that a model called, by the network's number and their names."""
-    nets = _each(called)
-    return {
-        f"{_PREFIX}{k}_{name}": x for k, c in enumerate(nets) for name, x in c.net.constants.items()
-    }
+    """Of the networks that a model called, by their number: constants, and an output to know it by.
+
+    The output is at known weights and data, so that another network is told from it.
+    """
+    found: dict[str, Tensor] = {}
+    for k, call in enumerate(_each(called)):
+        output = call.net.output_for(call)
+        mine = {**call.net.constants, **({} if output is None else {_OUTPUT: output})}
+        found |= {f"{_PREFIX}{k}_{name}": x for name, x in mine.items()}
+    return found
 
 
 def restore(called: Sequence[Call], tensors: Mapping[str, Tensor]) -> str | None:
@@ -62,21 +69,29 @@ def restore(called: Sequence[Call], tensors: Mapping[str, Tensor]) -> str | None
     Networks that were called before have results that rest on their own, and are left alone.
 
     Returns:
-        What another network has, by name, or other constants than those stored; None for nothing.
+        What another network has, or other constants than those stored; None for nothing.
     """
-    nets = _each(called)
     if not any(name.startswith(_PREFIX) for name in tensors):
         return None
-    for k, call in enumerate(nets):
+    for k, call in enumerate(_each(called)):
         prefix = f"{_PREFIX}{k}_"
         found = {n.removeprefix(prefix): x for n, x in tensors.items() if n.startswith(prefix)}
-        mine = call.net.constants
+        output, mine = found.pop(_OUTPUT, None), call.net.constants
         changed = differing(mine, found)
         fits = {n: x.shape for n, x in mine.items()} == {n: x.shape for n, x in found.items()}
         if changed and not (fits and call.is_first):
-            return changed[0]
+            return f"'{changed[0]}'"
         call.net.hold(found)
+        if output is not None and not _is_near(call.net.output_for(call), output):
+            return "output at the same weights"
     return None
+
+
+def _is_near(one: Tensor | None, other: Tensor) -> bool:
+    if one is None or one.shape != other.shape:
+        return False
+    size = float(other.nan_to_num().abs().max())
+    return torch.allclose(one.cpu(), other.to(one), rtol=0, atol=_NEAR * size, equal_nan=True)
 
 
 def _each(called: Sequence[Call]) -> list[Call]:

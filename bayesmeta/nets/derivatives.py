@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-# The step of the differences, in the size of what is moved: so short that of a million rectified
-# units hardly one changes sides. What may be off, beside a derivative and beside all of them.
-_STEP, _OFF, _OFF_ALL, _TRIES = 1e-8, 1e-2, 1e-4, 3
+# Steps of the differences, in the size of what is moved, one for each try in another direction: so
+# short that of a million rectified units hardly one changes sides, or longer, against rounding.
+# What may be off, beside a derivative and beside all of them.
+_STEPS, _OFF, _OFF_ALL = (1e-8, 1e-9, 1e-7, 1e-9), 1e-2, 1e-4
 Function = Callable[[Sequence[Tensor]], Tensor]
 
 
@@ -27,14 +28,16 @@ def wrong_derivative(function: Function, point: Sequence[Tensor]) -> str | None:
     if not point:
         return None
     found = ""
-    for seed in range(_TRIES):
-        found = _at(function, point, torch.Generator().manual_seed(seed)) or ""
+    for seed, step in enumerate(_STEPS):
+        found = _at(function, point, step, torch.Generator().manual_seed(seed)) or ""
         if not found:
             return None
     return found
 
 
-def _at(function: Function, point: Sequence[Tensor], noise: torch.Generator) -> str | None:
+def _at(
+    function: Function, point: Sequence[Tensor], step: float, noise: torch.Generator
+) -> str | None:
     with torch.no_grad():
         first = function(point)
     if not first.numel() or not first.isfinite().all():
@@ -54,8 +57,8 @@ def _at(function: Function, point: Sequence[Tensor], noise: torch.Generator) -> 
         )
         return given, [s * g for s, g in zip(size, result, strict=True)]
 
-    def beside(step: float) -> list[Tensor]:
-        return [x + step * d for x, d in zip(point, toward, strict=True)]
+    def beside(by: float) -> list[Tensor]:
+        return [x + by * d for x, d in zip(point, toward, strict=True)]
 
     try:
         given, found = slope(point, again=True)
@@ -69,12 +72,16 @@ def _at(function: Function, point: Sequence[Tensor], noise: torch.Generator) -> 
         said = str(error).strip().split("\n")[0].rstrip(". ")
         return f"has no second derivative in torch ({type(error).__name__}: {said})"
     with torch.no_grad():
-        difference = float(value(beside(_STEP)) - value(beside(-_STEP))) / (2 * _STEP)
+        difference = float(value(beside(step)) - value(beside(-step))) / (2 * step)
     mine, norm = summed.item(), float(_norm(found))
     if abs(mine - difference) > _OFF * abs(difference) + _OFF_ALL * norm + 1e-6:
-        return f"has a wrong first derivative: {mine:.4g}, by finite differences {difference:.4g}"
-    ahead, behind = (slope(beside(step))[1] for step in (_STEP, -_STEP))
-    expected = [(a - b) / (2 * _STEP) for a, b in zip(ahead, behind, strict=True)]
+        return (
+            f"has a wrong first derivative: {mine:.4g}, by finite differences {difference:.4g}; "
+            "what .detach() or torch.no_grad() holds in a forward is frozen by "
+            "parameter.requires_grad_(False) instead"
+        )
+    ahead, behind = (slope(beside(k * step))[1] for k in (1, -1))
+    expected = [(a - b) / (2 * step) for a, b in zip(ahead, behind, strict=True)]
     least = _OFF_ALL * (float(_norm(expected)) + norm) + 1e-6
     for bent, differed in zip(bend, expected, strict=True):
         off, size_of = float((bent - differed).norm()), float(differed.norm())

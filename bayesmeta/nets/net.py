@@ -13,12 +13,13 @@ from torch.nn.parameter import is_lazy
 from bayesmeta.data.real_rows import real_rows, real_rows_are
 from bayesmeta.model.isolation import undisturbed
 from bayesmeta.nets import calls
-from bayesmeta.nets.behaviour import check, is_concrete
+from bayesmeta.nets.behaviour import LayerError, check, is_concrete
+from bayesmeta.nets.calls import Call
 from bayesmeta.nets.constants import carried, differing
 from bayesmeta.nets.one_task import is_alone, quick
 from bayesmeta.nets.operations import restated
-from bayesmeta.nets.pretrained import copied
-from bayesmeta.nets.trial import Trial, padded
+from bayesmeta.nets.pretrained import copied, with_held_padding
+from bayesmeta.nets.trial import Trial
 
 _STATEFUL = (nn.modules.batchnorm._BatchNorm,)
 _RANDOM = (nn.modules.dropout._DropoutNd,)
@@ -45,6 +46,8 @@ class Net:
     Args:
         module: any module whose output for a datapoint depends on that datapoint, or by
             `TransductiveBatchNorm2d` on the task's datapoints, and on nothing else.
+        reads_task: whether it reads a task's datapoints together in other ways too. It must then
+            leave padding out: bm.nets.real_rows() tells it what that is.
 
     Attributes:
         size: the number of weights.
@@ -59,7 +62,7 @@ class Net:
     """
 
     @undisturbed()
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, *, reads_task: bool = False) -> None:
         if not isinstance(module, nn.Module):
             raise TypeError(
                 f"Net got module={module!r}; give a torch module, as "
@@ -71,14 +74,14 @@ class Net:
         _check_weights(module, own)
         self._start = torch.cat([p.detach().reshape(-1) for p in own.values()])
         # The copy is a shape to call; its weights are given at each call.
-        self._module = copied(module).requires_grad_(False)
+        self._module = with_held_padding(copied(module)).requires_grad_(False)
         self._of_one_task = quick(self._module)
         held = {n: p for n, p in self._module.named_parameters() if n not in own}
         self._constants = {n: x.detach() for n, x in (*self._module.named_buffers(), *held.items())}
-        self._padding = _padding_rows(self._module, own)
         self._shapes = {name: p.shape for name, p in own.items()}
         self._tried: set[tuple[object, ...]] = set()
         self._copies = self._was_called = False
+        self._reads_task = reads_task
         self.size = len(self._start)
         self.slices: Mapping[str, slice] = _lay_out(self._shapes)
         self.frozen: Mapping[str, int] = {name: p.numel() for name, p in held.items()}
@@ -109,7 +112,7 @@ class Net:
             ValueError: where w has another shape.
         """
         w = w.to(x.dtype) if x.is_floating_point() else w
-        calls.note(self, w, is_first=not self._was_called)
+        calls.note(self, w, x, is_first=not self._was_called)
         self._was_called = True
         is_shared = w.dim() == 1 and len(w) == self.size
         if not is_shared and w.shape != (len(x), 1, self.size):
@@ -160,10 +163,7 @@ class Net:
         if w.shape != (source.size,):
             raise ValueError(f"carry got weights of shape {tuple(w.shape)}, not ({source.size},)")
         found = carried(self._parts(self._start), source._parts(w), fresh)
-        held = {**self.constants, **{n: x for n, x in found.items() if n in self._constants}}
-        for name, (is_padding, _) in self._padding.items():
-            if name in found:
-                held[f"{name}[padding]"] = found[name][is_padding[:, 0]][0]
+        held = {**self._constants, **{n: x for n, x in found.items() if n in self._constants}}
         changed = differing(self.constants, held)
         if changed and self._was_called:
             raise ValueError(
@@ -179,17 +179,14 @@ class Net:
     def constants(self) -> dict[str, Tensor]:
         """What the output rests on beside weights and data: buffers and frozen parameters by name.
 
-        The row of a table that is padding is "layer.weight[padding]".
+        The row of a table that is padding is "layer.padding".
         """
-        rows = {f"{name}[padding]": row for name, (_, row) in self._padding.items()}
-        return {**self._constants, **rows}
+        return dict(self._constants)
 
     def hold(self, constants: Mapping[str, Tensor]) -> None:
         """Have these constants from now on, as `constants` names them."""
-        given = {n: x.detach().to(self.constants[n]).clone() for n, x in constants.items()}
-        self._constants = {name: given[name] for name in self._constants}
-        self._padding = {
-            n: (where, given[f"{n}[padding]"]) for n, (where, _) in self._padding.items()
+        self._constants = {
+            n: constants[n].detach().to(x).clone() for n, x in self._constants.items()
         }
 
     def redrawn(self, prefix: str) -> Tensor:
@@ -223,11 +220,11 @@ class Net:
                 )
         kept = dict(self._module.named_parameters())
         drawn = {**kept, **{name: named[name] for name in inside}}
-        return torch.cat([p.detach().reshape(-1) for p in drawn.values()])
+        return torch.cat([drawn[name].detach().reshape(-1) for name in self._shapes])
 
     def _parts(self, w: Tensor) -> dict[str, Tensor]:
         """Parameters and constants by name."""
-        return {**self._constants, **padded(self._named(w), self._padding)}
+        return {**self._constants, **self._named(w)}
 
     def _named(self, w: Tensor) -> dict[str, Tensor]:
         """The parameters (..., *shape) out of flat weights (..., size)."""
@@ -251,8 +248,13 @@ class Net:
         }
         x = x.clone() if self._copies else x
         with restated(), real_rows_are(rows):
-            given = {**constants, **padded(named, self._padding)}
-            result: Tensor = functional_call(module, given, (x,))
+            result = functional_call(module, {**constants, **named}, (x,))
+        if not isinstance(result, Tensor):
+            raise LayerError(
+                f"the network ({type(self._module).__name__}) gives a {type(result).__name__}, no "
+                "tensor; put it in a module whose forward picks the tensor that is meant, as "
+                "`return self.inner(x).logits`"
+            )
         return result
 
     def _try(self, w: Tensor, x: Tensor) -> None:
@@ -263,9 +265,24 @@ class Net:
         each = w.detach().reshape(-1, self.size)[[0, -1]]
         named = [{n: part[k] for n, part in self._named(each).items()} for k in range(2)]
         inputs = [(task,) for task in x.detach()[[0, -1]]]
-        trial = Trial(self._module, named, self._constants, inputs, self._padding)
-        self._copies |= check(trial)
+        trial = Trial(self._module, named, self._constants, inputs)
+        self._copies |= check(trial, reads_task=self._reads_task)
         self._tried.add(kind)
+
+    def output_for(self, call: Call) -> Tensor | None:
+        """What it gives for known weights and data like those of a call, flat; None if it fails.
+
+        Networks that differ in the order of layers, in activations or settings differ in this.
+        """
+        w = 0.3 * (1.0 + torch.arange(self.size)).sin().to(self._start)
+        x = torch.zeros(1, 2, *call.shape, dtype=call.dtype)
+        if call.dtype.is_floating_point:
+            x = torch.linspace(-1, 1, x.numel(), dtype=call.dtype).sin().reshape(x.shape)
+        try:
+            with torch.no_grad():
+                return self(w, x).flatten()
+        except Exception:  # It takes other data than these, and cannot be compared.
+            return None
 
 
 def _lay_out(shapes: Mapping[str, torch.Size]) -> dict[str, slice]:
@@ -306,15 +323,3 @@ def _check_weights(module: nn.Module, own: Mapping[str, nn.Parameter]) -> None:
             "weights of its own: where they are frozen, module.requires_grad_(True) frees them; "
             "what has none is called as it is, without Net"
         )
-
-
-def _padding_rows(module: nn.Module, own: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Of tables of embeddings by name, which row is padding, (rows, 1), and what is in it."""
-    found = {}
-    for name, part in module.named_modules():
-        index, weight = getattr(part, "padding_idx", None), f"{name}.weight".removeprefix(".")
-        if index is not None and weight in own:
-            table = own[weight].detach()
-            rows = torch.arange(len(table), device=table.device)[:, None]
-            found[weight] = rows == index % len(table), table[index].clone()
-    return found

@@ -155,7 +155,7 @@ def _nets(density: Density, phi: Tensor, called: Sequence[calls.Call]) -> dict[s
     owner = phi.untyped_storage().data_ptr()
     found: dict[str, Net] = {}
     sites: dict[int, set[str]] = {}
-    for net, weights, _ in called:
+    for net, weights, *_ in called:
         name = ""
         if weights.untyped_storage().data_ptr() == owner:
             name = next(_at(density, int(weights.storage_offset()), net.size), "")

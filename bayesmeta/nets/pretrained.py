@@ -82,6 +82,46 @@ class FixedNorm(nn.Module):
         return y
 
 
+class HeldPadding(nn.Module):
+    """Rows of a table, of which that of `padding_idx` is a constant, as training leaves it.
+
+    The table may be another layer's weights too, for which that row is one like the others.
+
+    Args:
+        layer: what it stands for.
+    """
+
+    weight: nn.Parameter
+    padding: Tensor
+
+    def __init__(self, layer: nn.Embedding) -> None:
+        super().__init__()
+        assert layer.padding_idx is not None
+        self.index = layer.padding_idx
+        self.register_parameter("weight", layer.weight)  # type: ignore[arg-type]
+        self.register_buffer("padding", layer.weight[layer.padding_idx].detach().clone())
+
+    def reset_parameters(self) -> None:
+        """As the layer does."""
+        nn.init.normal_(self.weight)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(...) to (..., width)."""
+        rows = nn.functional.embedding(tokens, self.weight)
+        return torch.where((tokens == self.index)[..., None], self.padding, rows)
+
+
+def with_held_padding(module: nn.Module) -> nn.Module:
+    """The module with its plain embeddings that have a row of padding replaced in place."""
+    if type(module) is nn.Embedding and module.padding_idx is not None:
+        plain = module.max_norm is None and not module.scale_grad_by_freq
+        if plain and "weight" in module._parameters and not module._forward_hooks:
+            return HeldPadding(module)
+    for name, child in module.named_children():
+        setattr(module, name, with_held_padding(child))
+    return module
+
+
 def _as_evaluated(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     """The module with its layers replaced in place; one that stands in two places is kept one."""
     if module not in done:

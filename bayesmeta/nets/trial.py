@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,17 +20,6 @@ from torch.utils._pytree import (
 from bayesmeta.nets.operations import restated
 
 Named = Mapping[str, Tensor]
-# Of a table by name, which row is padding, (rows, 1), and what is in it.
-Padding = Mapping[str, tuple[Tensor, Tensor]]
-
-
-def padded(named: Named, padding: Padding) -> dict[str, Tensor]:
-    """Weights by name with the rows of tables that are padding as they are held."""
-    found = dict(named)
-    for name, (is_padding, row) in padding.items():
-        table = named[name]
-        found[name] = torch.where(is_padding.to(table.device), row.to(table), table)
-    return found
 
 
 @dataclass(frozen=True)
@@ -42,7 +31,6 @@ class Trial:
         weights: parameters by name, of each task.
         constants: buffers and parameters that are held.
         args: what it is called with, of each task.
-        padding: rows of tables that are held.
         is_inside: whether it is a layer of a network, whose inputs move with weights before it.
     """
 
@@ -50,7 +38,6 @@ class Trial:
     weights: Sequence[Named]
     constants: Named
     args: Sequence[tuple[Any, ...]]
-    padding: Padding = field(default_factory=dict)
     is_inside: bool = False
 
     def alone(self, task: int, seed: int = 0) -> Tensor:
@@ -74,7 +61,7 @@ class Trial:
 
     def called(self, constants: Named, weights: Named, args: tuple[Any, ...]) -> Any:
         """What the module returns."""
-        named = {**constants, **padded(weights, self.padding)}
+        named = {**constants, **weights}
         if args and isinstance(args[-1], Keywords):
             return functional_call(self.module, named, args[:-1], dict(args[-1]))
         return functional_call(self.module, named, args)
@@ -92,7 +79,7 @@ class Trial:
             return {n.removeprefix(prefix): x for n, x in named.items() if n.startswith(prefix)}
 
         weights, constants = [below(w) for w in self.weights], below(self.constants)
-        return Trial(layer, weights, constants, args, below(self.padding), is_inside=True)
+        return Trial(layer, weights, constants, args, is_inside=True)
 
 
 class Keywords(dict[str, Any]):

@@ -107,9 +107,9 @@ def restored(folder: str | Path, model: Model) -> Draws:
     other = constants.restore(called, tensors)
     if other is not None:
         raise CheckpointError(
-            f"'{folder}' holds a posterior of another network: its '{other}' is not that of the "
-            "model's network, which was called before, or is built otherwise; load into a model "
-            "whose network is new"
+            f"'{folder}' holds a posterior of another network: its {other} is not that of the "
+            "model's network, which was called before, or has other layers, their order, "
+            "activations or settings; load into a model whose network is new, and built as it was"
         )
     density, phi = Density(reading, about.get("noncentred", ())), tensors["phi"]
     fit = Fit(

@@ -313,7 +313,7 @@ def test_the_row_of_a_table_that_is_padding_stays_in_every_task():
     rows = slope[:, 0, net.slices["0.weight"]].view(3, 5, 2)
     assert not rows[:, 1].any() and rows[:, [0, 2, 3, 4]].any((1, 2)).all()
     other, new = nets.Net(table()), nets.Net(table())
-    other.hold({"0.weight[padding]": torch.ones(2)})
+    other.hold({"0.padding": torch.ones(2)})
     assert torch.equal(new(new.carry(w[0, 0].detach(), other), x), other(w[0, 0].detach(), x))
 
 
