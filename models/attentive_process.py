@@ -55,7 +55,8 @@ def attentive_process(
     with bm.nets.isolated(seed):
         decoder = Decoder(inputs, slots, slot, width, layers)
         bm.nets.keep_size(decoder)
-    decode = bm.nets.Net(decoder)
+    # It reads z of the first datapoint, which is that of all.
+    decode = bm.nets.Net(decoder, reads_task=True)
     return functions(decode, slots * slot)
 
 

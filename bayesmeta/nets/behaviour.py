@@ -69,7 +69,7 @@ def check(network: Trial, *, reads_task: bool) -> bool:
 def is_concrete(*tensors: Tensor) -> bool:
     """Whether these are numbers, and no graph is recorded or batch made of them."""
     return (
-        all(type(x) in (Tensor, nn.Parameter) for x in tensors)
+        all(type(x) in (Tensor, nn.Parameter) and not x.is_meta for x in tensors)
         and torch._C._functorch.maybe_current_level() is None
         and get_proxy_mode() is None
     )

@@ -72,8 +72,8 @@ EDGES = {
 
 
 OTHERS = {
-    "neural_process": (neural_process, "theta z x* -> y*"),
-    "attentive_process": (attentive_process, "theta z x* -> y*"),
+    "neural_process": (neural_process, "theta units z x* -> y*"),
+    "attentive_process": (attentive_process, "theta units z x* -> y*"),
     "lynx_hare": (lynx_hare, "alpha beta gamma delta z0 sigma year lynx -> y"),
 }
 

@@ -170,9 +170,16 @@ def test_the_zoo_reads_no_padding(name: str) -> None:
     read(model, tasks if tasks.ragged or tasks.are_episodes else drop(tasks))
 
 
-def test_batch_normalisation_takes_tasks_of_one_size() -> None:
-    layers = nn.Conv2d(1, 2, 3), bm.nets.TransductiveBatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2)
-    net = bm.nets.Net(nn.Sequential(*layers))
+class Centred(nn.Module):
+    """A normalisation that takes padding for data."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x - x.mean(0)
+
+
+def images(norm: nn.Module) -> Callable[[bm.Tasks], None]:
+    layers = nn.Conv2d(1, 2, 3), norm, nn.Flatten(), nn.Linear(8, 2)
+    net = bm.nets.Net(nn.Sequential(*layers), reads_task=True)
 
     def model(tasks: bm.Tasks) -> None:
         weights = pyro.param("theta", lambda: net.weights())
@@ -182,21 +189,22 @@ def test_batch_normalisation_takes_tasks_of_one_size() -> None:
                 logits = net(weights, tasks.x["image"]) + bias
                 pyro.sample("y", dist.Categorical(logits=logits), obs=tasks.y)
 
-    images, classes = torch.randn(2, 3, 1, 4, 4), torch.tensor([[0, 1, 1], [1, 0, 1]])
-    whole = bm.Tasks.from_arrays(classes, {"image": images}, names=["a", "b"])
-    bm.structure(model, whole)
+    return model
+
+
+def test_a_normalisation_that_reads_padding_takes_tasks_of_one_size() -> None:
+    x, classes = torch.randn(2, 3, 1, 4, 4), torch.tensor([[0, 1, 1], [1, 0, 1]])
+    whole = bm.Tasks.from_arrays(classes, {"image": x}, names=["a", "b"])
     mask = torch.tensor([[True, True, True], [True, True, False]])
-    ragged = bm.Tasks.from_arrays(classes, {"image": images}, mask, ["a", "b"])
+    ragged = bm.Tasks.from_arrays(classes, {"image": x}, mask, ["a", "b"])
+    # One that leaves padding out takes all.
+    bm.structure(images(bm.nets.TransductiveBatchNorm2d(2)), ragged)
+    model = images(Centred())
     with pytest.raises(bm.StructureError, match=r"site 'y' .*x\['image'\].*batch normalisation"):
         bm.structure(model, ragged)
     # What was learned of whole tasks is not used on padded ones either.
-    post = bm.fit(
-        model,
-        whole,
-        theta=bm.Fixed({"theta": net.weights()}),
-        phi=bm.Laplace(draws=5),
-        progress=False,
-    )
+    theta = bm.Point(adam=bm.Adam(steps=2, compile=False))
+    post = bm.fit(model, whole, theta=theta, phi=bm.Laplace(draws=5), progress=False)
     for use in (post.adapt, post.predict, post.log_score):
         with pytest.raises(bm.StructureError, match="batch normalisation"):
             use(ragged)

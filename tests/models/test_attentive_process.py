@@ -13,7 +13,7 @@ def test_the_model_is_read_and_adapts() -> None:
     functions = attentive_process.tasks(20, shots=6, queries=5)
     model = attentive_process.attentive_process(slots=4, slot=3, width=8, layers=1)
     read = bm.structure(model, functions)
-    assert (read.theta, read.phi, read.data) == (("theta",), ("z",), ("y",))
+    assert (read.theta, read.phi, read.data) == (("theta", "units"), ("z",), ("y",))
     pair = bm.AttentiveNeuralProcess(slots=4, slot=3, adam=bm.Adam(steps=3, compile=False))
     post = bm.fit(model, functions, **pair, progress=False)
     assert post.phi["z"].shape == (1, 1, 20, 12)

@@ -32,7 +32,7 @@ def test_the_exact_score_is_a_ratio_of_multivariate_normals() -> None:
 
 def test_the_model_is_read() -> None:
     read = bm.structure(neural_process.model, UNSEEN)
-    assert (read.theta, read.phi, read.data) == (("theta",), ("z",), ("y",))
+    assert (read.theta, read.phi, read.data) == (("theta", "units"), ("z",), ("y",))
 
 
 @pytest.mark.parametrize("preset", [bm.NeuralProcess, bm.ConditionalNeuralProcess])

@@ -160,7 +160,9 @@ def test_too_few_draws_are_told(sampled: bm.Posterior) -> None:
 def test_centred_eight_schools_is_not_sound(centred: bm.Posterior) -> None:
     found = centred.diagnose()
     assert not found.ok
-    assert "diverged" in str(found) or "effective sample size of tau" in str(found)
+    # Which of them it is, is chance.
+    told = ("diverged", "effective sample size of tau", "the chains disagree")
+    assert any(words in str(found) for words in told)
     if found.divergences:
         assert "noncentred=('effect',)" in str(found)
 
