@@ -276,8 +276,9 @@ class Amortised(Phi):
         Of a column that is where more than a tenth of a task's datapoints are outside, by more
         than a tenth of the range; of a task without datapoints, nothing is.
         """
-        low, high = _State(*state[-len(_State._fields) :]).rows[2:]
-        rows, slack = rows_of(tasks, density.reading), _SLACK * (high - low)
+        rows = rows_of(tasks, density.reading)
+        low, high = _State(*state[-len(_State._fields) :]).rows[2:, : rows.shape[-1]]
+        slack = _SLACK * (high - low)
         is_out = ((rows < low - slack) | (rows > high + slack)) & tasks.mask[..., None]
         is_out = is_out.sum(1) > _SLACK * tasks.sizes[:, None]
         names, found = names_of(tasks, density.reading), {}
@@ -379,10 +380,14 @@ class Amortised(Phi):
         return tasks.chunks(self.encoder.features * tasks.num_data + draws * self.candidates)
 
     @property
+    def is_posterior(self) -> bool:
+        """Whether q is to be the posterior; by `Predictive` it is what predicts."""
+        return self.bound is None or self.bound.sees_query
+
+    @property
     def _weighs(self) -> bool:
         """Whether draws are picked by weights: q is to be the posterior, and has a density."""
-        is_posterior = self.bound is None or self.bound.sees_query
-        return self.candidates > 1 and is_posterior and not isinstance(self.guide, Delta)
+        return self.candidates > 1 and self.is_posterior and not isinstance(self.guide, Delta)
 
     def _precision(self, rows: Tensor) -> torch.autocast | nullcontext[None]:
         # A cache of cast weights would outlive the tracing of a step.

@@ -13,9 +13,13 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import StructureError, first_few
 from bayesmeta.model.density import Density
+from bayesmeta.model.prior import prior_mean
 from bayesmeta.phi.amortised import Amortised
 from bayesmeta.phi.base import Phi
+from bayesmeta.phi.fine_tune import FineTune
+from bayesmeta.phi.gradient_steps import GradientSteps
 from bayesmeta.phi.hmc import HMC
+from bayesmeta.phi.reptile_steps import ReptileSteps
 from bayesmeta.task_level.gauss_newton import MOST_DENSE
 from bayesmeta.task_level.importance import FEWEST_DRAWS, TRUSTED_K, pareto_k, shift_of, worth
 from bayesmeta.task_level.two_starts import apart, most_rhat, rhat_of_starts
@@ -26,6 +30,9 @@ _TASKS, _DRAWS = 4, 400
 _FEWEST_EFFECTIVE, _SHARE_EFFECTIVE = 100, 0.5
 # In posterior sds, and as a factor, beyond chance.
 _MEAN, _SD = 0.25, 1.25
+# Of steps: nats a datapoint that matter, and how much slower a loss falls that comes to an end, of
+# at least so many checks.
+_FALL, _SLOWER, _CHECKS = 0.05, 0.6, 10
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,57 @@ def _about_unlike(draws: PhiDraws) -> list[str]:
         f"trained on: {named}. There it says nothing: adapt with another strategy, as "
         "post.adapt(tasks, phi=bm.HMC()), or train on such tasks."
     ]
+
+
+def check_steps(draws: PhiDraws, losses: Tensor | None) -> list[str]:
+    """What is to be said of phi that steps reached: where they went down, or had far to go.
+
+    Args:
+        draws: of which the first of theta is looked at.
+        losses: of fine-tuning on the way, (tasks, checks), NaN where a task's had ended.
+    """
+    if not isinstance(draws.strategy, GradientSteps | ReptileSteps | FineTune):
+        return []
+    theta, sizes, names = draws.theta[0], draws.tasks.sizes, draws.tasks.names
+    with torch.no_grad():
+        start = prior_mean(draws.density, theta, draws.tasks)
+        before, after = (
+            draws.density.log_likelihood(theta, at, draws.tasks) for at in (start, draws.phi[0])
+        )
+    rise = (after - before) / sizes.clamp(min=1)
+    # "not >=" so that NaN counts as down.
+    down = (~(rise >= -_FALL) & (sizes > 0)).nonzero()[:, 0].tolist()
+    found = []
+    if down:
+        named = first_few([f"{names[t]} ({rise[t]:.2g} nats a datapoint)" for t in down])
+        found.append(
+            f"The steps that adapt phi left log p(D_i | phi_i) below where they began in "
+            f"{len(down)} of {len(names)} tasks: {named}. Take a smaller lr, or inputs and "
+            "outcomes of unit variance."
+        )
+    going = [] if losses is None else [t for t in _going_on(losses) if t not in set(down)]
+    if going:
+        found.append(
+            f"The loss of fine-tuning fell as fast at its end as before in {len(going)} of "
+            f"{len(names)} tasks ({first_few([names[t] for t in going])}): take more steps, a "
+            "larger lr, or inputs and outcomes of unit variance."
+        )
+    return found
+
+
+def _going_on(losses: Tensor) -> list[int]:
+    """The tasks whose loss fell in the last fifth of the checks nearly as far as in the one before.
+
+    It was far from an end, where it goes on ever slower.
+    """
+    found = []
+    for task, trace in enumerate(losses):
+        seen = trace[trace.isfinite()].double()
+        if len(seen) >= _CHECKS:
+            before, middle, end = seen[[-1 - 2 * (len(seen) // 5), -1 - len(seen) // 5, -1]]
+            if middle - end > max(_SLOWER * float(before - middle), _FALL):
+                found.append(task)
+    return found
 
 
 def _by_weights(draws: PhiDraws) -> tuple[dict[str, float], list[str]]:

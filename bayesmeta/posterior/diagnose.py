@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from bayesmeta.model.enumeration import HOW_UNMIXED
-from bayesmeta.phi.checks import PhiChecks, PhiDraws, check_phi
+from bayesmeta.phi.amortised import Amortised
+from bayesmeta.phi.checks import PhiChecks, PhiDraws, check_phi, check_steps
 from bayesmeta.phi.hmc import HMC
 from bayesmeta.posterior.discrete_states import places_apart
 from bayesmeta.posterior.draws import Draws
@@ -74,7 +75,12 @@ def diagnose(posterior: Draws) -> Diagnosis:
     found = replace(
         _by_kind(posterior, of_phi.pareto_k), pareto_k=of_phi.pareto_k, rhat_phi=of_phi.rhat
     )
-    more = [*of_phi.messages, *about_supports(posterior), *_about_latents(posterior)]
+    more = [
+        *of_phi.messages,
+        *_about_steps(posterior),
+        *about_supports(posterior),
+        *_about_latents(posterior),
+    ]
     if not more:
         return found
     kept = () if found.ok and not posterior.is_point else found.messages
@@ -169,21 +175,35 @@ def _of_phi(posterior: Draws) -> PhiChecks:
     is_joint = strategy.is_joint
     if is_joint and weights is None:
         return PhiChecks()
+    if isinstance(strategy, Amortised) and not strategy.is_posterior:
+        return check_phi(_phi_draws(posterior, None))
     flat = posterior.candidate_weights if weights is None else weights.flatten(0, 1)
     was_refined = not is_joint and posterior.fit.log_weights is not None
-    return check_phi(
-        PhiDraws(
-            strategy,
-            posterior.density,
-            posterior.tasks,
-            posterior.fit.theta.flatten(0, 1),
-            posterior.free_phi.flatten(0, 1),
-            posterior.is_point,
-            flat,
-            is_picked=weights is None or was_refined,
-            state=posterior.fit.state,
-        )
+    given = _phi_draws(posterior, flat)
+    is_picked = weights is None or was_refined
+    return check_phi(replace(given, strategy=strategy, is_picked=is_picked))
+
+
+def _phi_draws(posterior: Draws, log_weights: Tensor | None) -> PhiDraws:
+    return PhiDraws(
+        posterior.strategy,
+        posterior.density,
+        posterior.tasks,
+        posterior.fit.theta.flatten(0, 1),
+        posterior.free_phi.flatten(0, 1),
+        posterior.is_point,
+        log_weights,
+        is_picked=False,
+        state=posterior.fit.state,
     )
+
+
+def _about_steps(posterior: Draws) -> list[str]:
+    """Of phi that steps reached, but for tasks whose data are not there, as after loading."""
+    if posterior.strategy.is_joint or not bool(posterior.tasks.mask.any()):
+        return []
+    losses = posterior.told.get("loss")
+    return check_steps(_phi_draws(posterior, None), None if losses is None else losses[0, 0])
 
 
 def _still_falling(losses: Tensor) -> list[str]:
@@ -191,7 +211,14 @@ def _still_falling(losses: Tensor) -> list[str]:
     width = len(losses) // 5
     if width < 2:
         return []
-    old, new = losses[-2 * width : -width].double(), losses[-width:].double()
+    first, old, new = (x.double() for x in (losses[:width], *losses[-2 * width :].split(width)))
+    error = float(((first.var() + new.var()) / width).sqrt())
+    rise = float(new.mean() - first.mean())
+    if rise > max(3 * error, _FALL_A_TASK):
+        return [
+            f"The loss rose while training, from {float(first.mean()):.4g} a task to "
+            f"{float(new.mean()):.4g}: take a smaller lr, or inputs and outcomes of unit variance."
+        ]
     error = float(((old.var() + new.var()) / width).sqrt())
     fall = float(old.mean() - new.mean())
     if fall <= max(3 * error, _FALL_A_TASK):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,7 +15,9 @@ from bayesmeta.data.by_row import by_row
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model import outcomes
+from bayesmeta.model.checks import first_few
 from bayesmeta.model.isolation import isolated
+from bayesmeta.phi.amortised import Amortised
 from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined, random_at_draws
 from bayesmeta.posterior.draws import Draws, where_the_tasks_are
 from bayesmeta.posterior.own_tasks import Own, at_rows, have_rows_of, places_among
@@ -220,6 +223,7 @@ def _own(
         places = places_among(tasks, draws.tasks)
         tasks = tasks.to(draws.tasks.device, draws.tasks.dtype)
         draws.density.reading.check_padding(tasks)
+        _warn_of_unlike(draws, tasks)
         own = draws.tasks.select(torch.tensor(places, device="cpu"))
         seed = draws.seeds[1] if seed is None else seed
         phi = at_rows(draws.centred, theta, phi[:, :, places], own, tasks, seed)
@@ -232,6 +236,21 @@ def _own(
             "no data); give tasks of the same names, as in predict(tasks)"
         )
     return draws.tasks, theta, phi
+
+
+def _warn_of_unlike(draws: Draws, tasks: Tasks) -> None:
+    """Name tasks to predict where a network that was trained to predict saw no such inputs."""
+    strategy = draws.strategy
+    if not isinstance(strategy, Amortised) or strategy.is_posterior:
+        return
+    unlike = strategy.unlike(draws.density, tasks.without_y(), draws.fit.state)
+    if unlike:
+        named = first_few([f"{name} ({what})" for name, what in unlike.items()])
+        warnings.warn(
+            f"inputs of {len(unlike)} of {len(tasks)} tasks to predict are outside of what the "
+            f"network was trained on: {named}; what it predicts there rests on nothing",
+            stacklevel=2,
+        )
 
 
 def _hide_padding(value: Tensor, tasks: Tasks) -> Tensor:

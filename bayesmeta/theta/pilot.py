@@ -31,7 +31,7 @@ _SHARE_BEFORE_TRAINING = 0.25
 _FAR, _STEPS, _FLAT = 0.1, 50, 1e-6
 # Each second derivative of theta is by differences. Phi that is no smooth function of theta is most
 # often a network's, or inferred by one.
-_MOST_THETA, _MOST_OF_NETWORKS = 256, 32
+_MOST_THETA, _MOST_OF_NETWORKS, _SMALL_NETWORK = 256, 32, 16
 # Of numbers a task with those of its datapoints, all of which a Hessian is made of.
 _MOST_ROWS = 128
 
@@ -78,7 +78,7 @@ def find_pilot(density: Density, tasks: Tasks, phi: Phi, seed: int) -> Pilot | N
     if tasks.are_episodes or not is_for_newton(density, tasks, phi):
         return None
     is_last = phi.is_joint or phi.is_smooth
-    if not is_last and _are_networks(density, tasks):
+    if are_networks(density, tasks, phi):
         return None
     cells = _CELLS if is_last else int(_SHARE_BEFORE_TRAINING * _CELLS)
     some = _some(tasks, density.width(tasks), cells, seed)
@@ -115,8 +115,16 @@ def is_for_newton(density: Density, tasks: Tasks, phi: Phi) -> bool:
     return isinstance(choose(None, density, tasks), Hessian)
 
 
-def _are_networks(density: Density, tasks: Tasks) -> bool:
-    """Whether phi is weights of networks: what gradient steps find needs no pilot."""
+def are_networks(density: Density, tasks: Tasks, phi: Phi) -> bool:
+    """Whether phi is weights of networks, on which Newton for theta takes minutes.
+
+    Those that are sampled or integrated out exactly are not, nor, of a phi that is smooth in theta,
+    the smallest, as linear layers are.
+    """
+    if phi.is_joint or isinstance(phi, Exact):
+        return False
+    if density.d_phi <= (_SMALL_NETWORK if phi.is_smooth else 0):
+        return False
     some, theta = tasks.select(torch.arange(1)), theta_start(density, tasks)
     with isolated(seed=0), torch.no_grad(), calls.watch() as called:
         density.log_likelihood(theta, prior_mean(density, theta, some), some)

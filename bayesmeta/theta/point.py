@@ -19,7 +19,7 @@ from bayesmeta.theta.base import Fit, Theta
 from bayesmeta.theta.convergence import doubts_about_mode, doubts_about_point
 from bayesmeta.theta.levels import check_training, d_free, held_out, level_terms, repeated
 from bayesmeta.theta.log_posterior import LogPosterior
-from bayesmeta.theta.pilot import Pilot, find_pilot, is_for_newton
+from bayesmeta.theta.pilot import Pilot, are_networks, find_pilot, is_for_newton
 from bayesmeta.theta.units import Rows, rows_of
 from bayesmeta.training.adam import Adam
 from bayesmeta.training.fit_options import FitOptions
@@ -69,6 +69,8 @@ class Point(Theta):
     def _solved(self, density: Density, tasks: Tasks, phi: Phi) -> Fit | None:
         """The maximum by Newton's method; None where that does not apply."""
         if not (phi.is_smooth and is_for_newton(density, tasks, phi)):
+            return None
+        if are_networks(density, tasks, phi):
             return None
         tasks = tasks.to(dtype=torch.float64)
         try:

@@ -79,3 +79,17 @@ def test_training_leaves_the_plateau_where_all_functions_have_one_mean() -> None
         errors.append((mean - unseen.query.y).square().mean().sqrt() / unseen.query.y.std())
     # After fifty steps it is still there: the negative control.
     assert errors[1] < 0.85 and errors[0] > 0.95
+
+
+def test_queries_far_from_those_trained_on_are_told() -> None:
+    train = neural_process.tasks(50, shots=8, queries=5)
+    adam = bm.Adam(steps=3, compile=False)
+    preset = bm.ConditionalNeuralProcess(adam=adam)
+    post = bm.fit(neural_process.model, train, **preset, progress=False)
+    new = neural_process.tasks(3, shots=8, queries=5, seed=1)
+    adapted, query = post.adapt(new), new.query
+    adapted.predict(query)
+    x = query.x["x"] + torch.tensor([0.0, 0.0, 7.0])[:, None, None]
+    far = bm.Tasks.from_arrays(query.y, {"x": x}, names=query.names)
+    with pytest.warns(UserWarning, match=r"inputs of 1 of 3 tasks to predict .*2 \(x\['x'\] "):
+        adapted.predict(far)

@@ -154,12 +154,19 @@ def remembered(layer: nn.Module, x: Tensor) -> Tensor:
     return x * layer.seen
 
 
+def flipped_in_rows(layer: nn.Module, x: Tensor) -> Tensor:
+    return x + x.cumsum(0).flip(0)
+
+
 FAULTS = {
     "random": (lambda layer, x: x + torch.randn_like(x), "is random"),
     "counts": (counted, "keeps something from one to the next"),
     "remembers": (remembered, "changes its buffer 'seen'"),
     "half the slope": (lambda layer, x: Leaky.apply(x), "wrong first derivative"),
     "no slope": (lambda layer, x: x + (x**2).detach(), "wrong first derivative"),
+    "pools": (lambda layer, x: x - x.mean(0), "beside others of its task than alone"),
+    "weighs rows": (lambda layer, x: x * x.softmax(0), "beside others of its task than alone"),
+    "reads later rows": (flipped_in_rows, "beside others of its task than alone"),
     "reads values": (lambda layer, x: x * x.sum().item(), "cannot be run on several tasks"),
     "of one task": (lambda layer, x: x if float(x.sum()) > 0 else -x, "cannot be run on several"),
 }
@@ -216,3 +223,73 @@ def test_compiled_a_layer_is_what_it_is(name: str) -> None:
     graph = capture(value_and_gradient(adapted, 1), [w, x])
     torch.testing.assert_close(graph(w, x)[1], expected)
     torch.testing.assert_close(compile_graph(graph, [w, x])(w, x)[1], expected)
+
+
+class Forward(nn.Module):
+    """The last state of a recurrence, with datapoints first or not."""
+
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        self.layer = nn.GRU(3, 4, batch_first=batch_first)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)[0].mean(1)
+
+
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_recurrence_over_datapoints_is_refused(tasks: int) -> None:
+    x = torch.randn(tasks, 5, 6, 3)
+    net = nets.Net(Forward(batch_first=True))
+    net(net.weights().expand(tasks, 1, -1), x)
+    net = nets.Net(Forward(batch_first=False))
+    with pytest.raises(nets.LayerError, match=r"layer 'layer' \(GRU\).*batch_first=True"):
+        net(net.weights().expand(tasks, 1, -1), x)
+
+
+def test_what_asks_for_real_rows_may_read_the_task() -> None:
+    class Pool(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            rows = nets.real_rows()
+            return x - (x.mean(0) if rows is None else (x * rows[:, None]).sum(0) / rows.sum())
+
+    for net in (
+        nets.Net(nn.Sequential(nn.Linear(3, 2), Pool())),
+        nets.Net(
+            nn.Sequential(nn.Linear(3, 2), Wrong(lambda layer, x: x - x.mean(0))), reads_task=True
+        ),
+    ):
+        net(net.weights(), torch.randn(2, 5, 3))
+
+
+def test_an_output_that_is_no_tensor_is_told() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"logits": self.inner(x)}
+
+    net = nets.Net(Named())
+    with pytest.raises(nets.LayerError, match=r"network \(Named\) gives a dict, no tensor; put it"):
+        net(net.weights(), torch.randn(2, 5, 3))
+
+
+def test_a_tied_table_holds_its_row_as_a_table_alone() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.out = nn.Embedding(5, 3, padding_idx=0), nn.Linear(3, 5, bias=False)
+            self.out.weight = self.table.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.table(x).tanh().mean(1))
+
+    with nets.isolated(0):
+        module = Tied().to(F64)
+    net, x = nets.Net(module), torch.randint(5, (1, 4, 6))
+    (expected,) = torch.autograd.grad(module(x[0]).sin().sum(), module.table.weight)
+    w = net.weights().expand(1, 1, -1).clone().requires_grad_()
+    (found,) = torch.autograd.grad(net(w, x).sin().sum(), w)
+    torch.testing.assert_close(found.view(5, 3), expected)
+    assert expected[0].any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import pyro
@@ -199,3 +200,35 @@ def test_tasks_unlike_those_trained_on_are_told() -> None:
     assert told.startswith("Data of 1 of 3 tasks are outside") and "b (x['x'] 3" in told
     assert "trained on" in told and "adapt with another strategy" in told
     assert not any("was trained on" in m for m in post.diagnose().messages)
+
+
+def slopes_model(tasks: bm.Tasks) -> None:
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        slope = pyro.sample("slope", dist.Normal(torch.zeros(1), 1e3).to_event(1))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.Normal(slope[..., 0] * tasks.x["x"], 1.0), obs=tasks.y)
+
+
+@pytest.mark.parametrize(
+    ("phi", "unit", "told"),
+    [
+        (
+            bm.FineTune([bm.Full(steps=99)], progress=False),
+            1e4,
+            "fell as fast at its end",
+        ),
+        (bm.FineTune([bm.Full(steps=3, lr=500.0)], progress=False), 1.0, "below where they began"),
+        (bm.GradientSteps(3, 10.0), 1.0, "below where they began in 3 of 3 tasks: 0 (-"),
+        # Negative controls.
+        (bm.FineTune([bm.Full(steps=200, lr=3e-2)], progress=False), 1.0, ""),
+        (bm.GradientSteps(20, 0.02), 1.0, ""),
+    ],
+)
+def test_steps_that_lead_nowhere_are_told(phi: bm.Phi, unit: float, told: str) -> None:
+    x = torch.randn(3, 20, generator=torch.Generator().manual_seed(0))
+    tasks = bm.Tasks.from_arrays(unit * x, {"x": x})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        post = bm.fit(slopes_model, tasks, theta=bm.Fixed({}), phi=phi, progress=False)
+        found = post.diagnose()
+    assert found.ok == (not told) and told in str(found)

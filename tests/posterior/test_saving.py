@@ -322,3 +322,42 @@ def test_buffers_of_networks_are_saved_with_the_weights(tmp_path):
     bm.fit(used, tasks, **bm.MAML(2, adam=bm.Adam(steps=1, compile=False)), progress=False)
     with pytest.raises(checkpoint.CheckpointError, match=r"another network: its '1.running_mean'"):
         bm.load(tmp_path, used)
+
+
+class Two(torch.nn.Module):
+    """Two layers of one shape, registered in either order, with some activation between."""
+
+    def __init__(self, *, swapped: bool = False, between: type = torch.nn.Tanh) -> None:
+        super().__init__()
+        names = ["first", "second"]
+        for name in names[::-1] if swapped else names:
+            self.add_module(name, torch.nn.Linear(3, 3))
+        self.between = between()
+
+    def forward(self, x):
+        return self.second(self.between(self.first(x)))
+
+
+@pytest.mark.parametrize("other", [{"swapped": True}, {"between": torch.nn.Sigmoid}])
+def test_another_network_of_the_same_size_is_refused(tmp_path, other):
+    def model_of(module):
+        net = bm.nets.Net(module)
+
+        def model(tasks):
+            theta = pyro.param("theta", lambda: 0.1 * torch.ones(net.size))
+            with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+                phi = pyro.sample("phi", dist.Normal(theta, 1.0).to_event(1))
+                with pyro.plate("data", tasks.num_data, dim=-1):
+                    loc = net(phi, tasks.x["x"]).sum(-1)
+                    pyro.sample("y", dist.Normal(loc, 1.0), obs=tasks.y)
+
+        return model
+
+    x = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0))
+    tasks = bm.Tasks.from_arrays(x.sum(-1), {"x": x})
+    pair = bm.MAML(1, adam=bm.Adam(steps=2, compile=False))
+    post = bm.fit(model_of(Two()), tasks, **pair, progress=False)
+    post.save(tmp_path)
+    bm.load(tmp_path, model_of(Two()))
+    with pytest.raises(bm.CheckpointError, match=r"network: its output at the same weights"):
+        bm.load(tmp_path, model_of(Two(**other)))

@@ -99,4 +99,6 @@ def test_steps_of_networks_have_no_pilot(by_net: bool) -> None:
 
     density = Density(read(model, tasks))
     assert (find_pilot(density, tasks, bm.GradientSteps(2, 0.01), 0) is None) == by_net
+    # Of the smallest networks Laplace has one.
     assert find_pilot(density, tasks, bm.Laplace(), 0) is not None
+    assert find_pilot(density, tasks, bm.Joint(), 0) is not None
