@@ -119,6 +119,7 @@ def check_takes(
         StructureError: naming the parameters, and what the optimiser says of them.
     """
     name, refused, reason = getattr(make, "__name__", repr(make)), list[str](), ""
+    taken: list[str] = []
     for part, shape in shapes.items():
         zeros = torch.zeros(1, torch.Size(shape).numel())
         try:
@@ -128,6 +129,7 @@ def check_takes(
         except Exception as error:
             refused, reason = [*refused, f"'{part}' {tuple(shape)}"], f"{error}"
             continue
+        taken.append(part)
         if walker.needs_closure and not at_one_rate:
             raise StructureError(
                 f"FineTune got optimiser={name}, which searches along a line and cannot move "
@@ -136,5 +138,6 @@ def check_takes(
     if refused:
         raise StructureError(
             f"FineTune got optimiser={name}, which does not take {first_few(refused)}: {reason}; "
-            "move what it takes alone, as by bm.Surgical(name), or take torch.optim.AdamW"
+            f"{f'move what it takes alone, as bm.Surgical({taken[0]!r}), or ' if taken else ''}"
+            "take torch.optim.AdamW"
         )
