@@ -65,6 +65,7 @@ def test_scores_and_errors_are_those_by_hand():
     assert f"{int(query.sizes.sum())} datapoints of 40 tasks, held out" in str(found)
 
 
+@pytest.mark.slow
 def test_standard_errors_are_those_of_fresh_tasks():
     """Over 100 sets of tasks, the mean score scatters by as much as is said of one."""
     post = posteriors(data(1))

@@ -130,6 +130,7 @@ def taus(study):
     return [trial.params["tau"] for trial in study.trials if trial.values or trial.user_attrs]
 
 
+@pytest.mark.slow
 def test_a_search_that_goes_on_proposes_what_it_would_have_without_a_break(tmp_path):
     options = {"folds": 2, "progress": False}
     whole = bm.search(slope, target(), trials=6, **options)

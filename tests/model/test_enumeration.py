@@ -192,7 +192,12 @@ PAIRS = {
 }
 
 
-@pytest.mark.parametrize("pair", PAIRS)
+SLOW = {"NUTS + Joint"}
+
+
+@pytest.mark.parametrize(
+    "pair", [pytest.param(p, marks=pytest.mark.slow) if p in SLOW else p for p in PAIRS]
+)
 def test_every_pair_finds_what_it_finds_of_the_mixture(pair: str) -> None:
     post, right = (
         bm.fit(m, TASKS, **PAIRS[pair], progress=False) for m in (two_kinds, two_kinds_by_hand)
@@ -500,6 +505,7 @@ def far_kinds(tasks: bm.Tasks, *, of_one_place: bool) -> None:
             pyro.sample("y", dist.Normal(phi, 54.0), obs=tasks.y)
 
 
+@pytest.mark.slow
 def test_kinds_far_apart_are_told_and_right_by_a_latent_of_one_place() -> None:
     y = 470 + 90 * (np.arange(6)[:, None] % 2) + RANDOM.normal(scale=54, size=(6, 4))
     tasks = bm.Tasks.from_arrays(y, names="abcdef")

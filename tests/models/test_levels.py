@@ -54,6 +54,7 @@ def test_classes_that_are_not_there_change_nothing() -> None:
             assert torch.allclose(absent.std(0), torch.tensor(SPREAD).double(), rtol=0.04)
 
 
+@pytest.mark.slow
 def test_the_level_is_named_in_arviz_and_inferred_with_theta() -> None:
     nuts = bm.NUTS(chains=2, tune=200, draws=300, compile=False)
     post = bm.fit(schools, TASKS, theta=nuts, progress=False)

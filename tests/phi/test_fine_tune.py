@@ -220,7 +220,14 @@ def test_gradual_unfreezing_goes_from_either_end():
     assert f"{net.size} of {net.size} numbers" in lines[-1]
 
 
-@pytest.mark.parametrize("options", [{}, {"held_out": 0.3}, {"optimiser": torch.optim.Adafactor}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"held_out": 0.3},
+        pytest.param({"optimiser": torch.optim.Adafactor}, marks=pytest.mark.slow),
+    ],
+)
 def test_surgery_finds_the_block_that_is_best_on_held_out_data(options):
     """Outcomes lie where no other layer can reach; the gradient beside the weights says another."""
     model, net = network()

@@ -84,7 +84,7 @@ def crossed(tasks: bm.Tasks) -> None:
             pyro.sample("y", dist.Bernoulli(logits=logits), obs=tasks.y)
 
 
-@pytest.mark.parametrize("phi", [bm.Joint(), bm.Laplace()])
+@pytest.mark.parametrize("phi", [pytest.param(bm.Joint(), marks=pytest.mark.slow), bm.Laplace()])
 def test_a_second_group_is_noncentred_as_phi_is(phi: bm.Phi, tmp_path) -> None:
     short = {**SHORT, "tune": 30, "draws": 20} if phi == bm.Laplace() else SHORT
     post = bm.fit(crossed, CROSSED, theta=bm.NUTS(**short), phi=phi, progress=False)
