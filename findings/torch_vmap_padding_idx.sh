@@ -7,7 +7,7 @@
 # batch, as networks of several tasks have under torch.func.vmap, only the first table's row is left
 # without one: the others move with training, and a result depends on its place in the batch.
 #
-# bayesmeta holds these rows itself (nets/net.py, nets/operations.py).
+# bayesmeta holds these rows itself (nets/pretrained.py).
 # Exits 0 while this is so, 1 where it has changed.
 set -euo pipefail
 folder=$(mktemp -d)
