@@ -10,7 +10,9 @@
 - `draw`: the diagram by matplotlib
 - `tikz`: the diagram for papers
 - `roles`: what can be done with each site, and why not
-- `unrolled`: the net without plates
+- `copies`: the nodes of the net without plates, and their names
+- `unrolled`: that net, whole or as much of it as a question needs
+- `blanket`: Markov blankets
 - `separation`: d-separation: which paths carry dependence
 - `graph`: all of that on one object: `Graph`
 """

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 import networkx as nx
 
 from bayesmeta.data.tasks import Tasks, check_tasks
+from bayesmeta.graph.blanket import blanket
+from bayesmeta.graph.copies import copies, vertex_of
 from bayesmeta.graph.diagram import Diagram
 from bayesmeta.graph.draw import draw
 from bayesmeta.graph.factorisation import factorisation
 from bayesmeta.graph.roles import roles
 from bayesmeta.graph.separation import Separation
 from bayesmeta.graph.tikz import tikz
-from bayesmeta.graph.unrolled import merged, unroll, unrolled_with, vertex_of
+from bayesmeta.graph.unrolled import unroll, unrolled_for
 from bayesmeta.graph.vertices import Vertex, vertices
 from bayesmeta.model.handlers import Model
 from bayesmeta.model.reading import read_as_it_stands
@@ -121,13 +123,14 @@ class Graph:
     def independent(self, a: str, b: str, given: Iterable[str] = ()) -> bool:
         """Whether a and b are independent given others, in every distribution of this graph.
 
-        By d-separation (Pearl 1988) in the unrolled net; a deterministic site is known where all
-        that it reads is.
+        By d-separation (Pearl 1988) in the unrolled net of these tasks; a deterministic site is
+        known where all that it reads is (Geiger, Verma & Pearl 1990).
 
         Args:
-            a, b: nodes of the unrolled net, counted from 0: "mu", "phi[0]", "y[0,1]".
-            given: nodes that are known, or one of them; whatever is not named is not known, data
-                and inputs included.
+            a, b: nodes of the unrolled net, counted from 0: "mu", "phi[0]", "y[0,1]"; they may be
+                of tasks and datapoints to come.
+            given: nodes that are known, or one of them; "phi[:]" and "y[0,:]" are all that there
+                are. Whatever is not named is not known, data and inputs included.
 
         Raises:
             ValueError: where a node is not there.
@@ -136,6 +139,8 @@ class Graph:
 
     def explain(self, a: str, b: str, given: Iterable[str] = ()) -> str:
         """`independent` in words: the path that is active, or what blocks each path.
+
+        Of tasks and datapoints that are alike, one stands for all.
 
         Args:
             a, b, given: as in `independent`.
@@ -158,42 +163,39 @@ class Graph:
             node: a node of the unrolled net, as in `independent`.
 
         Returns:
-            nodes in the model's order; ":" stands for all tasks, or all datapoints, that there are.
+            nodes in the model's order, for `given`; ":" stands for all tasks, or all datapoints,
+            that there are.
         """
-        net = unrolled_with(self.diagram, [node], more=1)
-        children = set(net.successors(node))
-        parents = set(net.predecessors(node)).union(*(net.predecessors(c) for c in children))
-        blanket = (children | parents) - {node}
-        of_vertex = [net.nodes[n]["vertex"] for n in blanket]
-        return tuple(
-            merged(v, [n for n in blanket if net.nodes[n]["vertex"] == v.name])
-            for v in self.nodes.values()
-            if v.name in of_vertex
-        )
+        return blanket(self.diagram, copies(self.diagram, node))
 
     def _separation(self, a: str, b: str, given: Iterable[str]) -> Separation:
         known = _listed(given)
-        net = unrolled_with(self.diagram, [a, b, *known])
-        if a == b or {a, b} & set(known):
+        apart = [copies(self.diagram, name) for name in (a, b)]
+        named = [copies(self.diagram, name, may_be_all=True) for name in known]
+        is_given = any(c.vertex == n.vertex and n.has(c.task, c.row) for c in apart for n in named)
+        if apart[0] == apart[1] or is_given:
             raise ValueError(
                 f"a={a!r}, b={b!r} and given={known} overlap; name two different nodes, neither of "
                 "which is given"
             )
+        net, found = unrolled_for(self.diagram, apart, named)
         factors = [n for n, v in net.nodes("vertex") if self.nodes[v].role is Role.FACTOR]
-        return Separation(net, self._known(net, set(known) | set(factors)), factors)
+        return Separation(net, self._known(net, found | set(factors)), factors)
 
     def _known(self, net: nx.DiGraph, given: set[str]) -> set[str]:
         """What is given, and the deterministic sites that follow from it."""
         known = set(given)
         for node in nx.topological_sort(net):
             role, parents = self.nodes[net.nodes[node]["vertex"]].role, set(net.predecessors(node))
-            if role is Role.DETERMINISTIC and parents and parents <= known:
+            if role is Role.DETERMINISTIC and parents <= known:
                 known.add(node)
         return known
 
 
 def _listed(given: Iterable[str]) -> list[str]:
     """Names; a single one is one."""
+    if given is None:
+        raise TypeError("given=None was given; name the nodes that are known, or leave given out")
     return [given] if isinstance(given, str) else list(given)
 
 

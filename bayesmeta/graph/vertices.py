@@ -99,15 +99,21 @@ def _column_plates(column: str, nodes: Mapping[str, Node], tasks: Tasks) -> tupl
 
 
 def _halves(vertex: Vertex, all_: Mapping[str, Vertex]) -> Iterator[Vertex]:
-    """A node for the support and one for the query, of what is inside "data"."""
+    """A node for the support and one for the query, of what is inside "data".
+
+    What is outside and reads such nodes, as a column's mean, reads those of the support.
+    """
+
+    def parents(part: str) -> tuple[str, ...]:
+        return tuple(f"{p}_{part}" if DATA in all_[p].plates else p for p in vertex.parents)
+
     if DATA not in vertex.plates:
-        yield vertex
+        yield replace(vertex, parents=parents(SUPPORT))
         return
     for part in (SUPPORT, QUERY):
-        parents = [f"{p}_{part}" if DATA in all_[p].plates else p for p in vertex.parents]
         yield replace(
             vertex,
             name=f"{vertex.name}_{part}",
-            parents=tuple(parents),
+            parents=parents(part),
             is_predicted=part == QUERY and vertex.role is Role.DATA,
         )
