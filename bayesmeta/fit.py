@@ -15,15 +15,15 @@ from bayesmeta.data.query_checks import check_query
 from bayesmeta.data.tasks import Tasks, check_tasks
 from bayesmeta.engine.noise import on_device, seeds
 from bayesmeta.model.density import Density
-from bayesmeta.model.handlers import Model
-from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.reading import read
-from bayesmeta.model.sites import FlatPrior
 from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.joint import Joint
 from bayesmeta.posterior.draws import Draws
 from bayesmeta.posterior.posterior import Posterior
+from bayesmeta.running.handlers import Model
+from bayesmeta.running.isolation import isolated, undisturbed
+from bayesmeta.running.sites import FlatPrior
 from bayesmeta.theta.base import Fit, LearnedFrom, Theta
 from bayesmeta.theta.nuts import NUTS
 from bayesmeta.theta.pair_checks import check_device, check_pair, check_use, device_of

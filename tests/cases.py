@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 import bayesmeta as bm
-from bayesmeta.model.handlers import Model
 from bayesmeta.models import (
     anil,
     eight_schools,
@@ -24,6 +23,7 @@ from bayesmeta.models import (
     ridge,
     sinusoid,
 )
+from bayesmeta.running.handlers import Model
 
 
 def drop(tasks: bm.Tasks) -> bm.Tasks:

@@ -20,6 +20,7 @@ WINGS = (
     *(
         "data",
         "distributions",
+        "running",
         "model",
         "engine",
         "nets",
@@ -163,18 +164,18 @@ LATE, CIRCLE = "'posterior' stands after 'model'", "a circle of imports: "
         ("if not TYPE_CHECKING:\n    from bayesmeta.posterior import Posterior", LATE),
         ("if TYPE_CHECKING:\n    pass\nelse:\n    import bayesmeta.posterior", LATE),
         ("from bayesmeta import Tasks", "'__init__' stands after 'model'"),
-        ("from bayesmeta.model import handlers", CIRCLE),
-        ("def f():\n    from bayesmeta.model.handlers import run", CIRCLE),
-        ("from .handlers import run", CIRCLE),
-        ("from . import handlers", CIRCLE),
+        ("from bayesmeta.model import checks", CIRCLE),
+        ("def f():\n    from bayesmeta.model.checks import run", CIRCLE),
+        ("from .checks import run", CIRCLE),
+        ("from . import checks", CIRCLE),
     ],
 )
 def test_an_import_against_the_flow_is_found(tmp_path: Path, source: str, complaint: str) -> None:
     write(tmp_path, "model/density.py", source)
-    write(tmp_path, "model/handlers.py", "from bayesmeta.model.density import Density")
+    write(tmp_path, "model/checks.py", "from bayesmeta.model.density import Density")
     (found,) = violations(tmp_path)
     assert complaint in found
-    assert complaint != CIRCLE or {"density", "handlers"} == set(re.findall(r"model\.(\w+)", found))
+    assert complaint != CIRCLE or {"density", "checks"} == set(re.findall(r"model\.(\w+)", found))
 
 
 def test_an_import_with_the_flow_passes(tmp_path: Path) -> None:

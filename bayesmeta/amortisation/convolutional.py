@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from bayesmeta.amortisation.encoders import Encoder
 from bayesmeta.data.arguments import check_number, check_wholes
-from bayesmeta.model.isolation import isolated
 from bayesmeta.nets.grid import nearness
 from bayesmeta.nets.net import Net
+from bayesmeta.running.isolation import isolated
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from bayesmeta.amortisation.encoders import Encoder
 from bayesmeta.data.arguments import check_wholes
-from bayesmeta.model.isolation import isolated
 from bayesmeta.nets.attention import Attention
 from bayesmeta.nets.net import Net
 from bayesmeta.nets.perceptron import keep_size
+from bayesmeta.running.isolation import isolated
 
 # A floor instead of -inf: a task without datapoints has weights all the same, of nothing.
 _FLOOR = -1e4

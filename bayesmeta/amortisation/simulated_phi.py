@@ -11,7 +11,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.distributions.supports import within
 from bayesmeta.model.checks import StructureError, distribution_name
 from bayesmeta.model.density import Density
-from bayesmeta.model.isolation import isolated
+from bayesmeta.running.isolation import isolated
 
 
 def simulated_phi(density: Density, tasks: Tasks) -> Tensor:

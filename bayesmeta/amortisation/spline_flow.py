@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from bayesmeta.amortisation.guides import Anchor, FullNormal, Guide
 from bayesmeta.data.arguments import check_wholes
-from bayesmeta.model.isolation import isolated
+from bayesmeta.running.isolation import isolated
 
 _BASE = FullNormal()
 

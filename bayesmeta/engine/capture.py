@@ -18,7 +18,7 @@ from bayesmeta.data.columns import TasksError
 from bayesmeta.engine.capture_errors import CaptureError, RefuseValues, in_words
 from bayesmeta.engine.sources import let_go, recompile
 from bayesmeta.model.checks import StructureError
-from bayesmeta.model.isolation import unvalidated
+from bayesmeta.running.isolation import unvalidated
 
 Outputs = tuple[Tensor, ...]
 

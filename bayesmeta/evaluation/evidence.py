@@ -9,8 +9,8 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
-from bayesmeta.model.isolation import isolated
 from bayesmeta.phi import Exact, Laplace, Phi
+from bayesmeta.running.isolation import isolated
 
 _MOST_DRAWS, _PARTICLES = 2000, 16
 

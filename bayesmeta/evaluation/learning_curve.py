@@ -21,8 +21,8 @@ from bayesmeta.evaluation.compare import compare
 from bayesmeta.evaluation.same_rows import same_rows
 from bayesmeta.evaluation.seen import quoted, with_any
 from bayesmeta.fit import fit
-from bayesmeta.model.handlers import Model
 from bayesmeta.phi.base import Phi
+from bayesmeta.running.handlers import Model
 from bayesmeta.theta.base import Theta
 
 _MEASURES = {"error": "error", "log_score": "log score, nats a datapoint"}

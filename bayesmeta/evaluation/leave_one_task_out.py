@@ -14,9 +14,9 @@ from bayesmeta.evaluation.evidence import evidence, integral
 from bayesmeta.evaluation.left_out import check_left_out, notes_on, tasks_seen
 from bayesmeta.evaluation.same_rows import same_rows
 from bayesmeta.fit import fit
-from bayesmeta.model.isolation import undisturbed
 from bayesmeta.phi import Phi
 from bayesmeta.posterior.posterior import Posterior
+from bayesmeta.running.isolation import undisturbed
 from bayesmeta.task_level.importance import TRUSTED_K, smoothed
 from bayesmeta.theta import Theta
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bayesmeta.engine.noise import normal
 from bayesmeta.model.checks import StructureError, first_few
-from bayesmeta.model.isolation import isolated
+from bayesmeta.running.isolation import isolated
 
 Optimiser = Callable[..., torch.optim.Optimizer]
 # Of numbers that move, (tasks, some), to the loss of all tasks together and its gradient.

@@ -20,9 +20,9 @@ from bayesmeta.graph.separation import Separation
 from bayesmeta.graph.tikz import tikz
 from bayesmeta.graph.unrolled import unroll, unrolled_for
 from bayesmeta.graph.vertices import Vertex, vertices
-from bayesmeta.model.handlers import Model
 from bayesmeta.model.reading import read_as_it_stands
 from bayesmeta.model.structure import Role
+from bayesmeta.running.handlers import Model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,9 +8,9 @@ from bayesmeta.graph.diagram import Diagram
 from bayesmeta.graph.vertices import Vertex
 from bayesmeta.model.checks import TASKS, StructureError
 from bayesmeta.model.density import Density
-from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.structure import Role
 from bayesmeta.phi import Amortised, Exact, Laplace, Phi
+from bayesmeta.running.isolation import isolated, undisturbed
 
 _INDENT = "\n    "
 

@@ -29,11 +29,11 @@ from bayesmeta.information.nearest_neighbours import (
     split_error,
 )
 from bayesmeta.model.checks import DATA, TASKS, StructureError
-from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.prior import draw_prior_phi
 from bayesmeta.model.structure import Role
 from bayesmeta.posterior.at_draws import random_at_draws
 from bayesmeta.posterior.posterior import Posterior
+from bayesmeta.running.isolation import isolated, undisturbed
 
 Sites = str | Sequence[str]
 

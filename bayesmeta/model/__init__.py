@@ -1,8 +1,5 @@
 """The model p(theta) prod_i p(phi_i | theta) prod_j p(y_ij | x_ij, phi_i): read off its plates.
 
-- `isolation`: the process left as it was found
-- `sites`: the statements of a model as they ran
-- `handlers`: a model and its tasks under Pyro's handlers
 - `checks`: what is refused: plates, shapes, supports
 - `structure`: what is theta, phi and data
 - `enumeration`: finite discrete latents, summed out

@@ -23,8 +23,8 @@ from bayesmeta.model.checks import (
     plate_names,
 )
 from bayesmeta.model.enumeration import Summed
-from bayesmeta.model.handlers import Model, run
-from bayesmeta.model.sites import Choice, PlateError, Site, SiteNameError
+from bayesmeta.running.handlers import Model, run
+from bayesmeta.running.sites import Choice, PlateError, Site, SiteNameError
 
 _TRIES = 5
 _HOW_SUMMED = (

@@ -12,7 +12,7 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.distributions.supports import edges, within
 from bayesmeta.distributions.wrappers import base_distribution
-from bayesmeta.model.sites import Site, seen
+from bayesmeta.running.sites import Site, seen
 
 TASKS, DATA = "tasks", "data"
 RESERVED = frozenset({TASKS, DATA, "chain", "draw", "observation"})

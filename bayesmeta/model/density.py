@@ -18,8 +18,6 @@ from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.model.checks import DATA, TASKS, StructureError, check_value, plate_names
 from bayesmeta.model.enumeration import levels_of
 from bayesmeta.model.flat_vectors import assemble, lay_out
-from bayesmeta.model.handlers import Model, run
-from bayesmeta.model.isolation import isolated
 from bayesmeta.model.location_scale import (
     check_noncentred,
     has_mean,
@@ -27,8 +25,10 @@ from bayesmeta.model.location_scale import (
     place_noncentred,
 )
 from bayesmeta.model.reading import Reading
-from bayesmeta.model.sites import Choice, Site
 from bayesmeta.model.structure import Role, Structure
+from bayesmeta.running.handlers import Model, run
+from bayesmeta.running.isolation import isolated
+from bayesmeta.running.sites import Choice, Site
 
 Values = dict[str, Tensor]
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import DATA, TASKS, StructureError, plate_names
-from bayesmeta.model.sites import Choice, Site
 from bayesmeta.model.structure import Node, Role, Structure
+from bayesmeta.running.sites import Choice, Site
 
 MOST_STATES = 64
 HOW_UNMIXED = (

@@ -11,8 +11,8 @@ from torch import Tensor
 from bayesmeta.distributions.supports import bijection
 from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.model.checks import StructureError, distribution_name
-from bayesmeta.model.sites import Choice
 from bayesmeta.model.structure import Structure
+from bayesmeta.running.sites import Choice
 
 
 def is_identity(transform: Any) -> bool:

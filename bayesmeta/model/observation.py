@@ -13,10 +13,10 @@ from bayesmeta.distributions.supports import edges
 from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.model.checked_run import Runs
 from bayesmeta.model.checks import edges_read, is_factor
-from bayesmeta.model.handlers import Model, run
 from bayesmeta.model.parents import Parents
-from bayesmeta.model.sites import Choice, seen
 from bayesmeta.model.structure import Structure
+from bayesmeta.running.handlers import Model, run
+from bayesmeta.running.sites import Choice, seen
 
 # Edges may be the same at two draws of what is discrete.
 _OTHER_DRAWS = 3

@@ -12,7 +12,7 @@ from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.model.checks import is_factor
 from bayesmeta.model.density import Density, masked
 from bayesmeta.model.enumeration import Summed
-from bayesmeta.model.sites import Site, seen
+from bayesmeta.running.sites import Site, seen
 
 
 def score(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> Tensor:

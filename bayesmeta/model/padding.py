@@ -12,9 +12,9 @@ from torch import Tensor
 from bayesmeta.data.real_rows import rows_to_pad_with
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import DATA, TASKS, StructureError, first_few, plate_names
-from bayesmeta.model.handlers import Model, run
-from bayesmeta.model.isolation import isolated
-from bayesmeta.model.sites import Choice, Site
+from bayesmeta.running.handlers import Model, run
+from bayesmeta.running.isolation import isolated
+from bayesmeta.running.sites import Choice, Site
 
 
 class _Moved(NamedTuple):

@@ -13,8 +13,8 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.distributions.supports import bijection
 from bayesmeta.model.checks import DATA, TASKS, StructureError, plate_names
-from bayesmeta.model.handlers import Model, run
-from bayesmeta.model.sites import Choice, FlatPrior, Site
+from bayesmeta.running.handlers import Model, run
+from bayesmeta.running.sites import Choice, FlatPrior, Site
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.model.checks import StructureError, distribution_name
 from bayesmeta.model.density import Density
 from bayesmeta.model.flat_vectors import assemble
-from bayesmeta.model.isolation import isolated
 from bayesmeta.model.location_scale import is_identity, median
+from bayesmeta.running.isolation import isolated
 
 
 def draw_prior(density: Density, tasks: Tasks) -> tuple[Tensor, Tensor]:

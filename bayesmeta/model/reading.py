@@ -29,13 +29,13 @@ from bayesmeta.model.checks import (
     plate_names,
 )
 from bayesmeta.model.enumeration import Summed, check_count, summed_of
-from bayesmeta.model.handlers import Model
-from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.observation import classes_of, drawn_bounds, factors_of_outcomes, remarks
 from bayesmeta.model.padding import check_padding
 from bayesmeta.model.parents import Parents, find_parents
-from bayesmeta.model.sites import Site, seen
 from bayesmeta.model.structure import Node, Role, Structure
+from bayesmeta.running.handlers import Model
+from bayesmeta.running.isolation import isolated, undisturbed
+from bayesmeta.running.sites import Site, seen
 
 _TASKS_TO_COMPARE = 256
 _TASKS_AT_ONCE = 1000

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bayesmeta.model.checks import DATA, TASKS, StructureError
-from bayesmeta.model.sites import Plate
+from bayesmeta.running.sites import Plate
 
 
 class Role(enum.Enum):

@@ -19,7 +19,6 @@
 """
 
 from bayesmeta.data.real_rows import real_rows
-from bayesmeta.model.isolation import isolated
 from bayesmeta.nets.attention import Attention
 from bayesmeta.nets.behaviour import LayerError
 from bayesmeta.nets.grid import nearness
@@ -27,6 +26,7 @@ from bayesmeta.nets.net import Net
 from bayesmeta.nets.normalisation import TransductiveBatchNorm2d
 from bayesmeta.nets.perceptron import keep_size, perceptron
 from bayesmeta.nets.pretrained import pretrained
+from bayesmeta.running.isolation import isolated
 
 __all__ = [
     "Attention",

@@ -11,7 +11,6 @@ from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 
 from bayesmeta.data.real_rows import real_rows, real_rows_are
-from bayesmeta.model.isolation import undisturbed
 from bayesmeta.nets import calls
 from bayesmeta.nets.behaviour import LayerError, check, is_concrete
 from bayesmeta.nets.calls import Call
@@ -20,6 +19,7 @@ from bayesmeta.nets.one_task import is_alone, quick
 from bayesmeta.nets.operations import restated
 from bayesmeta.nets.pretrained import copied, with_held_padding
 from bayesmeta.nets.trial import Trial
+from bayesmeta.running.isolation import undisturbed
 
 _STATEFUL = (nn.modules.batchnorm._BatchNorm,)
 _RANDOM = (nn.modules.dropout._DropoutNd,)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from bayesmeta.data.arguments import check_number, check_seed, check_whole
-from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.nets.net import Net
+from bayesmeta.running.isolation import isolated, undisturbed
 
 
 @lru_cache(maxsize=128)

@@ -11,11 +11,11 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import StructureError, first_few
 from bayesmeta.model.density import Density
-from bayesmeta.model.isolation import isolated
 from bayesmeta.model.prior import prior_mean
 from bayesmeta.nets import calls
 from bayesmeta.nets.calls import Still
 from bayesmeta.nets.net import Net
+from bayesmeta.running.isolation import isolated
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
-from bayesmeta.model.isolation import isolated
 from bayesmeta.model.prior import draw_prior, prior_mean
 from bayesmeta.model.structure import Role
 from bayesmeta.phi.integrated import Integrated
+from bayesmeta.running.isolation import isolated
 from bayesmeta.task_level.curvature import bend, parts_of
 
 _TOLERANCE = 1e-7

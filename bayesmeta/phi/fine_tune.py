@@ -20,10 +20,10 @@ from bayesmeta.fine_tuning.stages import Full, Probe, Stage
 from bayesmeta.fine_tuning.tuning import Loss, Tuner
 from bayesmeta.model.checks import first_few
 from bayesmeta.model.density import Density
-from bayesmeta.model.isolation import isolated, undisturbed
 from bayesmeta.model.prior import prior_mean, theta_start
 from bayesmeta.nets.phi_layers import Layers, read_layers
 from bayesmeta.phi.base import Phi, tell
+from bayesmeta.running.isolation import isolated, undisturbed
 
 _WITHOUT = "these are trained on with all they have, and phi is where the steps end"
 

@@ -15,10 +15,10 @@ from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.noise import normal
 from bayesmeta.model.checks import StructureError, first_few
 from bayesmeta.model.density import Density
-from bayesmeta.model.isolation import isolated
 from bayesmeta.model.outcomes import score
 from bayesmeta.model.prior import draw_prior, prior_mean, theta_start
 from bayesmeta.phi.base import Phi, check_steps
+from bayesmeta.running.isolation import isolated
 from bayesmeta.task_level.curvature import diagonal, log_density, newton_step, warn_of_unseen
 
 # Nats a datapoint.

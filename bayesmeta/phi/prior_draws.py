@@ -8,9 +8,9 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
-from bayesmeta.model.isolation import isolated
 from bayesmeta.model.prior import draw_prior_phi
 from bayesmeta.model.structure import Role
+from bayesmeta.running.isolation import isolated
 from bayesmeta.task_level.particles import copies
 from bayesmeta.task_level.scored_density import by_scores
 

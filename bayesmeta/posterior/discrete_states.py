@@ -11,8 +11,8 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.model.enumeration import Summed, cells_of
-from bayesmeta.model.sites import Site
 from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined
+from bayesmeta.running.sites import Site
 
 
 def draw_states(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks, seed: int) -> Tensor:

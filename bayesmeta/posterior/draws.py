@@ -13,12 +13,12 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.noise import on_device, seeds
 from bayesmeta.model.density import Density
-from bayesmeta.model.isolation import undisturbed
 from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.laplace import Laplace
 from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined
 from bayesmeta.posterior.discrete_states import chances, chances_of_drawn, draw_states
+from bayesmeta.running.isolation import undisturbed
 from bayesmeta.theta.base import Fit
 from bayesmeta.theta.levels import infer_phi
 from bayesmeta.theta.log_posterior import LogPosterior

@@ -12,7 +12,6 @@ from torch import Tensor
 from bayesmeta.data.arguments import check_seed, check_whole
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
-from bayesmeta.model.handlers import Model
 from bayesmeta.model.reading import read
 from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
@@ -25,6 +24,7 @@ from bayesmeta.posterior.predict import Prediction, log_likelihood, log_score, p
 from bayesmeta.posterior.prior_draws import prior_draws
 from bayesmeta.posterior.refine import Refine
 from bayesmeta.posterior.summary import summary
+from bayesmeta.running.handlers import Model
 from bayesmeta.theta.base import Fit
 
 if TYPE_CHECKING:

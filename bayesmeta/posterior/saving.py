@@ -17,8 +17,6 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.fine_tuning.stages import Stage
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
-from bayesmeta.model.handlers import Model
-from bayesmeta.model.isolation import isolated
 from bayesmeta.model.prior import prior_mean
 from bayesmeta.model.reading import Reading
 from bayesmeta.model.reading import read as read_model
@@ -26,6 +24,8 @@ from bayesmeta.model.structure import Role, Structure
 from bayesmeta.nets import calls, constants
 from bayesmeta.phi.base import Phi
 from bayesmeta.posterior.draws import Draws
+from bayesmeta.running.handlers import Model
+from bayesmeta.running.isolation import isolated
 from bayesmeta.task_level.curvature import Curvature
 from bayesmeta.theta.base import Fit, LearnedFrom
 from bayesmeta.training.checkpoint import CheckpointError, difference, read, write

@@ -17,8 +17,8 @@ from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.engine.noise import normal
 from bayesmeta.model.checks import StructureError, distribution_name
 from bayesmeta.model.density import Density
-from bayesmeta.model.isolation import isolated
 from bayesmeta.model.prior import draw_prior
+from bayesmeta.running.isolation import isolated
 from bayesmeta.task_level.curvature import Curvature, Hessian
 from bayesmeta.task_level.positive_definite import DensePrecision, LowRankPrecision, Precision
 

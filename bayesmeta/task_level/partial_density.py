@@ -9,9 +9,9 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density, Terms
-from bayesmeta.model.sites import Site
 from bayesmeta.nets import calls
 from bayesmeta.nets.phi_layers import Layers
+from bayesmeta.running.sites import Site
 
 
 @dataclass(frozen=True)

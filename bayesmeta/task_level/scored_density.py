@@ -15,9 +15,9 @@ from bayesmeta.distributions.supports import bijection
 from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.model.density import Density, log_normal
 from bayesmeta.model.flat_vectors import assemble
-from bayesmeta.model.isolation import isolated
 from bayesmeta.model.prior import prior_mean, prior_sd
-from bayesmeta.model.sites import Choice, Site, own_mask
+from bayesmeta.running.isolation import isolated
+from bayesmeta.running.sites import Choice, Site, own_mask
 
 
 class ScoredDensity(Density):

@@ -15,9 +15,9 @@ from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.noise import normal, seeds
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
-from bayesmeta.model.isolation import at_dtype
 from bayesmeta.model.prior import theta_start
 from bayesmeta.phi.base import Phi
+from bayesmeta.running.isolation import at_dtype
 from bayesmeta.theta.base import Fit, Theta
 from bayesmeta.theta.convergence import doubts_about_gaussian
 from bayesmeta.theta.families import Family, FullRank

@@ -14,12 +14,12 @@ from bayesmeta.engine.capture_errors import CaptureError
 from bayesmeta.engine.newton import Minimum
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
-from bayesmeta.model.isolation import isolated
 from bayesmeta.model.prior import prior_mean, theta_start
 from bayesmeta.nets import calls
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.exact import Exact
 from bayesmeta.phi.laplace import Laplace
+from bayesmeta.running.isolation import isolated
 from bayesmeta.task_level.curvature import Hessian
 from bayesmeta.task_level.gauss_newton import choose
 from bayesmeta.theta.log_posterior import LogPosterior

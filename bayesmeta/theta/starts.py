@@ -15,9 +15,9 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.sampler import LogDensity
 from bayesmeta.model.checks import StructureError, check_value
 from bayesmeta.model.density import Density, masked
-from bayesmeta.model.isolation import isolated
 from bayesmeta.model.prior import draw_prior, draw_prior_phi
 from bayesmeta.model.structure import Role
+from bayesmeta.running.isolation import isolated
 from bayesmeta.theta.joint_vector import JointVector
 from bayesmeta.theta.pilot import Pilot
 from bayesmeta.theta.units import Rows, rows_of

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
-from bayesmeta.model.isolation import isolated
 from bayesmeta.models import few_shot_classifier, omniglot, sinusoid
+from bayesmeta.running.isolation import isolated
 
 OUTER_LR = 1e-3
 

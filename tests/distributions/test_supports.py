@@ -13,12 +13,12 @@ from torch.distributions import transforms as t
 import bayesmeta as bm
 from bayesmeta.distributions.supports import bijection, edges, log_prob_within, within
 from bayesmeta.engine.capture import capture, over_draws, value_and_gradient
-from bayesmeta.model import handlers
 from bayesmeta.model.checked_run import run_followed
 from bayesmeta.model.checks import edges_read
 from bayesmeta.model.density import Density
-from bayesmeta.model.handlers import Model
 from bayesmeta.model.reading import read
+from bayesmeta.running import handlers
+from bayesmeta.running.handlers import Model
 from tests.cases import EVERY
 
 TASKS = bm.Tasks.from_list([[3.0, 2.2, 5.0], [0.7, 0.9]]).to(dtype=torch.float64)

@@ -15,7 +15,7 @@ from bayesmeta.engine.capture import (
     over_draws,
     value_and_gradient,
 )
-from bayesmeta.model.isolation import at_dtype
+from bayesmeta.running.isolation import at_dtype
 
 X = torch.tensor([0.3, -1.2], dtype=torch.float64)
 

@@ -14,7 +14,7 @@ from torch import nn
 
 import bayesmeta as bm
 from bayesmeta.fine_tuning.optimisers import is_elementwise
-from bayesmeta.model.isolation import isolated
+from bayesmeta.running.isolation import isolated
 
 OPTIMISERS = [
     x

@@ -12,11 +12,11 @@ from torch import Tensor
 import bayesmeta as bm
 from bayesmeta.engine.capture import capture, over_draws, value_and_gradient
 from bayesmeta.model.density import Density, Terms
-from bayesmeta.model.isolation import at_dtype, isolated
 from bayesmeta.model.outcomes import pointwise
 from bayesmeta.model.prior import draw_prior, theta_start
 from bayesmeta.model.reading import read
 from bayesmeta.models import eight_schools, normal_means
+from bayesmeta.running.isolation import at_dtype, isolated
 from tests.cases import EVERY, RICH_TASKS, ZOO, drop, rich
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import bayesmeta as bm
-from bayesmeta.model.handlers import Model
 from bayesmeta.model.padding import check_padding
 from bayesmeta.model.reading import read
 from bayesmeta.models import attentive_process, convolutional_process, neural_process
+from bayesmeta.running.handlers import Model
 from tests.cases import NETWORKS, ZOO, drop
 
 X = [[0.3, 1.0, 2.5, 0.8], [1.9, -0.4], [2.2]]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import bayesmeta as bm
-from bayesmeta.model.handlers import Model
+from bayesmeta.running.handlers import Model
 
 Y = torch.tensor([[-1.9, -1.8], [2.1, 1.7], [0.3, -0.4]], dtype=torch.float64)
 TASKS = bm.Tasks.from_arrays(Y)

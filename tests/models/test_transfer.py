@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import bayesmeta as bm
-from bayesmeta.model.isolation import isolated
 from bayesmeta.models import fashion_mnist, transfer
+from bayesmeta.running.isolation import isolated
 
 WIDTHS = {"narrow": 0.2, "wide": 0.6}
 SIZE, NOISE = 25, 0.3

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 import bayesmeta as bm
-from bayesmeta.model.isolation import isolated
 from bayesmeta.model.prior import prior_mean, theta_start
 from bayesmeta.model.reading import read
+from bayesmeta.running.isolation import isolated
 
 SGD = partial(torch.optim.SGD, momentum=0.9)
 FEATURES, TAU, SIGMA = 4, 0.5, 0.3

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import bayesmeta as bm
-from bayesmeta.model.isolation import isolated
+from bayesmeta.running.isolation import isolated
 from tests.phi.test_fine_tune import FEATURES, SGD, SIGMA, TAU, data, linear, network
 
 CONVERGED = bm.FineTune([bm.Full(steps=1500, lr=1e-2)], optimiser=SGD, progress=False)

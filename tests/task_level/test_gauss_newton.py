@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 import bayesmeta as bm
 from bayesmeta.model.density import Density
-from bayesmeta.model.handlers import Model
-from bayesmeta.model.isolation import isolated
 from bayesmeta.model.prior import draw_prior, theta_start
 from bayesmeta.model.reading import read
 from bayesmeta.nets.net import Net
+from bayesmeta.running.handlers import Model
+from bayesmeta.running.isolation import isolated
 from bayesmeta.task_level.curvature import slope
 from bayesmeta.task_level.gauss_newton import _slopes, choose
 from tests.cases import NETWORKS, drop

@@ -22,8 +22,8 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.distributions.rewritten import rewritten
 from bayesmeta.distributions.samplers import draw
 from bayesmeta.distributions.supports import has_own_density, log_prob_within
-from bayesmeta.model.isolation import at_dtype, unvalidated
-from bayesmeta.model.sites import (
+from bayesmeta.running.isolation import at_dtype, unvalidated
+from bayesmeta.running.sites import (
     Choice,
     Chooser,
     FlatPrior,

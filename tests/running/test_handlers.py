@@ -10,11 +10,11 @@ from pyro import poutine
 from pyro.infer.reparam import LocScaleReparam
 
 import bayesmeta as bm
-from bayesmeta.model import handlers
 from bayesmeta.model.density import Density
-from bayesmeta.model.handlers import Model, run
 from bayesmeta.model.reading import read
 from bayesmeta.models import normal_means
+from bayesmeta.running import handlers
+from bayesmeta.running.handlers import Model, run
 
 NET = torch.nn.Linear(1, 1).double()
 

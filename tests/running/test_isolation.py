@@ -20,7 +20,7 @@ import torch
 from torch.distributions import Distribution
 
 import bayesmeta as bm
-from bayesmeta.model import isolation
+from bayesmeta.running import isolation
 
 FEW = bm.Adam(steps=15, compile=False)
 POINT = bm.Point(adam=FEW)
@@ -283,7 +283,8 @@ class _NoTurn:
 def test_threads_without_a_turn_would_not():
     """In a process of its own, as it leaves Pyro's state as no other test may find it."""
     code = (
-        "from bayesmeta.model import isolation; from tests.model import test_isolation as here; "
+        "from bayesmeta.running import isolation; "
+        "from tests.running import test_isolation as here; "
         "isolation._turn = here._NoTurn(); raise SystemExit(all(here.stress(rounds=4)))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=600)

@@ -1,0 +1,6 @@
+"""A model as it runs once: its statements, and the handlers around it.
+
+- `isolation`: the process left as it was found
+- `sites`: the statements of a model as they ran
+- `handlers`: a model and its tasks under Pyro's handlers
+"""
