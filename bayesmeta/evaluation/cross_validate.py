@@ -14,6 +14,7 @@ from bayesmeta.data.columns import TasksError
 from bayesmeta.data.selection import shuffled_rows
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.evaluation.seen import may_be_seen, quoted, seen_by_phi, seen_by_theta, with_any
+from bayesmeta.model.observation import about_elsewhere
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.posterior.predict import observed
 from bayesmeta.training.loop import TrainingError
@@ -115,11 +116,18 @@ def cross_validate(
     parts = folds_of(tasks, folds, seed)
     for support, query in tqdm(parts, "folds", total=folds, disable=not progress):
         posterior = _of(infer, support)
+        if score.isnan().all():
+            _warn_of_rows_together(posterior)
         _check_unseen(posterior, support, query)
         found = posterior.log_score(query)
         _check_numbers(posterior, query, found)
         score = torch.where(query.mask, found, score)
     return score
+
+
+def _warn_of_rows_together(posterior: Posterior) -> None:
+    for said in about_elsewhere(posterior.structure):
+        warnings.warn(f"cross_validate takes rows of a task apart, but {said}", stacklevel=3)
 
 
 def _of(infer: Callable[[Tasks], Posterior], support: Tasks) -> Posterior:

@@ -10,6 +10,7 @@
 - `draw`: the diagram by matplotlib
 - `tikz`: the diagram for papers
 - `roles`: what can be done with each site, and why not
+- `arrows`: which copies an arrow joins
 - `copies`: the nodes of the net without plates, and their names
 - `unrolled`: that net, whole or as much of it as a question needs
 - `blanket`: Markov blankets

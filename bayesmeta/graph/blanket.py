@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bayesmeta.graph.arrows import Arrows
 from bayesmeta.graph.copies import Copies, Places, named, unrolled_plates
 from bayesmeta.graph.diagram import Diagram
 from bayesmeta.graph.vertices import Vertex
@@ -16,11 +17,14 @@ def blanket(diagram: Diagram, node: Copies) -> tuple[str, ...]:
     An arrow joins copies that agree in the plates that they share, so that the neighbours of a copy
     are all copies along the plates that it is not in.
     """
-    around = [*_parents(diagram, node)]
+    arrows = Arrows(diagram)
+    around = set(_parents(diagram, arrows, node))
     for vertex in diagram.nodes.values():
-        if node.vertex in vertex.parents:
-            child = _beside(vertex, node)
-            around += [child, *_parents(diagram, child)]
+        wide = [a.is_wide for a in arrows.into(vertex.name) if a.parent == node.vertex]
+        if wide or node.vertex in arrows.tied.get(vertex.name, ()):
+            is_wide = vertex.name in arrows.tied or wide[0]
+            child = _beside(vertex, node, is_wide=is_wide)
+            around |= {child, *_parents(diagram, arrows, child)}
     places = Places(diagram, [node])
     return tuple(
         name
@@ -29,17 +33,19 @@ def blanket(diagram: Diagram, node: Copies) -> tuple[str, ...]:
     )
 
 
-def _parents(diagram: Diagram, child: Copies) -> Iterator[Copies]:
-    for name in diagram.nodes[child.vertex].parents:
-        yield _beside(diagram.nodes[name], child)
+def _parents(diagram: Diagram, arrows: Arrows, child: Copies) -> Iterator[Copies]:
+    for arrow in arrows.into(child.vertex):
+        yield _beside(diagram.nodes[arrow.parent], child, is_wide=arrow.is_wide)
+    for name in arrows.tied.get(child.vertex, ()):
+        yield _beside(diagram.nodes[name], child, is_wide=True)
 
 
-def _beside(vertex: Vertex, node: Copies) -> Copies:
+def _beside(vertex: Vertex, node: Copies, *, is_wide: bool) -> Copies:
     """The vertex's copies that an arrow joins to the node."""
     return Copies(
         vertex.name,
         node.task if TASKS in vertex.plates else None,
-        node.row if DATA in vertex.plates else None,
+        node.row if DATA in vertex.plates and not is_wide else None,
     )
 
 

@@ -11,7 +11,7 @@ import networkx as nx
 
 from bayesmeta.data.tasks import Tasks, check_tasks
 from bayesmeta.graph.blanket import blanket
-from bayesmeta.graph.copies import copies, vertex_of
+from bayesmeta.graph.copies import copies
 from bayesmeta.graph.diagram import Diagram
 from bayesmeta.graph.draw import draw
 from bayesmeta.graph.factorisation import factorisation
@@ -151,7 +151,8 @@ class Graph:
         if path is None:
             return f"{a} and {b} are independent{known}{separation.why_independent(a, b)}"
         hint = ""
-        inputs = [n for n in path[1:-1] if vertex_of(self.diagram, n).role is Role.INPUT]
+        at = separation.dag.nodes("vertex")
+        inputs = [n for n in path[1:-1] if self.nodes[at[n]].role is Role.INPUT]
         if inputs:
             hint = f"; {inputs[0]} is an input: where it is known, add it to given"
         return f"{a} and {b} are dependent{known}: {separation.why_active(path)}{hint}"
@@ -178,18 +179,18 @@ class Graph:
                 f"a={a!r}, b={b!r} and given={known} overlap; name two different nodes, neither of "
                 "which is given"
             )
-        net, found = unrolled_for(self.diagram, apart, named)
+        net, found, computed = unrolled_for(self.diagram, apart, named)
         factors = [n for n, v in net.nodes("vertex") if self.nodes[v].role is Role.FACTOR]
-        return Separation(net, self._known(net, found | set(factors)), factors)
+        return Separation(net, _closed(net, found | set(factors), computed), factors)
 
-    def _known(self, net: nx.DiGraph, given: set[str]) -> set[str]:
-        """What is given, and the deterministic sites that follow from it."""
-        known = set(given)
-        for node in nx.topological_sort(net):
-            role, parents = self.nodes[net.nodes[node]["vertex"]].role, set(net.predecessors(node))
-            if role is Role.DETERMINISTIC and parents <= known:
-                known.add(node)
-        return known
+
+def _closed(net: nx.DiGraph, given: set[str], computed: set[str]) -> set[str]:
+    """What is given, and what is a function of it."""
+    known = set(given)
+    for node in nx.topological_sort(net):
+        if node in computed and set(net.predecessors(node)) <= known:
+            known.add(node)
+    return known
 
 
 def _listed(given: Iterable[str]) -> list[str]:

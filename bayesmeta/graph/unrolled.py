@@ -7,10 +7,12 @@ from itertools import product
 
 import networkx as nx
 
+from bayesmeta.graph.arrows import Arrows
 from bayesmeta.graph.copies import Copies, Places, named, unrolled_plates
 from bayesmeta.graph.diagram import Diagram
 from bayesmeta.graph.vertices import Vertex
 from bayesmeta.model.checks import DATA, TASKS
+from bayesmeta.model.structure import Role
 
 # The plates' indices of a copy.
 _At = Mapping[str, int]
@@ -21,7 +23,7 @@ def unroll(diagram: Diagram, tasks: int, data: int) -> nx.DiGraph:
     counts = {TASKS: tasks, DATA: data}
     if min(counts.values()) < 1:
         raise ValueError(f"tasks={tasks} and data={data} were given; unroll at least 1 of each")
-    return _net(
+    net, _ = _net(
         diagram,
         {
             v.name: [
@@ -31,11 +33,12 @@ def unroll(diagram: Diagram, tasks: int, data: int) -> nx.DiGraph:
             for v in diagram.nodes.values()
         },
     )
+    return net
 
 
 def unrolled_for(
     diagram: Diagram, apart: Sequence[Copies], given: Sequence[Copies]
-) -> tuple[nx.DiGraph, set[str]]:
+) -> tuple[nx.DiGraph, set[str], set[str]]:
     """A part of the net that answers whether two nodes are separated as the whole does.
 
     Datapoints of a task are alike where the same of their nodes are given, and tasks where the same
@@ -50,7 +53,8 @@ def unrolled_for(
         given: what is known.
 
     Returns:
-        the net, each of whose nodes has the name of its `vertex`; and those that are given.
+        the net, each of whose nodes has the name of its `vertex`; those that are given, and those
+        that are functions of what they read.
     """
     kept = _Marked(diagram, apart, given).kept()
     known = {
@@ -59,7 +63,8 @@ def unrolled_for(
         for at in kept[copy.vertex]
         if copy.has(at.get(TASKS), at.get(DATA))
     }
-    return _net(diagram, kept), known
+    net, computed = _net(diagram, kept)
+    return net, known, computed
 
 
 class _Marked:
@@ -108,15 +113,47 @@ class _Marked:
         return found
 
 
-def _net(diagram: Diagram, copies: Mapping[str, Sequence[_At]]) -> nx.DiGraph:
-    """These copies, and the arrows between those that agree in the plates that they share."""
+def _net(diagram: Diagram, copies: Mapping[str, Sequence[_At]]) -> tuple[nx.DiGraph, set[str]]:
+    """These copies with their arrows, and those that are functions of what they read.
+
+    An arrow joins copies that agree in the plates that they share. What is read at other datapoints
+    too is read by way of a node "x[0,:]", all of it in a task. A tied group's "y[0,:] as one" reads
+    what any of them does, and they read that.
+    """
+    arrows = Arrows(diagram)
     net: nx.DiGraph = nx.DiGraph()
     for vertex in diagram.nodes.values():
         for at in copies[vertex.name]:
             net.add_node(named(vertex, at.values()), vertex=vertex.name)
-    for parent, child in sorted(diagram.edges):
-        above, below = diagram.nodes[parent], diagram.nodes[child]
-        for a, b in product(copies[parent], copies[child]):
-            if all(a[plate] == b[plate] for plate in a.keys() & b.keys()):
-                net.add_edge(named(above, a.values()), named(below, b.values()))
-    return net
+    computed = {
+        node
+        for node, name in net.nodes("vertex")
+        if diagram.nodes[name].role is Role.DETERMINISTIC and name not in arrows.tied
+    }
+    for child in diagram.nodes.values():
+        group = arrows.tied.get(child.name)
+        for at in copies[child.name]:
+            node = reader = named(child, at.values())
+            if group:
+                reader = f"{_whole(diagram, group, at)} as one"
+                net.add_node(reader, vertex=child.name)
+                net.add_edge(reader, node)
+            for arrow in arrows.into(child.name):
+                target = reader
+                if arrow.is_wide and not group:
+                    target = _whole(diagram, (arrow.parent,), at)
+                    net.add_node(target, vertex=arrow.parent)
+                    net.add_edge(target, node)
+                    computed.add(target)
+                for other in copies[arrow.parent]:
+                    shared = (at.keys() & other.keys()) - ({DATA} if arrow.is_wide else set())
+                    if all(at[plate] == other[plate] for plate in shared):
+                        above = named(diagram.nodes[arrow.parent], other.values())
+                        net.add_edge(above, target)
+    return net, computed
+
+
+def _whole(diagram: Diagram, names: Sequence[str], at: _At) -> str:
+    """The name of all copies in a task: "y[0,:]"."""
+    index = [":" if plate == DATA else at[plate] for plate in at]
+    return ", ".join(named(diagram.nodes[n], index) for n in names)

@@ -27,6 +27,7 @@ class Vertex:
         is_observed: whether its value is known in training.
         is_predicted: whether it is known in training and not of a new task: a query's outcome.
         is_parameter: whether it is a `pyro.param`, theta without a prior.
+        elsewhere: the nodes that it reads at other datapoints of its task; also itself there.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Vertex:
     is_observed: bool = False
     is_predicted: bool = False
     is_parameter: bool = False
+    elsewhere: tuple[str, ...] = ()
 
 
 def vertices(structure: Structure, tasks: Tasks) -> dict[str, Vertex]:
@@ -54,7 +56,9 @@ def vertices(structure: Structure, tasks: Tasks) -> dict[str, Vertex]:
         parents = (*(column[c] for c in node.inputs), *node.parents)
         is_observed = node.role in (Role.DATA, Role.FACTOR)
         vertex = Vertex(node.name, node.role, _plates(node), parents, is_observed)
-        found.append(replace(vertex, is_parameter=node.distribution == "flat"))
+        elsewhere = (*(column[c] for c in node.inputs_elsewhere), *node.elsewhere)
+        is_parameter = node.distribution == "flat"
+        found.append(replace(vertex, is_parameter=is_parameter, elsewhere=elsewhere))
     if tasks.query is not None:
         found = [half for v in found for half in _halves(v, {u.name: u for u in found})]
     _check_names([v.name for v in found])
@@ -104,16 +108,17 @@ def _halves(vertex: Vertex, all_: Mapping[str, Vertex]) -> Iterator[Vertex]:
     What is outside and reads such nodes, as a column's mean, reads those of the support.
     """
 
-    def parents(part: str) -> tuple[str, ...]:
-        return tuple(f"{p}_{part}" if DATA in all_[p].plates else p for p in vertex.parents)
+    def of_part(names: Sequence[str], part: str) -> tuple[str, ...]:
+        return tuple(f"{p}_{part}" if DATA in all_[p].plates else p for p in names)
 
     if DATA not in vertex.plates:
-        yield replace(vertex, parents=parents(SUPPORT))
+        yield replace(vertex, parents=of_part(vertex.parents, SUPPORT))
         return
     for part in (SUPPORT, QUERY):
         yield replace(
             vertex,
             name=f"{vertex.name}_{part}",
-            parents=parents(part),
+            parents=of_part(vertex.parents, part),
+            elsewhere=of_part(vertex.elsewhere, part),
             is_predicted=part == QUERY and vertex.role is Role.DATA,
         )

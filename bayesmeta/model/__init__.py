@@ -5,6 +5,8 @@
 - `enumeration`: finite discrete latents, summed out
 - `checked_run`: a run with errors in words
 - `padding`: padding that is read, refused
+- `probes`: runs at other values
+- `coupling`: do tasks, or datapoints, read each other
 - `parents`: who depends on whom
 - `observation`: what a run tells of outcomes
 - `reading`: a model, read once for all that follows

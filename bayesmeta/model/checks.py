@@ -210,7 +210,7 @@ def _about_counts(fn: Any) -> str:
 
 def edges_read(site: Site) -> frozenset[str]:
     """The sites that the edges of a site's support read, as of Uniform(0, a), in a followed run."""
-    return get_provenance(edges(site.fn))
+    return frozenset(one for one in get_provenance(edges(site.fn)) if isinstance(one, str))
 
 
 def first_few(items: Sequence[str]) -> str:

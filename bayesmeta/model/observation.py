@@ -67,12 +67,31 @@ def remarks(tasks: Tasks, structure: Structure, found: Runs) -> Iterator[str]:
         fn = base_distribution(site.fn)
         if isinstance(fn, Censored):
             yield _about_limits(name, fn, site.value, tasks.mask)
+    yield from about_elsewhere(structure)
     if structure.local:
         yield (
             f"{', '.join(structure.local)}: one a datapoint; scores of the rows that were fitted "
             "are given what was inferred of each, so that leaving rows out by importance (LOO) has "
             "large k, and bm.cross_validate or a query compare models"
         )
+
+
+def about_elsewhere(structure: Structure) -> Iterator[str]:
+    """What it means that datapoints read each other, in a sentence a site."""
+    for node in structure.read_elsewhere():
+        if node.elsewhere:
+            yield (
+                f"{node.name}: reads {', '.join(node.elsewhere)} at other datapoints of its task, "
+                "so that they are not independent given phi, and what takes some apart from the "
+                "others (LOO, cross-validation by rows, a query) scores another model; hold out "
+                "whole tasks"
+            )
+        else:
+            columns = ", ".join(f"x.{c}" for c in node.inputs_elsewhere)
+            yield (
+                f"{node.name}: reads {columns} at all datapoints of its task; where some are taken "
+                "apart (cross-validation by rows, a query) it reads those alone"
+            )
 
 
 def _about_limits(name: str, fn: Censored, value: torch.Tensor, mask: torch.Tensor) -> str:

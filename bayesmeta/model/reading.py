@@ -33,6 +33,7 @@ from bayesmeta.model.observation import classes_of, drawn_bounds, factors_of_out
 from bayesmeta.model.padding import check_padding
 from bayesmeta.model.parents import Parents, find_parents
 from bayesmeta.model.structure import Node, Role, Structure
+from bayesmeta.running.followed import Column
 from bayesmeta.running.handlers import Model
 from bayesmeta.running.isolation import isolated, undisturbed
 from bayesmeta.running.sites import Site, seen
@@ -184,8 +185,7 @@ def _tries(tasks: Tasks) -> Iterator[Tasks]:
 
 def _reading(model: Model, tasks: Tasks, found: Runs, parents: Parents, num_tasks: int) -> Reading:
     nodes = {
-        name: _resized(_node(site, parents.sites[name], parents.inputs[name]), num_tasks)
-        for name, site in found.followed.items()
+        name: _resized(_node(site, parents), num_tasks) for name, site in found.followed.items()
     }
     latent = (Role.THETA, Role.PHI, Role.LOCAL)
     drawn_from = {n: found.drawn[n].fn for n, node in nodes.items() if node.role in latent}
@@ -253,8 +253,8 @@ def _event_dim(site: Site) -> int:
     return len(shape) - ends[0] if ends else 0
 
 
-def _node(site: Site, parents: tuple[str, ...], inputs: tuple[str, ...]) -> Node:
-    role = _role(site)
+def _node(site: Site, parents: Parents) -> Node:
+    role, elsewhere = _role(site), parents.elsewhere.get(site.name, ())
     if site.is_param and role is not Role.THETA:
         raise StructureError(
             f"pyro.param '{site.name}' is inside the plate 'tasks', which gives no prior to tie "
@@ -275,6 +275,8 @@ def _node(site: Site, parents: tuple[str, ...], inputs: tuple[str, ...]) -> Node
         distribution=family,
         is_discrete=is_latent and bool(getattr(site.fn.support, "is_discrete", False)),
         is_finite=is_latent and bool(site.fn.has_enumerate_support),
-        parents=parents,
-        inputs=inputs,
+        parents=parents.sites[site.name],
+        inputs=parents.inputs[site.name],
+        elsewhere=tuple(one for one in elsewhere if isinstance(one, str)),
+        inputs_elsewhere=tuple(one.name for one in elsewhere if isinstance(one, Column)),
     )

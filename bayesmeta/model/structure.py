@@ -37,6 +37,8 @@ class Node:
         is_finite: whether it is one with finitely many values.
         parents: the sites its density reads.
         inputs: the x columns its density reads.
+        elsewhere, inputs_elsewhere: what of these it reads at other datapoints of its task, as a
+            lag or a mean over them does; an outcome may read itself there.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Node:
     is_finite: bool
     parents: tuple[str, ...]
     inputs: tuple[str, ...]
+    elsewhere: tuple[str, ...] = ()
+    inputs_elsewhere: tuple[str, ...] = ()
 
     @property
     def tasks_axis(self) -> int:
@@ -134,6 +138,10 @@ class Structure:
         factors = self._with_role(Role.FACTOR)
         return tuple(n for n in factors if DATA in {p.name for p in self.nodes[n].plates})
 
+    def read_elsewhere(self) -> tuple[Node, ...]:
+        """The sites that read columns or sites at other datapoints of their task."""
+        return tuple(n for n in self.nodes.values() if n.elsewhere or n.inputs_elsewhere)
+
     def outcome(self, name: str | None) -> str:
         """The observed site of that name, or the only one.
 
@@ -201,7 +209,7 @@ class Structure:
                 "plates": ", ".join(p.name for p in n.plates) or "-",
                 "shape": str(n.shape).replace(",)", ")"),
                 "distribution": n.distribution,
-                "parents": ", ".join([*n.parents, *(f"x.{column}" for column in n.inputs)]) or "-",
+                "parents": ", ".join(_parents_said(n)) or "-",
             }
             for n in self.nodes.values()
         ]
@@ -215,6 +223,18 @@ class Structure:
             for cells in (head, *(row.values() for row in rows))
         ]
         return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def _parents_said(node: Node) -> list[str]:
+    """Its parents in words; those at other datapoints have ":"."""
+    said = [n for n in (*node.parents, node.name) if n not in node.elsewhere]
+    columns = [c for c in node.inputs if c not in node.inputs_elsewhere]
+    return [
+        *(n for n in said if n != node.name),
+        *(f"{n}[:]" for n in node.elsewhere),
+        *(f"x.{c}" for c in columns),
+        *(f"x.{c}[:]" for c in node.inputs_elsewhere),
+    ]
 
 
 def _instead_of_discrete(node: Node) -> str:

@@ -6,8 +6,9 @@ import copy
 from collections.abc import Mapping
 
 import torch
+from pyro.ops.provenance import detach_provenance, get_provenance, track_provenance
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, vmap
 from torch.nn.parameter import is_lazy
 
 from bayesmeta.data.real_rows import real_rows, real_rows_are
@@ -111,6 +112,10 @@ class Net:
         Raises:
             ValueError: where w has another shape.
         """
+        origin = get_provenance((w, x))
+        return track_provenance(self._outputs(*detach_provenance((w, x))), origin)
+
+    def _outputs(self, w: Tensor, x: Tensor) -> Tensor:
         w = w.to(x.dtype) if x.is_floating_point() else w
         calls.note(self, w, x, is_first=not self._was_called)
         self._was_called = True
@@ -135,7 +140,7 @@ class Net:
             return self._call(self._module, named, x, rows)
 
         dims = (None if is_shared else 0, 0, None if rows is None else 0)
-        return torch.func.vmap(one, in_dims=dims)(named, x, rows)
+        return vmap(one, in_dims=dims)(named, x, rows)
 
     def carry(self, w: Tensor, source: Net, *, fresh: str | None = None) -> Tensor:
         """Weights that another network has learned, at the places of the same names in this one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from numbers import Integral
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +23,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.distributions.rewritten import rewritten
 from bayesmeta.distributions.samplers import draw
 from bayesmeta.distributions.supports import has_own_density, log_prob_within
+from bayesmeta.running.followed import Column, Following, followed
 from bayesmeta.running.isolation import at_dtype, unvalidated
 from bayesmeta.running.sites import (
     Choice,
@@ -100,6 +102,7 @@ class _Recorder(Messenger):
         value, origin = infer.get("_computed", msg["value"]), frozenset[str]()
         choice = infer.get("_choice")
         is_deterministic = _is_deterministic(msg)
+        columns = frozenset[str]()
         log_prob = choice.log_prob if choice is not None else None
         if log_prob is None:
             log_prob = (
@@ -107,7 +110,9 @@ class _Recorder(Messenger):
             )
         if self.provenance:
             # What the density reads, less the site's own value.
-            origin = get_provenance(value if is_deterministic else log_prob) - {name}
+            read = get_provenance(value if is_deterministic else log_prob) - {name}
+            columns = frozenset(one.name for one in read if isinstance(one, Column))
+            origin = frozenset(one for one in read if isinstance(one, str))
             log_prob, value = detach_provenance(log_prob), detach_provenance(value)
             msg["value"] = track_provenance(value, frozenset({name}))
         whole = _handled(log_prob, choice, msg)
@@ -129,6 +134,7 @@ class _Recorder(Messenger):
             scale=msg["scale"],
             mask=msg["mask"],
             there=there,
+            columns=columns,
         )
 
 
@@ -259,7 +265,7 @@ def run(
         tasks: the data; y=None draws the outcomes.
         choose: gives the value of a latent site or parameter from its name and distribution, or
             None to draw it (from the current random state).
-        provenance: whether to follow, value by value, which sites each density reads.
+        provenance: whether to follow, value by value, which sites and columns each density reads.
         held: what the model goes on with after a deterministic site, by its name.
         bounded: the sites whose values may be outside of their support, where the density is zero.
 
@@ -272,5 +278,10 @@ def run(
     guard, rewrite = _SubsampleGuard(), rewritten()
     rows = real_rows_are(tasks.mask if tasks.ragged else None)
     with at_dtype(tasks.dtype), unvalidated(), rewrite, store, modules, guard, recorder, rows:
-        model(tasks)
-    return recorder.sites
+        if not provenance:
+            model(tasks)
+            return recorder.sites
+        with Following() as following:
+            model(followed(tasks))
+    left = following.left & recorder.sites.keys()
+    return {n: replace(s, has_left=n in left) for n, s in recorder.sites.items()}

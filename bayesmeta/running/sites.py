@@ -54,6 +54,10 @@ class Site:
         log_prob: as handlers around it, such as `poutine.mask`, scale and mask it.
         plain: the same before they do.
         scale, mask: by what they do.
+        provenance, columns: in a run that follows values, the sites and the columns of x that the
+            density was computed from.
+        has_left: in such a run, whether the value became a number of Python or an array, and was
+            followed no further.
         there: of a latent that was chosen and is one a datapoint, where it is; it has the shape of
             the log density.
     """
@@ -71,6 +75,8 @@ class Site:
     scale: Tensor | float
     mask: Tensor | bool | None
     there: Tensor | None = None
+    columns: frozenset[str] = frozenset()
+    has_left: bool = False
 
 
 def seen(site: Site) -> Tensor | None:

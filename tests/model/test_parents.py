@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -152,3 +155,72 @@ def test_edges_from_a_deterministic_site_through_vmap_and_reparam() -> None:
     nodes = bm.structure(moved, TASKS).nodes
     assert nodes["y"].parents == ("w", "phi")
     assert nodes["phi"].parents == ("mu", "phi_decentered")
+
+
+def model_of(reads) -> Callable[[bm.Tasks], None]:
+    """y around phi plus a function of the column "c"."""
+
+    def model(tasks: bm.Tasks) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(0.0, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                where = reads(phi, tasks.x["c"])
+                pyro.sample("y", dist.Normal(where, 1.0), obs=tasks.y)
+
+    return model
+
+
+LEVELS = torch.linspace(0.0, 1.0, 5)
+GROUPS = torch.arange(5.0).expand(4, 5).contiguous()
+COLUMNS = {
+    "years, as an index": (lambda p, c: p + LEVELS[(c - 2000).long()], GROUPS + 2000),
+    "categories held as floats": (lambda p, c: p + LEVELS[c.long()], GROUPS),
+    "one category": (lambda p, c: p + LEVELS[c.long()], torch.full((4, 5), 2.0)),
+    "a condition that always holds": (lambda p, c: torch.where(c.bool(), p, -p), torch.ones(4, 5)),
+    "nothing but zeros": (lambda p, c: p + c, torch.zeros(4, 5)),
+    "a threshold beyond the data": (lambda p, c: torch.where(c > 100, p, -p), GROUPS),
+    "chances": (lambda p, c: p + (1 - c**2).sqrt(), torch.full((4, 5), 0.9)),
+    "a dead unit in a map": (
+        lambda p, c: torch.vmap(lambda a, b: torch.relu(a + b - 99))(p, c),
+        GROUPS,
+    ),
+    "sorted times": (
+        lambda p, c: p + torch.searchsorted(c.contiguous(), c.contiguous()).double(),
+        GROUPS + 0.5,
+    ),
+    "in numpy": (lambda p, c: p + torch.from_numpy(np.sin(c.numpy())), GROUPS),
+}
+
+
+@pytest.mark.parametrize(("reads", "column"), COLUMNS.values(), ids=COLUMNS)
+def test_columns_are_probed_with_values_that_they_have(reads, column) -> None:
+    seen: list[torch.Tensor] = []
+
+    def watched(phi: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        seen.append(c.detach())
+        return reads(phi, c)
+
+    tasks = bm.Tasks.from_arrays(torch.randn(4, 5), {"c": column})
+    assert bm.structure(model_of(watched), tasks).nodes["y"].inputs == ("c",)
+    assert all(c.min() >= column.min() and c.max() <= column.max() for c in seen)
+    assert all(c.dtype == seen[0].dtype for c in seen)
+
+
+@pytest.mark.parametrize(
+    "kind", [lambda c: c > 2, lambda c: c.long(), lambda c: c > 99, lambda c: c * 0 + 2.0]
+)
+def test_a_deterministic_site_is_probed_with_values_of_its_kind(kind) -> None:
+    def model(tasks: bm.Tasks) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(0.0, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                i = pyro.deterministic("i", kind(tasks.x["c"]))
+                where = phi + (
+                    torch.where(i, 1.0, 0.0) if i.dtype == torch.bool else LEVELS[i.long()]
+                )
+                pyro.sample("y", dist.Normal(where, 1.0), obs=tasks.y)
+
+    tasks = bm.Tasks.from_arrays(torch.randn(4, 5), {"c": GROUPS})
+    nodes = bm.structure(model, tasks).nodes
+    assert nodes["y"].parents == ("phi", "i") and nodes["i"].inputs == ("c",)
+    assert not nodes["y"].inputs

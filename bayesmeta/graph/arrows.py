@@ -1,0 +1,73 @@
+"""Which copies an arrow of the diagram joins: those beside each other, or all in a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import networkx as nx
+
+from bayesmeta.graph.diagram import Diagram
+from bayesmeta.model.checks import DATA, StructureError
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """What a node reads.
+
+    Attributes:
+        parent: the vertex that is read.
+        is_wide: whether a copy reads those at all datapoints of its task, not at its own alone.
+    """
+
+    parent: str
+    is_wide: bool
+
+
+class Arrows:
+    """The arrows into each vertex, and the vertices that are tied.
+
+    Args:
+        diagram: the plate diagram.
+
+    Raises:
+        StructureError: where what is one a task reads itself by way of datapoints.
+
+    Attributes:
+        tied: by vertex, the group of those whose copies read each other at other datapoints, in the
+            model's order, as outcomes do after a lag. In which order datapoints come is not known,
+            so that all of a group's in a task are as one: each reads what any of them does.
+    """
+
+    def __init__(self, diagram: Diagram) -> None:
+        self.diagram = diagram
+        reads: nx.DiGraph = nx.DiGraph()
+        for v in diagram.nodes.values():
+            reads.add_edges_from((p, v.name) for p in (*v.parents, *v.elsewhere))
+        groups = list(nx.strongly_connected_components(reads))
+        _check(diagram, groups)
+        self.tied = {
+            name: tuple(n for n in diagram.nodes if n in group)
+            for group in groups
+            for name in group
+            if len(group) > 1 or reads.has_edge(name, name)
+        }
+
+    def into(self, child: str) -> list[Arrow]:
+        """What a vertex reads, less its own group."""
+        group = self.tied.get(child, ())
+        readers = [self.diagram.nodes[n] for n in group or (child,)]
+        wide = {p for v in readers for p in (v.elsewhere if not group else v.parents + v.elsewhere)}
+        read = wide | {p for v in readers for p in v.parents}
+        return [Arrow(n, n in wide) for n in self.diagram.nodes if n in read and n not in group]
+
+
+def _check(diagram: Diagram, groups: Sequence[set[str]]) -> None:
+    for group in groups:
+        outside = [n for n in group if DATA not in diagram.nodes[n].plates]
+        if len(group) > 1 and outside:
+            raise StructureError(
+                f"'{outside[0]}' reads itself by way of {', '.join(sorted(group - {outside[0]}))}, "
+                "so that there is no Bayes net: a latent reads tasks.y that is drawn from it; give "
+                "what is known before as a column"
+            )
