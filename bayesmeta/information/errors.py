@@ -7,35 +7,38 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from scipy.special import ndtri, stdtrit
 from torch import Tensor
 
-from bayesmeta.information.nearest_neighbours import Array
+from bayesmeta.information.nearest_neighbours import Array, Term
 from bayesmeta.information.states import unseen
 
 Found = tuple[float, float]
 
 _FEWEST_PARTS, _MOST_PARTS, _PART = 5, 20, 100
-_FARTHER, _ROUNDED = 4, 16
+_FARTHER, _ROUNDED, _SURE = 4, 16, 0.975
 
 
-def by_neighbours(estimate: Callable[..., Array], points: Sequence[Array], k: int) -> Found:
-    """estimate(*points, [k]) and its error.
+def by_neighbours(estimate: Callable[..., list[Term]], points: Sequence[Array], k: int) -> Found:
+    """The sum of the terms of estimate(*points, [k]), and its error.
 
     The error is that of few draws (`split_error`), and beside it the bias. Where the density is
-    not even between a point and its k-th neighbour, the estimate is off by c (k / n)^(1/d) or less,
-    in all d dimensions; of a smooth density by that to the power of two. So the estimate by
-    farther neighbours tells how far off that by the nearer ones may be.
+    not even between a point and its k-th neighbour, a term is off by c (k / n)^(1/d) or less; of a
+    smooth density by that to the power of two. So what farther neighbours give tells how far off
+    the nearer ones may be.
 
     Args:
         estimate: of arrays of as many rows each, for each of the numbers of neighbours given.
-        points: those arrays, whose rows are draws, chain after chain; (n, d) are of d dimensions.
+        points: those arrays, whose rows are draws, chain after chain.
         k: which neighbour.
     """
-    near, far = estimate(*points, (k, _FARTHER * k))
-    d = sum(part.shape[1] for part in points if part.ndim == 2)
-    bias = abs(far - near) / (_FARTHER ** (1 / d) - 1)
-    spread = split_error(lambda *part: float(estimate(*part, (k,))[0]), points)
-    return float(near), math.hypot(spread, bias)
+    terms = estimate(*points, (k, _FARTHER * k))
+    biases = [(t.values[1] - t.values[0]) / (_FARTHER ** (1 / t.d) - 1) for t in terms]
+
+    def near(*part: Array) -> float:
+        return _total(estimate(*part, (k,)))
+
+    return _total(terms), math.hypot(split_error(near, points), *biases)
 
 
 def by_states(estimate: Callable[..., float], draws: Sequence[Array]) -> Found:
@@ -54,7 +57,8 @@ def split_error(estimate: Callable[..., float], points: Sequence[Array]) -> floa
     """The standard error of estimate(*points), from estimates of parts (Holmes & Nemenman 2019).
 
     The terms of neighbours depend on each other, so that their spread says too little. Parts of
-    successive draws do not, and hold together what is alike along a chain.
+    successive draws do not, and hold together what is alike along a chain. A few parts may be alike
+    by chance: so it is wider, as Student's t is than the normal at 97.5%.
 
     Args:
         estimate: of arrays of as many rows each.
@@ -62,4 +66,9 @@ def split_error(estimate: Callable[..., float], points: Sequence[Array]) -> floa
     """
     count = min(max(len(points[0]) // _PART, _FEWEST_PARTS), _MOST_PARTS)
     split = zip(*(np.array_split(p, count) for p in points), strict=True)
-    return float(np.std([estimate(*part) for part in split], ddof=1) / math.sqrt(count))
+    spread = np.std([estimate(*part) for part in split], ddof=1)
+    return float(spread / math.sqrt(count) * stdtrit(count - 1, _SURE) / ndtri(_SURE))
+
+
+def _total(terms: Sequence[Term]) -> float:
+    return float(sum(term.values[0] for term in terms))

@@ -66,8 +66,8 @@ def entropy(posterior: Posterior, sites: Sites, *, k: int = 3) -> Estimate:
             the numbers it has, such as a simplex, sites that are computed from each other, discrete
             ones beside others, and more numbers than distances tell of: 16, or 10 where they are
             far from normal.
-        ValueError: where there are fewer than 25 (k + 1) draws, or 25 for each number, they are not
-            finite, or more than half of them repeat others.
+        ValueError: where there are fewer than 25 (k + 1) draws, or 25 for each number (100, of more
+            than ten), they are not finite, or more than half of them repeat others.
     """
     names = _given("entropy", posterior, sites, k=k)
     check_free(posterior, names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,45 +25,68 @@ class RepeatedError(ValueError):
     """Points that repeat or lie in fewer dimensions than they have numbers, so have no density."""
 
 
-class UnlikeNormalError(ValueError):
-    """Points of many numbers, whose dependence is too far from a normal one for distances."""
+class Term(NamedTuple):
+    """A part of an estimate that adds up: in how many dimensions, and by which neighbours.
+
+    Attributes:
+        d: of the balls around the points.
+        values: in nats, by the k-th neighbours for each k that was asked for.
+    """
+
+    d: int
+    values: Array
 
 
-def entropies_of(points: Array, ks: Sequence[int]) -> Array:
+def entropy_terms(points: Array, ks: Sequence[int]) -> list[Term]:
     """The entropy of points (n, d) in nats, by the k-th neighbours, for each k.
 
         H = sum_j H(x_j) - T,    T = sum_j H(x_j) - H(x)
 
     H(x_j) is by the distances in that number alone, and the total correlation T by those between
-    normal scores, which one-to-one maps of a number leave alone: so a heavy tail is none to them.
+    normal scores, which increasing maps of a number leave alone: to them there is no heavy tail.
 
     Raises:
         RepeatedError: where the points have no density.
-        UnlikeNormalError: see `_check_shape`.
         ValueError: where they are not finite.
     """
     distinct, counts = _distinct(points)
-    alone = sum(_alone(column, counts, ks) for column in distinct.T)
-    return np.asarray(alone - _total_correlations(_scores(distinct), counts, ks))
+    alone = [Term(1, _alone(column, counts, ks)) for column in distinct.T]
+    together = _total_correlation(_scores(distinct), counts, ks)
+    return [*alone, Term(together.d, -together.values)]
 
 
-def informations_of(one: Array, other: Array, ks: Sequence[int]) -> Array:
+def information_terms(one: Array, other: Array, ks: Sequence[int]) -> list[Term]:
     """I(one; other) in nats, of points (n, d) and (n, e), for each k.
 
         I = T(one, other) - T(one) - T(other)
 
-    for the total correlations T of normal scores, as of `entropies_of`.
+    for the total correlations T of normal scores, as of `entropy_terms`.
 
     Raises:
-        RepeatedError, UnlikeNormalError, ValueError: as for `entropies_of`.
+        RepeatedError, ValueError: as for `entropy_terms`.
     """
     distinct, counts = _distinct(np.concatenate([one, other], 1))
     scores = _scores(distinct)
-    both, first, second = (
-        _total_correlations(part, counts, ks)
-        for part in (scores, scores[:, : one.shape[1]], scores[:, one.shape[1] :])
-    )
-    return np.asarray(both - first - second)
+    each = scores, scores[:, : one.shape[1]], scores[:, one.shape[1] :]
+    both, first, second = (_total_correlation(part, counts, ks) for part in each)
+    return [both, Term(first.d, -first.values), Term(second.d, -second.values)]
+
+
+def is_unlike_normal(points: Array) -> bool:
+    """Whether points of more than `SURE` numbers are far from normal, as of a funnel.
+
+    There neighbours lie so far off that farther ones say the same, and no error can be read off
+    them. Whether the covariances of squares with squares and with numbers are those of a normal
+    distribution does tell it. It is asked of their normal scores, white.
+    """
+    n, d = points.shape
+    if d <= SURE:
+        return False
+    white = _whitened(_scores(points))[0]
+    squares = (white**2 - 1) / math.sqrt(2)
+    of_squares = squares.T @ squares / n - np.eye(d)
+    far = max(np.abs(of_squares).max(), np.abs(squares.T @ white).max() / n)
+    return bool(far > _UNLIKE_NORMAL + 6 / math.sqrt(n))
 
 
 def _alone(column: Array, counts: Array, ks: Sequence[int]) -> Array:
@@ -72,14 +96,14 @@ def _alone(column: Array, counts: Array, ks: Sequence[int]) -> Array:
     return _estimates(values[:, None], often, ks)
 
 
-def _total_correlations(scores: Array, counts: Array, ks: Sequence[int]) -> Array:
+def _total_correlation(scores: Array, counts: Array, ks: Sequence[int]) -> Term:
     """sum_j H(z_j) - H(z) of standard normal z_j, for each k."""
-    if scores.shape[1] == 1:
-        return np.zeros(len(ks))
+    d = scores.shape[1]
+    if d == 1:
+        return Term(1, np.zeros(len(ks)))
     white, log_det = _whitened(scores)
-    _check_shape(white)
-    cross = 0.5 * (scores**2 + math.log(2 * math.pi)).sum(1)
-    return np.average(cross, weights=counts) - log_det - _estimates(white, counts, ks)
+    cross = np.average(0.5 * (scores**2 + math.log(2 * math.pi)).sum(1), weights=counts)
+    return Term(d, cross - log_det - _estimates(white, counts, ks))
 
 
 def _estimates(points: Array, counts: Array, ks: Sequence[int]) -> Array:
@@ -91,15 +115,15 @@ def _estimates(points: Array, counts: Array, ks: Sequence[int]) -> Array:
     n, d = points.shape
     if n <= max(ks):
         raise RepeatedError(f"only {n} are distinct")
-    radii = _gaps(points[:, 0], ks) if d == 1 else cKDTree(points).query(points, ks_of(ks))[0]
+    radii = _gaps(points[:, 0], ks) if d == 1 else _radii(points, ks)
     logs = np.average(np.log(radii), axis=0, weights=counts)
     plain = [digamma(n) - digamma(k) + log_ball(d) for k in ks]
     return np.asarray(plain) + d * logs - [excess(n, d, k) for k in ks]
 
 
-def ks_of(ks: Sequence[int]) -> list[int]:
-    """The neighbours to ask a tree for: a point is its own first."""
-    return [k + 1 for k in ks]
+def _radii(points: Array, ks: Sequence[int]) -> Array:
+    """The distances of points to their k-th neighbours, (n, len(ks)); the first is the point."""
+    return np.asarray(cKDTree(points).query(points, [k + 1 for k in ks])[0])
 
 
 def _gaps(ordered: Array, ks: Sequence[int]) -> Array:
@@ -118,11 +142,15 @@ def _scores(points: Array) -> Array:
     """Each number as that of its rank among normal draws (Bell & Doksum 1965), (n, d).
 
     Of points whose numbers are independent these are normal draws, to which `excess` belongs; the
-    normal quantiles of the ranks lie more evenly than draws do.
+    normal quantiles of the ranks lie more evenly than draws do. Every number gets the same draws,
+    and counts downwards where that is how it goes with the first, so that what is a function of
+    another stays one.
     """
-    draws = np.sort(np.random.default_rng(0).normal(size=points.shape), axis=0)
     ranks = points.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable")
-    return np.take_along_axis(draws, ranks, axis=0)
+    centred = ranks - 0.5 * (len(points) - 1)
+    is_against = centred.T @ centred[:, 0] < 0
+    draws = np.sort(np.random.default_rng(0).normal(size=len(points)))
+    return draws[np.where(is_against, len(points) - 1 - ranks, ranks)]
 
 
 def _distinct(points: Array) -> tuple[Array, Array]:
@@ -168,19 +196,3 @@ def _whitened(points: Array) -> tuple[Array, float]:
         raise RepeatedError("one number of the site is a function of the others")
     white = (points - points.mean(0)) / sd @ (vectors / np.sqrt(values))
     return white, float(np.log(sd).sum() + 0.5 * np.log(values).sum())
-
-
-def _check_shape(white: Array) -> None:
-    """Refuse points of more than `SURE` numbers that are far from normal, as of a funnel.
-
-    There neighbours lie so far off that other ones say the same, and no error can be read off
-    them. The covariances of squares with squares and with numbers are those of a normal, or not.
-    """
-    n, d = white.shape
-    if d <= SURE:
-        return
-    squares = (white**2 - 1) / math.sqrt(2)
-    of_squares = squares.T @ squares / n - np.eye(d)
-    far = max(np.abs(of_squares).max(), np.abs(squares.T @ white).max() / n)
-    if far > _UNLIKE_NORMAL + 6 / math.sqrt(n):
-        raise UnlikeNormalError(f"{d} numbers, whose dependence is far from that of a normal")

@@ -14,9 +14,10 @@ from bayesmeta.information.nearest_neighbours import (
     MOST,
     SURE,
     Array,
-    UnlikeNormalError,
-    entropies_of,
-    informations_of,
+    Term,
+    entropy_terms,
+    information_terms,
+    is_unlike_normal,
 )
 from bayesmeta.information.points import Points, points_of
 from bayesmeta.information.sites import behind
@@ -28,7 +29,12 @@ from bayesmeta.posterior.posterior import Posterior
 Names = tuple[str, ...]
 T = TypeVar("T")
 
-_EACH = 25
+_EACH, _EACH_OF_MANY = 25, 100
+_TOO_MANY = (
+    f"but distances between draws tell the entropy of at most {MOST}, and of at most {SURE} where "
+    "they are far from normal; ask for fewer sites, or of bm.prior(...) for all that these read, "
+    "whose density is known"
+)
 
 
 def entropies(posterior: Posterior, names: Names, k: int) -> list[Found]:
@@ -45,11 +51,8 @@ def entropies(posterior: Posterior, names: Names, k: int) -> list[Found]:
     if _is_discrete(posterior, names):
         return [by_states(entropy_of_states, [task.real]) for task in tasks]
     for task in tasks:
-        _check_numbers(posterior, names, *task.real.shape)
-    try:
-        return [_entropy(task, k) for task in tasks]
-    except UnlikeNormalError as error:
-        raise _too_many(names, str(error)) from None
+        _check_points(posterior, names, task.real)
+    return [by_neighbours(_entropy, [task.real, task.stretch], k) for task in tasks]
 
 
 def informations(posterior: Posterior, one: Names, other: Names, k: int) -> list[Found]:
@@ -73,20 +76,13 @@ def informations(posterior: Posterior, one: Names, other: Names, k: int) -> list
         each = entropies(posterior, one, k), entropies(posterior, other, k)
         return [_less(a, b, by_mean(c)) for (a, b), c in zip(_paired(*each), joint, strict=True)]
     for a, b in tasks:
-        _check_numbers(posterior, both, len(a.real), a.real.shape[1] + b.real.shape[1])
-    try:
-        return [by_neighbours(informations_of, [a.real, b.real], k) for a, b in tasks]
-    except UnlikeNormalError as error:
-        raise _too_many(both, str(error)) from None
+        _check_points(posterior, both, np.concatenate([a.real, b.real], 1))
+    return [by_neighbours(information_terms, [a.real, b.real], k) for a, b in tasks]
 
 
-def _entropy(task: Points, k: int) -> Found:
+def _entropy(real: Array, stretch: Array, ks: Sequence[int]) -> list[Term]:
     """That of the real numbers, and the mean log |dx/du| of the way from there."""
-
-    def estimate(real: Array, stretch: Array, ks: Sequence[int]) -> Array:
-        return entropies_of(real, ks) + stretch.mean()
-
-    return by_neighbours(estimate, [task.real, task.stretch], k)
+    return [*entropy_terms(real, ks), Term(1, np.full(len(ks), stretch.mean()))]
 
 
 def _information_of_states(one: Array, other: Array) -> float:
@@ -119,14 +115,26 @@ def _is_discrete(posterior: Posterior, names: Names) -> bool:
     return set(names) <= set(posterior.structure.discrete)
 
 
-def _check_numbers(posterior: Posterior, names: Names, draws: int, numbers: int) -> None:
+def _check_points(posterior: Posterior, names: Names, points: Array) -> None:
+    draws, numbers = points.shape
     if numbers > MOST:
-        raise _too_many(names, f"{numbers} numbers")
-    if draws < _EACH * numbers:
+        raise StructureError(f"{', '.join(names)} together are {numbers} numbers, {_TOO_MANY}")
+    each = _EACH if numbers <= SURE else _EACH_OF_MANY
+    if draws < each * numbers:
         raise ValueError(
             f"there are {draws} draws of {', '.join(names)}, {numbers} numbers, and at least "
-            f"{_EACH} for each are needed to estimate this entropy; take more draws"
+            f"{each} for each are needed to estimate this entropy; take more draws"
         )
+    _check_computed(posterior, names, numbers)
+    if is_unlike_normal(points):
+        raise StructureError(
+            f"{', '.join(names)} together are {numbers} numbers whose dependence is far from that "
+            f"of a normal distribution, {_TOO_MANY}"
+        )
+
+
+def _check_computed(posterior: Posterior, names: Names, numbers: int) -> None:
+    """Refuse more numbers than those that they are computed from."""
     structure, segments = posterior.structure, posterior.density.segments
     nodes = [structure.nodes[name] for name in names]
     computed = [node.name for node in nodes if node.role is Role.DETERMINISTIC]
@@ -140,11 +148,3 @@ def _check_numbers(posterior: Posterior, names: Names, draws: int, numbers: int)
             f"{', '.join(names)} are {numbers} numbers that are computed from {free}, those of "
             f"{', '.join(sorted(sources))}, so that they have no density together; leave some out"
         )
-
-
-def _too_many(names: Names, what: str) -> StructureError:
-    return StructureError(
-        f"{', '.join(names)} together are {what}, and distances between draws tell the entropy of "
-        f"at most {MOST}, and of at most {SURE} where these are far from normal; ask for fewer "
-        "sites, or of bm.prior(...) for all that these read, whose density is known"
-    )
