@@ -75,7 +75,7 @@ def _ways(
     def rows(value: Tensor, idle: float) -> Tensor:
         if segment.rows is None:
             return segment.publish(value).reshape(tasks.num_tasks if segment.is_phi else 1, -1)
-        value = value.movedim((segment.axis, segment.axis + 1), (0, 1)).flatten(2)
+        value = segment.publish(value).reshape(*tasks.mask.shape, -1)
         there = tasks.mask if site.there is None else site.there
         return torch.where(there.reshape(*there.shape, 1), value, idle).flatten(1)
 

@@ -20,7 +20,7 @@ from bayesmeta.information.nearest_neighbours import (
     is_unlike_normal,
 )
 from bayesmeta.information.points import Points, points_of
-from bayesmeta.information.sites import behind
+from bayesmeta.information.sites import all_discrete, behind
 from bayesmeta.information.states import entropy_of_states
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.structure import Role
@@ -47,8 +47,9 @@ def entropies(posterior: Posterior, names: Names, k: int) -> list[Found]:
     known = surprises(posterior, names)
     if known is not None:
         return [by_mean(terms) for terms in known]
+    is_discrete = all_discrete(posterior.structure, names)
     tasks = _joined(points_of(posterior, names))
-    if _is_discrete(posterior, names):
+    if is_discrete:
         return [by_states(entropy_of_states, [task.real]) for task in tasks]
     for task in tasks:
         _check_points(posterior, names, task.real)
@@ -69,8 +70,9 @@ def informations(posterior: Posterior, one: Names, other: Names, k: int) -> list
     first, second, joint = known
     if first is not None and second is not None and joint is not None:
         return [by_mean(a + b - c) for a, b, c in zip(first, second, joint, strict=True)]
+    is_discrete = all_discrete(posterior.structure, both)
     tasks = _paired(_joined(points_of(posterior, one)), _joined(points_of(posterior, other)))
-    if _is_discrete(posterior, both):
+    if is_discrete:
         return [by_states(_information_of_states, [a.real, b.real]) for a, b in tasks]
     if joint is not None and max(a.real.shape[1] + b.real.shape[1] for a, b in tasks) > SURE:
         each = entropies(posterior, one, k), entropies(posterior, other, k)
@@ -111,10 +113,6 @@ def _paired(one: list[T], other: list[T]) -> list[tuple[T, T]]:
     return list(zip(*whole, strict=True))
 
 
-def _is_discrete(posterior: Posterior, names: Names) -> bool:
-    return set(names) <= set(posterior.structure.discrete)
-
-
 def _check_points(posterior: Posterior, names: Names, points: Array) -> None:
     draws, numbers = points.shape
     if numbers > MOST:
@@ -141,7 +139,8 @@ def _check_computed(posterior: Posterior, names: Names, numbers: int) -> None:
     sources = set(names).difference(computed).union(*(behind(structure, n) for n in computed))
     if not computed or not sources <= set(structure.theta) | set(structure.phi):
         return
-    tasks = 1 if all(node.is_by_task for node in nodes) else posterior.tasks.num_tasks
+    of_all = set(structure.computed(is_phi=True)) & {n.name for n in nodes if not n.is_by_task}
+    tasks = posterior.tasks.num_tasks if of_all else 1
     free = sum(segments[n].size * (tasks if segments[n].is_phi else 1) for n in sources)
     if numbers > free:
         raise StructureError(

@@ -45,11 +45,11 @@ def is_of_tasks(structure: Structure, name: str) -> bool:
     return name in (*structure.phi, *structure.local, *structure.discrete, *computed)
 
 
-def check_together(structure: Structure, names: Sequence[str]) -> None:
-    """Refuse sites that are functions of each other, and kinds that have no density together.
+def all_discrete(structure: Structure, names: Sequence[str]) -> bool:
+    """Whether sites are discrete.
 
     Raises:
-        StructureError: naming them.
+        StructureError: where some are and others are not.
     """
     discrete = [name for name in names if name in structure.discrete]
     if discrete and len(discrete) < len(names):
@@ -58,6 +58,15 @@ def check_together(structure: Structure, names: Sequence[str]) -> None:
             f"{', '.join(discrete)} is discrete and {', '.join(others)} is not, so that neighbours "
             "tell nothing of both together; ask for one kind at a time"
         )
+    return bool(discrete)
+
+
+def check_together(structure: Structure, names: Sequence[str]) -> None:
+    """Refuse sites that are computed from the others.
+
+    Raises:
+        StructureError: naming them.
+    """
     for name in names:
         above = behind(structure, name)
         if structure.nodes[name].role is Role.DETERMINISTIC and above <= set(names):

@@ -96,7 +96,7 @@ def test_draws_at_the_last_of_the_floats_are_refused() -> None:
         (np.repeat(np.arange(10.0), 30)[:, None], "97% of the 300 draws repeat"),
         (np.stack([np.arange(300.0), np.ones(300)], 1), "the same at all draws"),
         (np.stack([np.arange(300.0), 2 * np.arange(300.0)], 1), "a function of the others"),
-        (np.stack([np.arange(300.0), -np.arange(300.0) ** 3], 1), "a function of the others"),
+        (np.stack([np.arange(300.0), -(np.arange(300.0) ** 3)], 1), "a function of the others"),
         (np.where(np.arange(300.0) > 5, 1.0, math.nan)[:, None], "not finite"),
     ],
 )
