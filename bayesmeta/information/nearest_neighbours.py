@@ -163,7 +163,7 @@ def _distinct(points: Array) -> tuple[Array, Array]:
         raise ValueError("some draws are not finite numbers, so that they have no entropy")
     for column in points.T:
         _check_repeated(*np.unique(column, return_inverse=True, return_counts=True)[1:])
-    found, _, counts = np.unique(points, axis=0, return_inverse=True, return_counts=True)
+    found, counts = np.unique(points, axis=0, return_counts=True)
     return found, counts.astype(np.float64)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.distributions.supports import bijection
 from bayesmeta.information.nearest_neighbours import Array
+from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
 from bayesmeta.model.sites import Site
 from bayesmeta.posterior.at_draws import at_draws
@@ -93,7 +94,13 @@ def _points(real: Array, stretch: Array, value: Array, origin: Array) -> Points:
 
 def _of_values(posterior: Posterior, name: str) -> list[Points]:
     """Of computed and discrete sites."""
-    draws: Tensor = (posterior.phi | posterior.theta)[name]
+    known = posterior.phi | posterior.theta
+    if name not in known:
+        raise StructureError(
+            f"'{name}' is computed from the tasks' data, which this posterior does not hold; adapt "
+            "to tasks first"
+        )
+    draws: Tensor = known[name]
     is_by_task = posterior.structure.nodes[name].is_by_task
     whole = draws if is_by_task else draws.unsqueeze(2)
     values = _by_task(whole.flatten(3) if whole.dim() > 3 else whole.unsqueeze(3))
@@ -116,5 +123,4 @@ def _there(values: Array) -> Array:
 
 def _by_task(draws: Tensor) -> Array:
     """(chain, draw, tasks, numbers) to (tasks, chain * draw, numbers)."""
-    flat: Any = draws.flatten(0, 1).movedim(1, 0).detach().double().cpu().numpy()
-    return np.asarray(flat)
+    return np.asarray(draws.flatten(0, 1).movedim(1, 0).detach().double().cpu().numpy())
