@@ -11,23 +11,20 @@ variable depends on its units and may be negative; mutual information does not, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from bayesmeta.data.arguments import check_seed, check_whole
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.noise import on_device
-from bayesmeta.information.nearest_neighbours import (
-    Array,
-    RepeatedError,
-    entropy_of,
-    information_of,
-    split_error,
-)
+from bayesmeta.information.errors import Found, by_mean
+from bayesmeta.information.known import surprise
+from bayesmeta.information.nearest_neighbours import RepeatedError
+from bayesmeta.information.routes import entropies, informations
+from bayesmeta.information.sites import Sites, check_free, check_together, names_of
 from bayesmeta.model.checks import DATA, TASKS, StructureError
 from bayesmeta.model.prior import draw_prior_phi
 from bayesmeta.model.structure import Role
@@ -35,49 +32,55 @@ from bayesmeta.posterior.at_draws import random_at_draws
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.running.isolation import isolated, undisturbed
 
-Sites = str | Sequence[str]
-
 _FEWEST = 25
 
 
 class Estimate(NamedTuple):
-    """A number of nats and its Monte Carlo standard error: () of theta, (tasks,) where phi is."""
+    """A number of nats and its standard error, of few draws and of what the method may be off.
+
+    Both are () of theta, and (tasks,) where phi is.
+    """
 
     value: Tensor
     error: Tensor
 
 
+@undisturbed()
 def entropy(posterior: Posterior, sites: Sites, *, k: int = 3) -> Estimate:
-    """H(sites) = -E[log p(sites | D)] in nats, from distances between the draws.
+    """H(sites) = -E[log p(sites | D)] in nats.
 
-    Where theta is a point, phi's is that given theta. The estimator (Kozachenko & Leonenko 1987)
-    needs no density, and is consistent. Its bias, which the error does not hold, grows with
-    dimension: 10,000 normal draws leave 0.01 nats in two and 0.05 in five.
+    Where theta is a point, phi's is that given theta. Computed sites have one as others do. Where
+    the density is known it is averaged: of sites of `bm.prior(...)` with all that they read, and of
+    all theta together where a q(theta) was fitted. Of discrete sites the shares of their states
+    are. Elsewhere distances between the draws tell (Kozachenko & Leonenko 1987), on the scale on
+    which the sites are real numbers, and less what they are off for normal draws.
 
     Args:
         posterior: a fit, what it adapted to, or `bm.prior(...)`.
         sites: a site, or several whose joint entropy is meant; on the scale that they have in the
-            model.
+            model. "theta" and "phi" are all latents of a level, where no site has that name.
         k: which neighbour: more make it steadier, and less local.
 
     Raises:
-        StructureError: for an unknown site, a theta that is a point, or a site without a density in
-            the numbers it has, such as a simplex.
-        ValueError: where there are fewer than 25 (k + 1) draws, they are not finite, or more than
-            half of them repeat others.
+        StructureError: for an unknown site, a theta that is a point, a site without a density in
+            the numbers it has, such as a simplex, sites that are computed from each other, discrete
+            ones beside others, and more numbers than distances tell of: 16, or 10 where they are
+            far from normal.
+        ValueError: where there are fewer than 25 (k + 1) draws, or 25 for each number (100, of more
+            than ten), they are not finite, or more than half of them repeat others.
     """
-    check_whole("entropy", "k", k)
-    rows = _rows(posterior, sites)
-    return _estimate(posterior, _names(sites), entropy_of, [(r,) for r in rows], k)
+    names = _given("entropy", posterior, sites, k=k)
+    check_free(posterior, names)
+    return _estimate(posterior, names, lambda: entropies(posterior, names, k))
 
 
+@undisturbed()
 def mutual_information(posterior: Posterior, one: Sites, other: Sites, *, k: int = 3) -> Estimate:
     """I(one; other) = H(one) + H(other) - H(one, other) from the draws.
 
-    What one tells of the other: 0 where they are independent. The estimator (Kraskov, Stoegbauer &
-    Grassberger 2004) makes the biases of the three entropies cancel, best where the information is
-    small; above log(draws) it cannot rise. Near 0, and near that, its error is up to a half too
-    small.
+    What one tells of the other: 0 where they are independent. Where these densities are known, as
+    of `entropy`, they are averaged. Elsewhere it is by distances between draws, of which only the
+    order in each number counts, so that one-to-one maps of it change nothing.
 
     Args:
         posterior: a fit, what it adapted to, or `bm.prior(...)`.
@@ -88,18 +91,15 @@ def mutual_information(posterior: Posterior, one: Sites, other: Sites, *, k: int
         StructureError: as for `entropy`, and where a site is on both sides.
         ValueError: as for `entropy`.
     """
-    check_whole("mutual_information", "k", k)
-    shared = set(_names(one)) & set(_names(other))
-    if shared:
+    first = _given("mutual_information", posterior, one, k=k)
+    second = _given("mutual_information", posterior, other, k=k)
+    if shared := set(first) & set(second):
         raise StructureError(
             f"{', '.join(sorted(shared))} is on both sides, and what a continuous site tells of "
             "itself is infinite; give different sites"
         )
-    first, second = _rows(posterior, one), _rows(posterior, other)
-    count = max(len(first), len(second))
-    first, second = (np.broadcast_to(r, (count, *r.shape[1:])) for r in (first, second))
-    names = _names(one) + _names(other)
-    return _estimate(posterior, names, information_of, list(zip(first, second, strict=True)), k)
+    check_together(posterior.structure, first + second)
+    return _estimate(posterior, first + second, lambda: informations(posterior, first, second, k))
 
 
 @undisturbed()
@@ -110,7 +110,8 @@ def conditional_entropy(posterior: Posterior, *, repeats: int = 1, seed: int = 0
 
     phi is drawn anew at each draw of theta, without the tasks' outcomes: it is the phi of a task
     with the same columns of which no datapoint has been seen. On average H(phi | theta) <= H(phi)
-    (Cover & Thomas 2006, theorem 2.6.5). All phi sites are meant together.
+    (Cover & Thomas 2006, theorem 2.6.5). All phi sites are meant together, and none of the latents
+    of datapoints. A family's own entropy takes the place of -log p where it is known.
 
     Args:
         posterior: a fit or `bm.prior(...)`; theta may be a point.
@@ -128,96 +129,52 @@ def conditional_entropy(posterior: Posterior, *, repeats: int = 1, seed: int = 0
     check_whole("conditional_entropy", "repeats", repeats)
     check_seed("conditional_entropy", seed)
     _check_density(posterior)
-    tasks = posterior.tasks
+    tasks, names = posterior.tasks, posterior.structure.phi
     theta = posterior.fit.theta.repeat_interleave(repeats, dim=1)
     _check_count(theta.shape[:2].numel(), _FEWEST, "conditional_entropy(repeats=1000)")
     density = posterior.density.centre_phi()
+    summed = density.reading.summed
 
-    def surprise(point: Tensor, nothing: Tensor, given: Tasks) -> tuple[Tensor]:
+    def at(point: Tensor, nothing: Tensor, given: Tasks) -> tuple[Tensor]:
         phi = draw_prior_phi(density, point, given)
-        return (-density.terms(point, phi, given, jacobian=False).phi,)
+        if summed is not None:
+            return (-density.terms(point, phi, given, jacobian=False).phi,)
+        return (surprise(density, names, point, phi, given),)
 
     with isolated(seed), on_device(tasks.device):
         nothing = theta.new_empty(*theta.shape[:2], 0)
-        (found,) = random_at_draws(surprise, theta, nothing, tasks)
-    surprises = found.flatten(0, 1).T.double().cpu().numpy()
-    return _by_parts(lambda s: float(s.mean()), [(s,) for s in surprises])
+        (found,) = random_at_draws(at, theta, nothing, tasks)
+    terms = found.flatten(0, 1).T
+    return _estimate(posterior, names, lambda: [by_mean(task) for task in terms])
 
 
-def _names(sites: Sites) -> tuple[str, ...]:
-    return (sites,) if isinstance(sites, str) else tuple(sites)
-
-
-def _rows(posterior: Posterior, sites: Sites) -> Array:
-    """Draws of the sites side by side, (tasks, chain * draw, numbers); without phi, of one task."""
-    structure, segments = posterior.structure, posterior.density.segments
-    parts = []
-    for name in _names(sites):
-        if name not in segments:
-            raise StructureError(
-                f"there is no latent site '{name}' in this posterior; it has "
-                f"{', '.join(segments) or 'none'}"
-            )
-        is_phi = name in structure.phi
-        if posterior.is_point and not is_phi:
-            raise StructureError(
-                f"theta is a point estimate here, so that '{name}' has no distribution; fit with "
-                "theta=bm.NUTS() or theta=bm.Gaussian(), or ask for a site of phi"
-            )
-        draws = (posterior.phi if is_phi else posterior.theta)[name].flatten(0, 1)
-        flat = _by_task(draws, is_phi)
-        segment = segments[name]
-        if flat.shape[-1] != segment.size:
-            raise StructureError(
-                f"site '{name}' has {flat.shape[-1]} numbers, of which only "
-                f"{segment.size} are free, so that it has no density in them; ask for "
-                "another site"
-            )
-        parts.append(flat)
-    count = max(len(part) for part in parts)
-    rows = torch.cat([p.expand(count, -1, -1) for p in parts], -1)
-    return np.asarray(rows.detach().double().cpu().numpy())
-
-
-def _by_task(draws: Tensor, is_phi: bool) -> Tensor:
-    """(draws, tasks, ...) or (draws, ...) to (tasks or 1, draws, numbers)."""
-    flat = draws.reshape(*draws.shape[: 1 + is_phi], -1)
-    return flat.movedim(1, 0) if is_phi else flat[None]
+def _given(function: str, posterior: Posterior, sites: Sites, *, k: int) -> tuple[str, ...]:
+    """The names of sites that have an entropy together."""
+    check_whole(function, "k", k)
+    if k < 1:
+        raise ValueError(f"k={k} is no neighbour to look for; give at least 1, such as 3")
+    names = names_of(posterior, sites)
+    check_together(posterior.structure, names)
+    least = _FEWEST * (k + 1)
+    _check_count(posterior.fit.theta.shape[:2].numel(), least, "a strategy that gives more")
+    return names
 
 
 def _estimate(
-    posterior: Posterior,
-    names: tuple[str, ...],
-    function: Callable[..., float],
-    tasks: Sequence[tuple[Array, ...]],
-    k: int,
+    posterior: Posterior, names: tuple[str, ...], found: Callable[[], list[Found]]
 ) -> Estimate:
-    """function(*points, k) of the points of each task."""
-    if k < 1:
-        raise ValueError(f"k={k} is no neighbour to look for; give at least 1, such as 3")
-    _check_count(
-        tasks[0][0].shape[0], _FEWEST * (k + 1), "a strategy that gives draws, or more of them"
-    )
-
-    def of(*points: Array) -> float:
-        return function(*points, k)
-
+    """What was found task by task, or once where no site is of tasks."""
     try:
-        found = _by_parts(of, tasks)
+        each = found()
     except RepeatedError as error:
         raise ValueError(
-            f"the draws of {', '.join(names)} have no density: {error}. A point estimate of phi or "
-            "a sampler that is stuck gives such draws; look at posterior.diagnose()"
+            f"the draws of {', '.join(names)} have no density: {error}. A point estimate of phi, "
+            "a sampler that is stuck, a computed site of few values and floats that are too coarse "
+            "give such draws; look at posterior.diagnose(), and give tasks in float64"
         ) from None
-    is_of_tasks = any(name in posterior.structure.phi for name in names)
-    return found if is_of_tasks else Estimate(found.value[0], found.error[0])
-
-
-def _by_parts(function: Callable[..., float], tasks: Sequence[tuple[Array, ...]]) -> Estimate:
-    """A function of each task's points, with its error from parts of them."""
-    values = [function(*points) for points in tasks]
-    errors = [split_error(function, points) for points in tasks]
-    return Estimate(*(torch.tensor(v, dtype=torch.float64) for v in (values, errors)))
+    is_by_task = any(posterior.structure.nodes[name].is_by_task for name in names)
+    values, errors = torch.tensor(each, dtype=torch.float64).T
+    return Estimate(values, errors) if is_by_task else Estimate(values[0], errors[0])
 
 
 def _check_count(draws: int, least: int, remedy: str) -> None:

@@ -43,6 +43,7 @@ def adapt(
         told={},
         notes=(),
         is_adapted=True,
+        is_prior=False,
     )
     if refine is not None:
         fit = refined(refine, strategy, fit, seed, is_point=draws.is_point)

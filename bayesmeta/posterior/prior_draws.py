@@ -23,5 +23,6 @@ def prior_draws(density: Density, tasks: Tasks, count: int, seed: int) -> Draws:
         theta, phi, states = random_at_draws(
             lambda *_: draw_prior_states(density, tasks), nothing, nothing, tasks
         )
-    fit = Fit(density, tasks, theta, phi, states if density.reading.summed else None)
+    known = states if density.reading.summed else None
+    fit = Fit(density, tasks, theta, phi, known, is_prior=True)
     return Draws(fit, Joint(), is_point=False, seed=seed)

@@ -61,6 +61,7 @@ class Fit:
         learned_from: the tasks that theta, or what was trained with it, was fitted to; None where
             it has learned from none.
         is_adapted: whether phi was inferred afterwards, given theta.
+        is_prior: whether theta and phi were drawn from the prior.
     """
 
     density: Density
@@ -80,6 +81,7 @@ class Fit:
     doubts: tuple[str, ...] | None = None
     learned_from: LearnedFrom | None = None
     is_adapted: bool = False
+    is_prior: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,16 @@
-"""information and neighbours: against normal distributions, whose entropies are known."""
+"""information: against normal distributions, whose entropies are known, and what is refused."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
-import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 
 import bayesmeta as bm
-from bayesmeta.information import nearest_neighbours
 from bayesmeta.information.estimates import Estimate
 from bayesmeta.models import eight_schools, lecture, normal_means
 
@@ -32,7 +30,7 @@ def prior_of(model: Model, draws: int = 5000, tasks: bm.Tasks = TWO) -> bm.Poste
 def close(found: Estimate, expected: float, errors: float = 4.0) -> None:
     """Within so many Monte Carlo errors, which are themselves small."""
     distance = (found.value - expected).abs()
-    assert (found.error < 0.05).all() and (distance < errors * found.error).all(), found
+    assert (found.error < 0.07).all() and (distance <= errors * found.error).all(), found
 
 
 def without_theta(tasks: bm.Tasks) -> None:
@@ -112,55 +110,6 @@ def test_tasks_whose_columns_differ_have_other_entropies() -> None:
         close(Estimate(found.value[i], found.error[i]), normal_entropy(float(sd[i]) ** 2))
 
 
-def test_units_and_correlations_shift_an_entropy_by_their_determinant() -> None:
-    rng = np.random.default_rng(0)
-    points, way = rng.normal(size=(1000, 3)), rng.normal(size=(3, 3)) * [1e-3, 1.0, 1e3]
-    moved = nearest_neighbours.entropy_of(points @ way, 3) - nearest_neighbours.entropy_of(
-        points, 3
-    )
-    # Whitening leaves a rotation open, which distances do not see.
-    assert moved == pytest.approx(math.log(abs(np.linalg.det(way))), abs=1e-8)
-
-
-@pytest.mark.parametrize("along", [0.0, 0.8])
-def test_the_error_is_the_spread_over_repetitions(along: float) -> None:
-    rng = np.random.default_rng(1)
-    values, errors, as_if_independent = [], [], []
-    for _ in range(60):
-        chain = np.empty(1000)
-        chain[0] = rng.normal()
-        for i in range(1, len(chain)):
-            chain[i] = along * chain[i - 1] + math.sqrt(1 - along**2) * rng.normal()
-        points = chain[:, None]
-        values.append(nearest_neighbours.entropy_of(points, 3))
-        errors.append(
-            nearest_neighbours.split_error(lambda p: nearest_neighbours.entropy_of(p, 3), [points])
-        )
-        shuffled = rng.permutation(points)
-        as_if_independent.append(
-            nearest_neighbours.split_error(
-                lambda p: nearest_neighbours.entropy_of(p, 3), [shuffled]
-            )
-        )
-    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.3)
-    # Of the draws of a chain in any order the error would be too small.
-    assert along == 0.0 or np.mean(as_if_independent) < 0.7 * np.std(values)
-
-
-def test_draws_that_a_sampler_repeats_count_but_are_no_neighbours(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rng = np.random.default_rng(2)
-    points = rng.normal(size=(2000, 1))
-    often = np.repeat(points, rng.choice([1, 1, 1, 5], len(points)), axis=0)[:2000]
-    close_to = normal_entropy(1.0)
-    assert nearest_neighbours.entropy_of(often, 3) == pytest.approx(close_to, abs=0.1)
-    # As neighbours they would make the density infinite.
-    monkeypatch.setattr(nearest_neighbours, "_distinct", lambda p: (p, np.arange(len(p))))
-    with np.errstate(divide="ignore"):
-        assert nearest_neighbours.entropy_of(often, 3) == -math.inf
-
-
 def test_what_has_no_density_is_refused() -> None:
     point = bm.Fixed({"theta": torch.tensor(1.0)})
     mode = bm.fit(lecture.meta_learning, TWO, theta=point, phi=bm.Mode(), progress=False)
@@ -172,26 +121,12 @@ def test_what_has_no_density_is_refused() -> None:
     with pytest.raises(bm.StructureError, match="point estimate"):
         bm.information.mutual_information(exact, "phi", "theta")
     prior = prior_of(lecture.meta_learning, 500)
-    with pytest.raises(bm.StructureError, match=r"no latent site 'mu'.*theta, phi"):
+    with pytest.raises(bm.StructureError, match=r"no site 'mu'.*theta, phi"):
         bm.information.entropy(prior, "mu")
     with pytest.raises(bm.StructureError, match="on both sides"):
         bm.information.mutual_information(prior, ["theta", "phi"], "phi")
     with pytest.raises(ValueError, match="k=0"):
         bm.information.entropy(prior, "phi", k=0)
-
-
-@pytest.mark.parametrize(
-    ("points", "complaint"),
-    [
-        (np.repeat(np.arange(10.0), 30)[:, None], "97% of the 300 draws repeat"),
-        (np.stack([np.arange(300.0), np.ones(300)], 1), "the same at all draws"),
-        (np.stack([np.arange(300.0), 2 * np.arange(300.0)], 1), "linear function of the others"),
-        (np.where(np.arange(300.0) > 5, 1.0, math.nan)[:, None], "not finite"),
-    ],
-)
-def test_points_without_a_density_are_refused(points: np.ndarray, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
-        nearest_neighbours.entropy_of(points, 3)
 
 
 def test_equal_draws_of_a_posterior_are_refused_by_the_site() -> None:
@@ -215,7 +150,7 @@ def test_a_simplex_is_refused() -> None:
             with pyro.plate("data", tasks.num_data, dim=-1):
                 pyro.sample("y", dist.Normal(phi * tasks.x["x"], 1.0), obs=tasks.y)
 
-    with pytest.raises(bm.StructureError, match="3 numbers, of which only 2 are free"):
+    with pytest.raises(bm.StructureError, match="of 3 numbers of site 'theta' only 2 are free"):
         bm.information.entropy(prior_of(shares, 500), "theta")
 
 
