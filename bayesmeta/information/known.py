@@ -19,10 +19,10 @@ from bayesmeta.information.points import points_of
 from bayesmeta.information.sites import LATENT, behind
 from bayesmeta.model.checks import DATA, TASKS, plate_names
 from bayesmeta.model.density import Density
-from bayesmeta.model.sites import Site, seen
 from bayesmeta.model.structure import Structure
 from bayesmeta.posterior.at_draws import at_draws
 from bayesmeta.posterior.posterior import Posterior
+from bayesmeta.running.sites import Site, seen
 
 _LIBRARIES = ("torch", "pyro")
 _FLAT = "flat"

@@ -14,9 +14,9 @@ from bayesmeta.distributions.supports import bijection
 from bayesmeta.information.nearest_neighbours import Array
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
-from bayesmeta.model.sites import Site
 from bayesmeta.posterior.at_draws import at_draws
 from bayesmeta.posterior.posterior import Posterior
+from bayesmeta.running.sites import Site
 
 
 class Points(NamedTuple):
