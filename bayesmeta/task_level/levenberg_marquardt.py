@@ -11,6 +11,8 @@ from bayesmeta.task_level.positive_definite import Precision, where
 
 # In nats: what a step may still promise where the search ends.
 _SMALL_GAIN = {torch.float64: 1e-12, torch.float32: 1e-2}
+# A step that promises less is the last, and not looked at, where the one before did as it said.
+_LAST_GAIN, _AS_SAID = {torch.float64: 0.0, torch.float32: 5e-2}, 0.75
 _STEPS = {torch.float64: 200, torch.float32: 30}
 _MOST_DAMPING = 1e8
 
@@ -77,6 +79,7 @@ class _Search:
         self.view = look(self.phi, self.index)
         self.damping = torch.zeros_like(self.phi[..., 0])
         self.taken = torch.zeros_like(self.index)
+        self.share = torch.zeros_like(self.damping)
 
     def goes_on(self) -> bool:
         """Whether there is a step to take; keeps what has arrived."""
@@ -87,10 +90,12 @@ class _Search:
         least = _SMALL_GAIN[value.dtype] + 4 * torch.finfo(value.dtype).eps * value.abs()
         self.moves = (self.promise > least) & (self.damping < _MOST_DAMPING)
         self.moves &= self.taken < self.steps
-        self.free = (~self.moves.any(0)).nonzero()[:, 0]
+        ends = self.moves & (self.promise < _LAST_GAIN[value.dtype]) & (self.damping == 0)
+        ends &= self.share > _AS_SAID
+        self.free = (~self.moves | ends).all(0).nonzero()[:, 0]
         # No step leads on from where A is not positive, and it is no mode.
         lost = self.view[2].isnan().any(-1, keepdim=True)
-        phi = self.phi.masked_fill(lost, torch.nan)
+        phi = torch.where(ends[..., None], self.phi + step, self.phi).masked_fill(lost, torch.nan)
         self.found[:, self.index[self.free]] = phi[:, self.free]
         return len(self.free) < len(self.index) or self.entered < self.start.shape[1]
 
@@ -113,6 +118,7 @@ class _Search:
         slower = torch.where(gain > 0.1, slower, (8 * self.damping).clamp(min=1))
         self.damping = torch.where(self.moves, slower, self.damping).masked_fill(entering, 0)
         self.taken = torch.where(entering, 0, self.taken + 1)
+        self.share = gain.masked_fill(entering, 0)
         accepted = entering | (self.moves & (view[0] >= self.view[0]))
         if is_last:
             self.phi = torch.where(accepted[..., None], there, self.phi)
