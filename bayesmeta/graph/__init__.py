@@ -3,6 +3,7 @@
 - `latex`: names as LaTeX symbols
 - `vertices`: a node of the plate diagram: `Vertex`
 - `diagram`: all nodes and arrows: `Diagram`
+- `nesting`: which plate is around which
 - `factorisation`: the joint density as a product
 - `boxes`: boxes and groups of boxes
 - `layout`: where nodes and plates stand

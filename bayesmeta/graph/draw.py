@@ -18,6 +18,7 @@ from bayesmeta.graph.diagram import Diagram
 from bayesmeta.graph.factorisation import label, letters
 from bayesmeta.graph.latex import words
 from bayesmeta.graph.layout import lay_out
+from bayesmeta.graph.nesting import pieces
 from bayesmeta.graph.routes import Route, routes
 from bayesmeta.graph.vertices import Vertex
 from bayesmeta.model.checks import DATA, TASKS
@@ -35,7 +36,8 @@ def draw(
     """The graph as a plate diagram.
 
     White nodes are latent, grey ones observed; half grey is what is observed in training and not of
-    a new task. Deterministic sites have two outlines, factors are black squares.
+    a
+    new task. Deterministic sites have two outlines, factors are black squares.
 
     Args:
         diagram: of a model.
@@ -91,14 +93,20 @@ def plate_labels(diagram: Diagram) -> dict[str, str]:
     reach = {TASKS: _reach(diagram.tasks.num_tasks), DATA: r" = 1, \ldots, n_i"}
     if len(sizes) == 1:
         reach[DATA] = _reach(sizes.pop())
+    cut = pieces(diagram.nodes)
     return {
-        plate: rf"{words(plate)}\ \ {letter}{reach.get(plate, '')}"
+        plate: rf"{words(plate)}\ \ {letter}{reach.get(plate, '')}{_parts(cut[plate])}"
         for plate, letter in letters(diagram.nodes).items()
     }
 
 
 def _reach(count: int) -> str:
     return " = 1" if count == 1 else " = 1, 2" if count == 2 else rf" = 1, \ldots, {count}"
+
+
+def _parts(count: int) -> str:
+    """Where a plate crosses another, its sites stand in parts of it, all with one index."""
+    return "" if count == 1 else rf"\ \ \mathrm{{(in\ {count}\ parts)}}"
 
 
 def arranged(

@@ -78,7 +78,8 @@ class Graph:
         """The plate diagram as a matplotlib figure, which is none of pyplot's.
 
         White nodes are latent, grey ones observed; half grey is what is observed in training and
-        not of a new task. Deterministic sites have two outlines, factors are black squares.
+        not of a new task. Deterministic sites have two outlines, factors are black squares. A plate
+        that crosses another is drawn in parts, which its captions say.
 
         Args:
             path: a file to write, .svg, .pdf or .png; the same graph gives the same bytes.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import networkx as nx
 
 from bayesmeta.graph.boxes import Box, Layout, joined, spread
+from bayesmeta.graph.nesting import nested
 from bayesmeta.graph.vertices import Vertex
 from bayesmeta.model.structure import Role
 
@@ -32,7 +33,7 @@ def lay_out(
         widths: of each node.
         labels: of each plate, the width of its label.
     """
-    return _Block((), nodes, widths, labels).layout().centred()
+    return _Block((), nested(nodes), widths, labels).layout().centred()
 
 
 class _Side(enum.Enum):
