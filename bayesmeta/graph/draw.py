@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
 from matplotlib.path import Path as Curve
 from matplotlib.textpath import TextPath
 
 from bayesmeta.graph.boxes import Box, Layout, with_points
 from bayesmeta.graph.diagram import Diagram
-from bayesmeta.graph.factorisation import label, letters
-from bayesmeta.graph.latex import words
+from bayesmeta.graph.labels import node_labels, plate_labels
 from bayesmeta.graph.layout import lay_out
-from bayesmeta.graph.nesting import pieces
 from bayesmeta.graph.routes import Route, routes
+from bayesmeta.graph.saving import checked_path, readable, save
 from bayesmeta.graph.vertices import Vertex
-from bayesmeta.model.checks import DATA, TASKS
 from bayesmeta.model.structure import Role
 
 _INCH, _MARGIN = 0.56, 0.15
 _FONT, _SMALL, _CIRCLE = 15.0, 10.5, 0.75
 _INK, _SHADE, _PLATE = "#1b1b1b", "#cfcfcf", "#6b6b6b"
-_FORMATS = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}
+_CM = FontProperties(math_fontfamily="cm")
 
 
 def draw(
@@ -50,10 +49,9 @@ def draw(
     Raises:
         ValueError: for another suffix, or a label of a node that is not there.
     """
-    file = None if path is None else Path(path)
-    if file is not None and file.suffix.lower() not in _FORMATS:
-        raise ValueError(f"path='{file}' ends in '{file.suffix}'; give {', '.join(_FORMATS)}")
+    file = None if path is None else checked_path(path)
     texts = node_labels(diagram, labels)
+    _check_set({name: texts[name] for name in labels or {}})
     captions = plate_labels(diagram)
     layout, ways = arranged(diagram, texts, captions)
     figure = _canvas(layout, ways.values())
@@ -64,49 +62,8 @@ def draw(
     for name, box in layout.nodes.items():
         _node(figure.axes[0], diagram.nodes[name], box, texts[name])
     if file is not None:
-        # Ids of a file are drawn at random, unless there is a salt.
-        with rc_context({"svg.hashsalt": "bayesmeta", "svg.fonttype": "path"}):
-            figure.savefig(file, metadata=_FORMATS[file.suffix.lower()], dpi=200)
+        save(figure, file, diagram.nodes, layout)
     return figure
-
-
-def node_labels(diagram: Diagram, labels: Mapping[str, str] | None) -> dict[str, str]:
-    """LaTeX of each node, by name."""
-    if not isinstance(labels, Mapping | None):
-        raise TypeError(f"labels={labels!r} is no dict; give LaTeX by name, {{'mu': r'\\mu'}}")
-    unknown = sorted(set(labels or {}) - set(diagram.nodes))
-    if unknown:
-        raise ValueError(
-            f"labels were given for {', '.join(unknown)}, but the nodes are "
-            f"{', '.join(diagram.nodes)}"
-        )
-    index = letters(diagram.nodes)
-    return {v.name: label(v, index) for v in diagram.nodes.values()} | {
-        name: text.strip("$") for name, text in (labels or {}).items()
-    }
-
-
-def plate_labels(diagram: Diagram) -> dict[str, str]:
-    """What stands in the corner of each plate: its index, how far it goes, and its name."""
-    parts = [diagram.tasks, *([] if diagram.tasks.query is None else [diagram.tasks.query])]
-    sizes = {int(n) for part in parts for n in part.sizes.unique()}
-    reach = {TASKS: _reach(diagram.tasks.num_tasks), DATA: r" = 1, \ldots, n_i"}
-    if len(sizes) == 1:
-        reach[DATA] = _reach(sizes.pop())
-    cut = pieces(diagram.nodes)
-    return {
-        plate: rf"{words(plate)}\ \ {letter}{reach.get(plate, '')}{_parts(cut[plate])}"
-        for plate, letter in letters(diagram.nodes).items()
-    }
-
-
-def _reach(count: int) -> str:
-    return " = 1" if count == 1 else " = 1, 2" if count == 2 else rf" = 1, \ldots, {count}"
-
-
-def _parts(count: int) -> str:
-    """Where a plate crosses another, its sites stand in parts of it, all with one index."""
-    return "" if count == 1 else rf"\ \ \mathrm{{(in\ {count}\ parts)}}"
 
 
 def arranged(
@@ -143,8 +100,23 @@ def _node_width(vertex: Vertex, text: str) -> float:
 
 @cache
 def _text_width(latex: str, size: float) -> float:
-    """In units of a node's height."""
-    return float(TextPath((0, 0), f"${latex}$", size=size).get_extents().width / 72 / _INCH)
+    """In units of a node's height; a guess where matplotlib cannot set it, but LaTeX may."""
+    try:
+        path = TextPath((0, 0), f"${latex}$", size=size, prop=_CM)
+    except ValueError:
+        return len(re.sub(r"\\\w+|\W", "", latex)) * size / 144 / _INCH
+    return float(path.get_extents().width / 72 / _INCH)
+
+
+def _check_set(given: Mapping[str, str]) -> None:
+    for name, latex in given.items():
+        try:
+            TextPath((0, 0), f"${latex}$", prop=_CM)
+        except ValueError as error:
+            raise ValueError(
+                f"labels={{'{name}': {latex!r}}} is no LaTeX that matplotlib can set "
+                f"({str(error).splitlines()[-1]}); write it in what mathtext knows, or take tikz()"
+            ) from error
 
 
 def _canvas(layout: Layout, ways: Iterable[Route]) -> Figure:
@@ -161,7 +133,7 @@ def _canvas(layout: Layout, ways: Iterable[Route]) -> Figure:
 def _plate(axes: Axes, box: Box, caption: str, name: str) -> None:
     round_box = _rounded(box, 0.18)
     round_box.set(fill=False, edgecolor=_PLATE, linewidth=1.1, zorder=1)
-    round_box.set_gid(f"plate-{name}")
+    round_box.set_gid(readable(f"plate-{name}"))
     axes.add_patch(round_box)
     axes.text(
         box.right - 0.2,
@@ -207,7 +179,7 @@ def _add(
 ) -> Patch:
     """A shape over the arrows, in the order in which shapes are added."""
     shape.set(facecolor=facecolor, edgecolor=edgecolor, linewidth=width, zorder=3)
-    shape.set_gid(name)
+    shape.set_gid(readable(name))
     return axes.add_patch(shape)
 
 
@@ -245,5 +217,5 @@ def _arrow(axes: Axes, way: Route, name: str) -> None:
         zorder=2,
         joinstyle="miter",
     )
-    arrow.set_gid(f"arrow-{name}")
+    arrow.set_gid(readable(f"arrow-{name}"))
     axes.add_patch(arrow)

@@ -4,32 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 
-from bayesmeta.graph.latex import symbol
+from bayesmeta.graph.labels import labels, letters
 from bayesmeta.graph.nesting import nested
-from bayesmeta.graph.vertices import QUERY, SUPPORT, Vertex
+from bayesmeta.graph.vertices import Vertex
 from bayesmeta.model.checks import DATA, TASKS
 from bayesmeta.model.structure import Role
-
-_LETTERS = {TASKS: "i", DATA: "j"}
-_MORE_LETTERS = "klmqrstuvw"
-
-
-def letters(nodes: Mapping[str, Vertex]) -> dict[str, str]:
-    """The index of each plate: i for "tasks", j for "data", then k, l, ..., k_1, l_1, ..."""
-    plates = dict.fromkeys(p for v in nodes.values() for p in v.plates)
-    more = (f"{x}_{{{n}}}" if n else x for n in count() for x in _MORE_LETTERS)
-    return {p: _LETTERS.get(p) or next(more) for p in plates}
-
-
-def label(vertex: Vertex, index: Mapping[str, str]) -> str:
-    """A node's name in LaTeX, its plates' indices below and its half of the data above."""
-    for part in (SUPPORT, QUERY):
-        name = vertex.name.removesuffix(f"_{part}")
-        if DATA in vertex.plates and name != vertex.name:
-            return symbol(name, [index[p] for p in vertex.plates], part)
-    return symbol(vertex.name, [index[p] for p in vertex.plates])
 
 
 def factorisation(nodes: Mapping[str, Vertex]) -> str:
@@ -39,10 +19,9 @@ def factorisation(nodes: Mapping[str, Vertex]) -> str:
     equations; inputs have no density, and parameters a flat one, which is not written. A site that
     reads all of a plate that it is not in reads \{w_k\}_k.
     """
-    index, nodes = letters(nodes), nested(nodes)
-    written = _Written({v.name: label(v, index) for v in nodes.values()}, index, nodes)
+    written = _Written(labels(nodes), letters(nodes), nested(nodes))
     without = (Role.DETERMINISTIC, Role.INPUT)
-    drawn = [v for v in nodes.values() if v.role not in without and not v.is_parameter]
+    drawn = [v for v in written.nodes.values() if v.role not in without and not v.is_parameter]
     terms = _product((), drawn, written)
     defined = [
         f"{written.labels[v.name]} = f({written.parents(v)})"

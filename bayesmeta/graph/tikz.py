@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 from bayesmeta.graph.boxes import Box, Point
 from bayesmeta.graph.diagram import Diagram
-from bayesmeta.graph.draw import arranged, node_labels, plate_labels, square
+from bayesmeta.graph.draw import arranged, square
+from bayesmeta.graph.labels import node_labels, plate_labels
+from bayesmeta.graph.latex import in_latex
 from bayesmeta.graph.routes import Route
 from bayesmeta.graph.vertices import Vertex
 from bayesmeta.model.structure import Role
@@ -32,8 +34,8 @@ def tikz(diagram: Diagram, labels: Mapping[str, str] | None = None) -> str:
     Raises:
         ValueError: for a label of a node that is not there.
     """
-    texts, captions = node_labels(diagram, labels), plate_labels(diagram)
-    layout, ways = arranged(diagram, texts, captions)
+    layout, ways = arranged(diagram, node_labels(diagram, labels), plate_labels(diagram))
+    texts, captions = node_labels(diagram, labels, in_latex), plate_labels(diagram, in_latex)
     lines = [
         "% needs \\usepackage{tikz} and \\usetikzlibrary{shapes.misc}",
         "\\begin{tikzpicture}[",

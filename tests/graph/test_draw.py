@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import bayesmeta as bm
-from bayesmeta.graph.draw import plate_labels
+from bayesmeta.graph.labels import plate_labels
 from bayesmeta.models import eight_schools, lecture
 from tests.cases import EVERY
 
@@ -80,6 +80,11 @@ def test_labels() -> None:
     assert r"$\theta_0$" in texts and r"$\phi_{i}$" in texts
     with pytest.raises(ValueError, match="labels were given for psi, but the nodes are x_support"):
         META.draw(labels={"psi": "x"})
+    with pytest.raises(TypeError, match="no dict of strings; give LaTeX by name"):
+        META.draw(labels={"theta": 3})
+    with pytest.raises(ValueError, match=r"Unknown symbol: .bm.*or take tikz"):
+        META.draw(labels={"theta": r"\bm{\theta}"})
+    assert r"{$\bm{\theta}$}" in META.tikz(labels={"theta": r"\bm{\theta}"})
 
 
 def test_another_kind_of_file_is_refused() -> None:
@@ -110,6 +115,6 @@ def test_names_that_latex_would_read_otherwise(tmp_path: Path) -> None:
 
     graph = bm.graph(model, SUPPORT)
     graph.draw(tmp_path / "graph.PNG")
-    assert r"\mathrm{my{\#}plate}" in graph.tikz() and r"50{\%}" in graph.tikz()
+    assert r"\mathrm{my\textrm{\#}plate}" in graph.tikz() and r"50\textrm{\%}" in graph.tikz()
     with pytest.raises(TypeError, match="give LaTeX by name"):
         graph.draw(labels=["y"])

@@ -12,7 +12,8 @@ import pytest
 
 import bayesmeta as bm
 from bayesmeta.graph.boxes import Box, Layout, spread
-from bayesmeta.graph.draw import arranged, caption_width, node_labels, plate_labels
+from bayesmeta.graph.draw import arranged, caption_width
+from bayesmeta.graph.labels import node_labels, plate_labels
 from bayesmeta.graph.routes import Route, min_distance
 from bayesmeta.models import lecture, lynx_hare, neural_process
 from tests.cases import EVERY

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import bayesmeta as bm
-from bayesmeta.graph.factorisation import factorisation, letters
+from bayesmeta.graph.factorisation import factorisation
+from bayesmeta.graph.labels import letters
 from bayesmeta.graph.layout import lay_out
 from bayesmeta.graph.nesting import nested, pieces
 from bayesmeta.graph.vertices import Vertex
