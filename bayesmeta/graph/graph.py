@@ -69,7 +69,10 @@ class Graph:
         )
 
     def factorisation(self) -> str:
-        r"""The joint density in LaTeX: p(\theta) \prod_{i} p(\phi_{i} \mid \theta) \prod_{j} ..."""
+        r"""The joint density in LaTeX: p(\theta) \prod_{i} p(\phi_{i} \mid \theta) \prod_{j} ...
+
+        It needs amsmath where deterministic sites follow as equations.
+        """
         return factorisation(self.nodes)
 
     def draw(

@@ -25,7 +25,8 @@ _CAPITAL = (
 )
 _GREEK = dict(zip("αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΥΦΨΩ", (*_SMALL, *_CAPITAL), strict=True))
 
-_PLAIN = {"_": r"\_", " ": r"\ "}
+# One " is no two ', and angles are for code points.
+_PLAIN = {"_": r"\_", " ": r"\ ", '"': r"{}^{\prime\prime}"}
 _LATEX = {
     **{c: rf"\{c}" for c in "#$%&"},
     **{"\\": r"\textbackslash", "^": r"\textasciicircum", "~": r"\textasciitilde"},
@@ -77,6 +78,7 @@ def _is_printable(char: str) -> bool:
 def _is_in_stix(char: str) -> bool:
     """Whether it is a character of its own that the fonts have, and have in its place."""
     is_own = unicodedata.category(char)[0] in "LNPS" and unicodedata.normalize("NFKC", char) == char
+    is_own = is_own and char not in "⟨⟩"
     fonts = Path(matplotlib.get_data_path(), "fonts", "ttf")
     # In cmr10 other letters are in the places from 160 to 196.
     modern, stix = (get_font(fonts / f"{name}.ttf") for name in ("cmr10", "STIXGeneral"))

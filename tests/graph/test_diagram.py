@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import bayesmeta as bm
+from bayesmeta.graph.diagram import nested, pieces
 from bayesmeta.graph.factorisation import factorisation
 from bayesmeta.graph.labels import letters
 from bayesmeta.graph.layout import lay_out
-from bayesmeta.graph.nesting import nested, pieces
 from bayesmeta.graph.vertices import Vertex
 from bayesmeta.model.structure import Role
 from tests.graph.random_nodes import random_nodes
