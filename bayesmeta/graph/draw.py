@@ -36,6 +36,7 @@ def draw(
     Args:
         diagram: of a model.
         path: a file to write, .svg, .pdf or .png; the same graph gives the same bytes.
+            Its title is the list of nodes; in an SVG their names are found as text.
         labels: LaTeX of nodes by name, without dollars, in place of their own.
 
     Returns:
@@ -49,6 +50,18 @@ def draw(
     _check_set({name: texts[name] for name in labels or {}})
     captions = plate_labels(diagram)
     picture = arranged(diagram.nodes, diagram.edges, texts, captions)
+    figure = _painted(picture, diagram.nodes, texts, captions)
+    if file is not None:
+        save(figure, file, diagram.nodes, picture.layout)
+    return figure
+
+
+def _painted(
+    picture: Picture,
+    nodes: Mapping[str, Vertex],
+    texts: Mapping[str, str],
+    captions: Mapping[str, str],
+) -> Figure:
     figure = _canvas(picture)
     for plates, box in picture.layout.plates.items():
         _plate(figure.axes[0], box, "-".join(plates))
@@ -56,9 +69,7 @@ def draw(
     for (parent, child), way in picture.ways.items():
         _arrow(figure.axes[0], way, f"{parent}-{child}")
     for name, box in picture.layout.nodes.items():
-        _node(figure.axes[0], diagram.nodes[name], box, texts[name])
-    if file is not None:
-        save(figure, file, diagram.nodes, picture.layout)
+        _node(figure.axes[0], nodes[name], box, texts[name])
     return figure
 
 

@@ -86,6 +86,7 @@ class Graph:
 
         Args:
             path: a file to write, .svg, .pdf or .png; the same graph gives the same bytes.
+                Its title is the list of nodes; in an SVG their names are found as text.
             labels: LaTeX of nodes by name, without dollars, in place of their own.
 
         Raises:

@@ -8,8 +8,9 @@ they feed, and what is read deep inside alone beside the plate: arrows are short
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from types import MappingProxyType
 
 import networkx as nx
@@ -122,7 +123,7 @@ class _Block:
     def _line(self, own: Sequence[Vertex], rows: Layout, side: _Side) -> Layout:
         """A column of nodes at a side of the rows, or a row below them."""
         is_row = side is _Side.BELOW
-        wanted = {v.name: _mean(self._readers(v, rows, is_row)) for v in own}
+        wanted = {v.name: fmean(self._readers(v, rows, is_row)) for v in own}
         names = sorted(wanted, key=lambda name: wanted[name])
         sizes = [self.widths[n] if is_row else 1.0 for n in names]
         gap = NODE_GAP if is_row else STACK_GAP
@@ -267,13 +268,8 @@ class _Rows:
         pairs = self.arrows if downwards else [(c, p) for p, c in self.arrows]
         near = [(p, c) for p, c in pairs if self.item_of[c] == item != self.item_of[p]]
         inside = self.items[item].nodes
-        return _mean(self._at(p) - inside[c].x for p, c in near) if near else self.x[item]
+        return fmean(self._at(p) - inside[c].x for p, c in near) if near else self.x[item]
 
     def _at(self, name: str) -> float:
         item = self.item_of[name]
         return self.x[item] + self.items[item].nodes[name].x
-
-
-def _mean(values: Iterable[float]) -> float:
-    numbers = list(values)
-    return sum(numbers) / len(numbers)

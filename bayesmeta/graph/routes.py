@@ -61,19 +61,23 @@ def routes(
     curves: list[Array] = []
     for a, b in arrows:
         others = [box for name, box in nodes.items() if name not in (a, b)]
-        best: tuple[tuple[float, ...], Route, Array] | None = None
-        for k, bend in enumerate(_BENDS):
-            way = _route(ends[a], ends[b], bend)
-            curve = way.curve()
-            faults = _faults(curve, others, captions, curves)
-            if best is None or (*faults, k) < best[0]:
-                best = (*faults, k), way, curve
-            if not any(faults):
-                break
-        assert best is not None
-        _, found[a, b], curve = best
-        curves.append(curve)
+        found[a, b] = _best(ends[a], ends[b], others, captions, curves)
+        curves.append(found[a, b].curve())
     return found
+
+
+def _best(
+    a: Box, b: Box, nodes: Sequence[Box], captions: Sequence[Box], curves: Sequence[Array]
+) -> Route:
+    """The least bent way of the least faults."""
+    ways: list[tuple[tuple[float, ...], Route]] = []
+    for bend in _BENDS:
+        way = _route(a, b, bend)
+        faults = _faults(way.curve(), nodes, captions, curves)
+        if not any(faults):
+            return way
+        ways.append((faults, way))
+    return min(ways, key=lambda pair: pair[0])[1]
 
 
 def _faults(

@@ -57,7 +57,7 @@ def _plate(box: Box) -> str:
 
 
 def _caption(box: Box, caption: str) -> str:
-    style = "gray, font=\\scriptsize, anchor=south east, inner sep=1pt"
+    style = "gray, font=\\scriptsize, scale=0.9, anchor=south east, inner sep=1pt"
     return f"  \\node[{style}] at {_at((box.right, box.bottom))} {{${caption}$}};"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -66,6 +68,25 @@ def test_the_same_graph_gives_the_same_bytes(tmp_path: Path, suffix: str) -> Non
     if suffix == ".svg":
         text = files[0].read_text()
         assert all(f'id="node-{name}"' in text for name in META.nodes)
+
+
+def test_an_svg_has_its_names_where_they_are_drawn(tmp_path: Path) -> None:
+    META.draw(tmp_path / "graph.svg")
+    root, space = (
+        ElementTree.parse(tmp_path / "graph.svg").getroot(),
+        "{http://www.w3.org/2000/svg}",
+    )
+    assert (root.findtext(f"{space}title") or "").endswith(
+        "y_query given x_query, phi [tasks, data]"
+    )
+    texts = {text.text: text for text in root.iter(f"{space}text")}
+    assert texts.keys() == {*META.nodes, "tasks", "data"}
+    for name in META.nodes:
+        (group,) = (g for g in root.iter(f"{space}g") if g.get("id") == f"node-{name}")
+        numbers = re.findall(r"[-.\d]+", group[0].attrib["d"])
+        for at, drawn in (("x", numbers[::2]), ("y", numbers[1::2])):
+            low, high = min(map(float, drawn)), max(map(float, drawn))
+            assert float(texts[name].attrib[at]) == pytest.approx((low + high) / 2, abs=0.1)
 
 
 def test_drawing_leaves_matplotlib_as_it_was(tmp_path: Path) -> None:

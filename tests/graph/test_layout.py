@@ -18,10 +18,19 @@ from bayesmeta.graph.layout import lay_out
 from bayesmeta.graph.routes import Route
 from bayesmeta.graph.vertices import Vertex
 from bayesmeta.model.structure import Role
-from bayesmeta.models import lecture, lynx_hare, neural_process
+from bayesmeta.models import (
+    attentive_process,
+    lecture,
+    lynx_hare,
+    neural_process,
+    pooling,
+    radon,
+    words,
+)
 from tests.cases import EVERY
 from tests.graph.random_nodes import random_nodes
 from tests.graph.stumbles import complaints
+from tests.graph.test_diagram import regions
 
 SUPPORT, QUERY = lecture.tasks(slope=True).split(2)
 
@@ -53,6 +62,12 @@ def graphs() -> dict[str, Callable[[], bm.Graph]]:
     found["meta_learning"] = (lecture.meta_learning, SUPPORT, QUERY)
     found["crowded"] = (crowded, SUPPORT, None)
     found["crowded_query"] = (crowded, SUPPORT, QUERY)
+    radon_data = radon.tasks()
+    found["radon_query"] = (radon.model, *radon_data.split(0.5))
+    found["pooling"] = (pooling.shared, radon_data, None)
+    found["words"] = (words.model, words.tasks(3), None)
+    found["attentive_process"] = (attentive_process.model, attentive_process.tasks(5), None)
+    found["regions"] = (regions, SUPPORT, None)
     found["lynx_hare"] = (lynx_hare.model, lynx_hare.tasks(), None)
     found["neural_process"] = (neural_process.model, neural_process.tasks(5), None)
     return {name: (lambda given=given: bm.graph(*given)) for name, given in found.items()}
