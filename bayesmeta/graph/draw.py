@@ -30,8 +30,8 @@ def draw(
     """The graph as a plate diagram.
 
     White nodes are latent, grey ones observed; half grey is what is observed in training and not of
-    a
-    new task. Deterministic sites have two outlines, factors are black squares.
+    a new task. Deterministic sites have two outlines, factors are black squares. A plate that
+    crosses another is drawn in parts, which its captions say.
 
     Args:
         diagram: of a model.

@@ -78,11 +78,12 @@ def _is_printable(char: str) -> bool:
 def _is_in_stix(char: str) -> bool:
     """Whether it is a character of its own that the fonts have, and have in its place."""
     is_own = unicodedata.category(char)[0] in "LNPS" and unicodedata.normalize("NFKC", char) == char
-    is_own = is_own and char not in "⟨⟩"
+    if not is_own or char in "⟨⟩":
+        return False
     fonts = Path(matplotlib.get_data_path(), "fonts", "ttf")
     # In cmr10 other letters are in the places from 160 to 196.
     modern, stix = (get_font(fonts / f"{name}.ttf") for name in ("cmr10", "STIXGeneral"))
-    return is_own and not modern.get_char_index(ord(char)) and bool(stix.get_char_index(ord(char)))
+    return not modern.get_char_index(ord(char)) and bool(stix.get_char_index(ord(char)))
 
 
 def symbol(

@@ -75,12 +75,3 @@ def _arrows(picture: Picture) -> Iterator[str]:
 def _cuts(plate: Box, other: Box) -> bool:
     """Whether a plate's border goes through it."""
     return plate.meets(other) and not plate.holds(other)
-
-
-def isolated_width(nodes: Mapping[str, Vertex], picture: Picture) -> float:
-    """How many times as wide as high a picture is, beyond what its arrows want."""
-    bounds = picture.layout.bounds
-    read = {p for v in nodes.values() for p in v.parents}
-    rest = [b for n, b in picture.layout.nodes.items() if n in read or nodes[n].parents]
-    own = max((b.right for b in rest), default=0.0) - min((b.left for b in rest), default=0.0)
-    return max(0.0, bounds.width - own) / bounds.height
