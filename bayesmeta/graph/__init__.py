@@ -1,12 +1,15 @@
 """The graphical model itself: the Bayes net, who is independent of whom, and its drawing.
 
-- `latex`: names as LaTeX symbols
+- `latex`: names as LaTeX
 - `vertices`: a node of the plate diagram: `Vertex`
-- `diagram`: all nodes and arrows: `Diagram`
+- `diagram`: all nodes and arrows, and which plate is around which: `Diagram`
+- `labels`: what stands in nodes and plates
 - `factorisation`: the joint density as a product
 - `boxes`: boxes and groups of boxes
 - `layout`: where nodes and plates stand
 - `routes`: the ways of the arrows
+- `arrangement`: where all of it stands: `Picture`
+- `saving`: a drawing as a file
 - `draw`: the diagram by matplotlib
 - `tikz`: the diagram for papers
 - `roles`: what can be done with each site, and why not

@@ -109,6 +109,34 @@ def joined(layouts: Iterable[Layout]) -> Layout:
     return Layout(nodes, plates)
 
 
+def with_grid(rest: Layout, boxes: Mapping[str, Box], gap: float, row_gap: float) -> Layout:
+    """A layout with boxes in rows at its right or below it, so that all is as compact as can be."""
+    if not boxes:
+        return rest
+    found = []
+    for columns in range(1, len(boxes) + 1):
+        grid = _grid(boxes, columns, gap, row_gap)
+        if not rest.nodes:
+            found.append(grid)
+            continue
+        here, there = rest.bounds, grid.bounds
+        right = grid.moved(here.right + gap - there.left, here.top - there.top)
+        below = grid.moved(here.x - there.x, here.bottom - row_gap - there.top)
+        found += [joined((rest, right)), joined((rest, below))]
+    return min(found, key=lambda layout: layout.bounds.width + layout.bounds.height)
+
+
+def _grid(boxes: Mapping[str, Box], columns: int, gap: float, row_gap: float) -> Layout:
+    widest = max(box.width for box in boxes.values()) + gap
+    return Layout(
+        {
+            name: box.moved(k % columns * widest, -(k // columns) * (box.height + row_gap))
+            for k, (name, box) in enumerate(boxes.items())
+        },
+        {},
+    )
+
+
 def spread(wanted: Sequence[float], sizes: Sequence[float], gap: float) -> list[float]:
     """Places in this order, as near as can be to those wanted, with a gap between neighbours.
 

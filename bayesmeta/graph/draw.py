@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
 from matplotlib.path import Path as Curve
 from matplotlib.textpath import TextPath
 
-from bayesmeta.graph.boxes import Box, Layout, with_points
+from bayesmeta.graph.arrangement import CM, FONT, INCH, SMALL, Picture, arranged, square
+from bayesmeta.graph.boxes import Box, with_points
 from bayesmeta.graph.diagram import Diagram
-from bayesmeta.graph.factorisation import label, letters
-from bayesmeta.graph.latex import words
-from bayesmeta.graph.layout import lay_out
-from bayesmeta.graph.routes import Route, routes
+from bayesmeta.graph.labels import node_labels, plate_labels
+from bayesmeta.graph.routes import Route
+from bayesmeta.graph.saving import checked_path, readable, save
 from bayesmeta.graph.vertices import Vertex
-from bayesmeta.model.checks import DATA, TASKS
 from bayesmeta.model.structure import Role
 
-_INCH, _MARGIN = 0.56, 0.15
-_FONT, _SMALL, _CIRCLE = 15.0, 10.5, 0.75
+_MARGIN = 0.15
 _INK, _SHADE, _PLATE = "#1b1b1b", "#cfcfcf", "#6b6b6b"
-_FORMATS = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}
 
 
 def draw(
@@ -35,11 +30,13 @@ def draw(
     """The graph as a plate diagram.
 
     White nodes are latent, grey ones observed; half grey is what is observed in training and not of
-    a new task. Deterministic sites have two outlines, factors are black squares.
+    a new task. Deterministic sites have two outlines, factors are black squares. A plate that
+    crosses another is drawn in parts, which its captions say.
 
     Args:
         diagram: of a model.
         path: a file to write, .svg, .pdf or .png; the same graph gives the same bytes.
+            Its title is the list of nodes; in an SVG their names are found as text.
         labels: LaTeX of nodes by name, without dollars, in place of their own.
 
     Returns:
@@ -48,101 +45,50 @@ def draw(
     Raises:
         ValueError: for another suffix, or a label of a node that is not there.
     """
-    file = None if path is None else Path(path)
-    if file is not None and file.suffix.lower() not in _FORMATS:
-        raise ValueError(f"path='{file}' ends in '{file.suffix}'; give {', '.join(_FORMATS)}")
+    file = None if path is None else checked_path(path)
     texts = node_labels(diagram, labels)
+    _check_set({name: texts[name] for name in labels or {}})
     captions = plate_labels(diagram)
-    layout, ways = arranged(diagram, texts, captions)
-    figure = _canvas(layout, ways.values())
-    for plates, box in layout.plates.items():
-        _plate(figure.axes[0], box, captions[plates[-1]], "-".join(plates))
-    for (parent, child), way in ways.items():
-        _arrow(figure.axes[0], way, f"{parent}-{child}")
-    for name, box in layout.nodes.items():
-        _node(figure.axes[0], diagram.nodes[name], box, texts[name])
+    picture = arranged(diagram.nodes, diagram.edges, texts, captions)
+    figure = _painted(picture, diagram.nodes, texts, captions)
     if file is not None:
-        # Ids of a file are drawn at random, unless there is a salt.
-        with rc_context({"svg.hashsalt": "bayesmeta", "svg.fonttype": "path"}):
-            figure.savefig(file, metadata=_FORMATS[file.suffix.lower()], dpi=200)
+        save(figure, file, diagram.nodes, picture.layout)
     return figure
 
 
-def node_labels(diagram: Diagram, labels: Mapping[str, str] | None) -> dict[str, str]:
-    """LaTeX of each node, by name."""
-    if not isinstance(labels, Mapping | None):
-        raise TypeError(f"labels={labels!r} is no dict; give LaTeX by name, {{'mu': r'\\mu'}}")
-    unknown = sorted(set(labels or {}) - set(diagram.nodes))
-    if unknown:
-        raise ValueError(
-            f"labels were given for {', '.join(unknown)}, but the nodes are "
-            f"{', '.join(diagram.nodes)}"
-        )
-    index = letters(diagram.nodes)
-    return {v.name: label(v, index) for v in diagram.nodes.values()} | {
-        name: text.strip("$") for name, text in (labels or {}).items()
-    }
+def _painted(
+    picture: Picture,
+    nodes: Mapping[str, Vertex],
+    texts: Mapping[str, str],
+    captions: Mapping[str, str],
+) -> Figure:
+    figure = _canvas(picture)
+    for plates, box in picture.layout.plates.items():
+        _plate(figure.axes[0], box, "-".join(plates))
+        _caption(figure.axes[0], picture.captions[plates], captions[plates[-1]])
+    for (parent, child), way in picture.ways.items():
+        _arrow(figure.axes[0], way, f"{parent}-{child}")
+    for name, box in picture.layout.nodes.items():
+        _node(figure.axes[0], nodes[name], box, texts[name])
+    return figure
 
 
-def plate_labels(diagram: Diagram) -> dict[str, str]:
-    """What stands in the corner of each plate: its index, how far it goes, and its name."""
-    parts = [diagram.tasks, *([] if diagram.tasks.query is None else [diagram.tasks.query])]
-    sizes = {int(n) for part in parts for n in part.sizes.unique()}
-    reach = {TASKS: _reach(diagram.tasks.num_tasks), DATA: r" = 1, \ldots, n_i"}
-    if len(sizes) == 1:
-        reach[DATA] = _reach(sizes.pop())
-    return {
-        plate: rf"{words(plate)}\ \ {letter}{reach.get(plate, '')}"
-        for plate, letter in letters(diagram.nodes).items()
-    }
+def _check_set(given: Mapping[str, str]) -> None:
+    for name, latex in given.items():
+        try:
+            TextPath((0, 0), f"${latex}$", prop=CM)
+        except ValueError as error:
+            raise ValueError(
+                f"labels={{'{name}': {latex!r}}} is no LaTeX that matplotlib can set "
+                f"({str(error).splitlines()[-1]}); write it in what mathtext knows, or take tikz()"
+            ) from error
 
 
-def _reach(count: int) -> str:
-    return " = 1" if count == 1 else " = 1, 2" if count == 2 else rf" = 1, \ldots, {count}"
-
-
-def arranged(
-    diagram: Diagram, texts: Mapping[str, str], captions: Mapping[str, str]
-) -> tuple[Layout, dict[tuple[str, str], Route]]:
-    """Where nodes, plates and arrows are, wide enough for their labels."""
-    widths = {name: _node_width(diagram.nodes[name], text) for name, text in texts.items()}
-    room = {plate: caption_width(caption) for plate, caption in captions.items()}
-    layout = lay_out(diagram.nodes, widths, room)
-    ends = {
-        name: square(box) if diagram.nodes[name].role is Role.FACTOR else box
-        for name, box in layout.nodes.items()
-    }
-    return layout, routes(layout.nodes, sorted(diagram.edges), ends)
-
-
-def square(box: Box) -> Box:
-    """The square of a factor, right of its label."""
-    return Box(box.right - 0.2, box.y, 0.4, 0.4)
-
-
-def caption_width(latex: str) -> float:
-    """Of a plate's caption, in units of a node's height."""
-    return _text_width(latex, _SMALL)
-
-
-def _node_width(vertex: Vertex, text: str) -> float:
-    """1 for a circle, more where the label is longer."""
-    if vertex.role is Role.FACTOR:
-        return 0.5 + _text_width(text, _SMALL)
-    width = _text_width(text, _FONT)
-    return 1.0 if width < _CIRCLE else width + 0.5
-
-
-@cache
-def _text_width(latex: str, size: float) -> float:
-    """In units of a node's height."""
-    return float(TextPath((0, 0), f"${latex}$", size=size).get_extents().width / 72 / _INCH)
-
-
-def _canvas(layout: Layout, ways: Iterable[Route]) -> Figure:
-    bounds = with_points(layout.bounds, [p for way in ways for p in way.points()])
+def _canvas(picture: Picture) -> Figure:
+    curves = [p for way in picture.ways.values() for p in way.points()]
+    bounds = with_points(picture.layout.bounds, curves)
     width, height = bounds.width + 2 * _MARGIN, bounds.height + 2 * _MARGIN
-    figure = Figure(figsize=(width * _INCH, height * _INCH), facecolor="white")
+    figure = Figure(figsize=(width * INCH, height * INCH), facecolor="white")
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_xlim(bounds.left - _MARGIN, bounds.right + _MARGIN)
     axes.set_ylim(bounds.bottom - _MARGIN, bounds.top + _MARGIN)
@@ -150,16 +96,19 @@ def _canvas(layout: Layout, ways: Iterable[Route]) -> Figure:
     return figure
 
 
-def _plate(axes: Axes, box: Box, caption: str, name: str) -> None:
+def _plate(axes: Axes, box: Box, name: str) -> None:
     round_box = _rounded(box, 0.18)
     round_box.set(fill=False, edgecolor=_PLATE, linewidth=1.1, zorder=1)
-    round_box.set_gid(f"plate-{name}")
+    round_box.set_gid(readable(f"plate-{name}"))
     axes.add_patch(round_box)
+
+
+def _caption(axes: Axes, box: Box, caption: str) -> None:
     axes.text(
-        box.right - 0.2,
-        box.bottom + 0.17,
+        box.right,
+        box.bottom + 0.07,
         f"${caption}$",
-        fontsize=_SMALL,
+        fontsize=SMALL,
         color=_PLATE,
         ha="right",
         va="baseline",
@@ -179,7 +128,7 @@ def _node(axes: Axes, vertex: Vertex, box: Box, text: str) -> None:
         at = square(box)
         black = Rectangle((at.left, at.bottom), at.width, at.height)
         _add(axes, black, name, facecolor=_INK, edgecolor=_INK)
-        _write(axes, box.x - 0.25, box.y - 0.08, text, _SMALL)
+        _write(axes, box.x - 0.25, box.y - 0.08, text, SMALL)
         return
     grey = vertex.is_observed and not vertex.is_predicted
     _add(axes, _outline(box), name, facecolor=_SHADE if grey else "white", edgecolor="none")
@@ -191,7 +140,7 @@ def _node(axes: Axes, vertex: Vertex, box: Box, text: str) -> None:
     if vertex.role is Role.DETERMINISTIC:
         inner = _outline(box, inset=0.07)
         _add(axes, inner, f"inner-{vertex.name}", facecolor="none", edgecolor=_INK, width=0.9)
-    _write(axes, box.x, box.y - 0.11, text, _FONT)
+    _write(axes, box.x, box.y - 0.11, text, FONT)
 
 
 def _add(
@@ -199,7 +148,7 @@ def _add(
 ) -> Patch:
     """A shape over the arrows, in the order in which shapes are added."""
     shape.set(facecolor=facecolor, edgecolor=edgecolor, linewidth=width, zorder=3)
-    shape.set_gid(name)
+    shape.set_gid(readable(name))
     return axes.add_patch(shape)
 
 
@@ -237,5 +186,5 @@ def _arrow(axes: Axes, way: Route, name: str) -> None:
         zorder=2,
         joinstyle="miter",
     )
-    arrow.set_gid(f"arrow-{name}")
+    arrow.set_gid(readable(f"arrow-{name}"))
     axes.add_patch(arrow)

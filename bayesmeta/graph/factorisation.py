@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
-from bayesmeta.graph.latex import symbol
-from bayesmeta.graph.vertices import QUERY, SUPPORT, Vertex
+from bayesmeta.graph.diagram import nested
+from bayesmeta.graph.labels import labels, letters
+from bayesmeta.graph.vertices import Vertex
 from bayesmeta.model.checks import DATA, TASKS
 from bayesmeta.model.structure import Role
-
-_LETTERS = {TASKS: "i", DATA: "j"}
-_MORE_LETTERS = "klmnpqrs"
-
-
-def letters(nodes: Mapping[str, Vertex]) -> dict[str, str]:
-    """The index of each plate: i for "tasks", j for "data", then k, l, ..."""
-    plates = dict.fromkeys(p for v in nodes.values() for p in v.plates)
-    others = iter(_MORE_LETTERS)
-    return {p: _LETTERS.get(p) or next(others) for p in plates}
-
-
-def label(vertex: Vertex, index: Mapping[str, str]) -> str:
-    """A node's name in LaTeX, its plates' indices below and its half of the data above."""
-    for part in (SUPPORT, QUERY):
-        name = vertex.name.removesuffix(f"_{part}")
-        if DATA in vertex.plates and name != vertex.name:
-            return symbol(name, [index[p] for p in vertex.plates], part)
-    return symbol(vertex.name, [index[p] for p in vertex.plates])
 
 
 def factorisation(nodes: Mapping[str, Vertex]) -> str:
     r"""p(theta) \prod_i p(phi_i | theta) \prod_j p(y_ij | x_ij, phi_i), with this graph's nodes.
 
     Factors are exp f(...), with which it is known up to a constant; deterministic sites follow as
-    equations; inputs have no density, and parameters a flat one, which is not written.
+    equations; inputs have no density, and parameters a flat one, which is not written. A site that
+    reads all of a plate that it is not in reads \{w_k\}_k.
     """
-    index = letters(nodes)
-    label_of = {v.name: label(v, index) for v in nodes.values()}
+    written = _Written(labels(nodes), letters(nodes), nested(nodes))
     without = (Role.DETERMINISTIC, Role.INPUT)
-    drawn = [v for v in nodes.values() if v.role not in without and not v.is_parameter]
-    terms = _product((), drawn, label_of, index)
+    drawn = [v for v in written.nodes.values() if v.role not in without and not v.is_parameter]
+    terms = _product((), drawn, written)
     defined = [
-        f"{label_of[v.name]} = f({', '.join(label_of[p] for p in v.parents)})"
+        f"{written.labels[v.name]} = f({written.parents(v)})"
         for v in nodes.values()
         if v.role is Role.DETERMINISTIC
     ]
@@ -50,29 +33,48 @@ def factorisation(nodes: Mapping[str, Vertex]) -> str:
     return terms + (r" \quad\text{where } " + r",\ ".join(defined) if defined else "")
 
 
-def _product(
-    plates: tuple[str, ...],
-    drawn: Sequence[Vertex],
-    label_of: Mapping[str, str],
-    index: Mapping[str, str],
-) -> str:
+@dataclass(frozen=True)
+class _Written:
+    """How sites are written.
+
+    Attributes:
+        labels: of each site, in LaTeX.
+        index: of each plate.
+        nodes: by name.
+    """
+
+    labels: Mapping[str, str]
+    index: Mapping[str, str]
+    nodes: Mapping[str, Vertex]
+
+    def parents(self, vertex: Vertex) -> str:
+        """What a site reads; what is in plates around it by its own index, and all of others."""
+        return ", ".join(self._read(p, vertex.plates) for p in vertex.parents)
+
+    def _read(self, parent: str, plates: Collection[str]) -> str:
+        whole = [self.index[p] for p in self.nodes[parent].plates if p not in plates]
+        label = self.labels[parent]
+        return rf"\{{{label}\}}_{{{''.join(whole)}}}" if whole else label
+
+    def density(self, vertex: Vertex) -> str:
+        """p(site | parents), or exp f of a factor."""
+        given = self.parents(vertex)
+        if vertex.role is Role.FACTOR:
+            return rf"\exp f_{{{self.labels[vertex.name]}}}({given})"
+        return f"p({self.labels[vertex.name]}" + (rf" \mid {given})" if given else ")")
+
+
+def _product(plates: tuple[str, ...], drawn: Sequence[Vertex], written: _Written) -> str:
     """The densities of the sites in these plates, then a product for each plate inside them."""
-    own = [_density(v, label_of) for v in drawn if v.plates == plates]
+    own = [written.density(v) for v in drawn if v.plates == plates]
     depth = len(plates)
     inside = dict.fromkeys(
         v.plates[depth] for v in drawn if v.plates[:depth] == plates and len(v.plates) > depth
     )
     products = [
-        rf"\prod_{{{index[plate]}}} {_product((*plates, plate), drawn, label_of, index)}"
+        rf"\prod_{{{written.index[plate]}}} {_product((*plates, plate), drawn, written)}"
         for plate in sorted(inside, key=lambda name: name in (TASKS, DATA))
     ]
     # A product reaches as far as the line goes, so that all but the last are closed.
     closed = [rf"\left({product}\right)" for product in products[:-1]]
     return r"\, ".join([*own, *closed, *products[-1:]])
-
-
-def _density(vertex: Vertex, label_of: Mapping[str, str]) -> str:
-    given = ", ".join(label_of[p] for p in vertex.parents)
-    if vertex.role is Role.FACTOR:
-        return rf"\exp f_{{{label_of[vertex.name]}}}({given})"
-    return f"p({label_of[vertex.name]}" + (rf" \mid {given})" if given else ")")

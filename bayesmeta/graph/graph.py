@@ -71,7 +71,10 @@ class Graph:
         )
 
     def factorisation(self) -> str:
-        r"""The joint density in LaTeX: p(\theta) \prod_{i} p(\phi_{i} \mid \theta) \prod_{j} ..."""
+        r"""The joint density in LaTeX: p(\theta) \prod_{i} p(\phi_{i} \mid \theta) \prod_{j} ...
+
+        It needs amsmath where deterministic sites follow as equations.
+        """
         return factorisation(self.nodes)
 
     def draw(
@@ -80,10 +83,12 @@ class Graph:
         """The plate diagram as a matplotlib figure, which is none of pyplot's.
 
         White nodes are latent, grey ones observed; half grey is what is observed in training and
-        not of a new task. Deterministic sites have two outlines, factors are black squares.
+        not of a new task. Deterministic sites have two outlines, factors are black squares. A plate
+        that crosses another is drawn in parts, which its captions say.
 
         Args:
             path: a file to write, .svg, .pdf or .png; the same graph gives the same bytes.
+                Its title is the list of nodes; in an SVG their names are found as text.
             labels: LaTeX of nodes by name, without dollars, in place of their own.
 
         Raises:

@@ -1,15 +1,22 @@
-"""The way of each arrow of a diagram: straight, or bent around nodes that are not its ends."""
+"""The way of each arrow of a diagram: straight, or bent around what is not its end."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bayesmeta.graph.boxes import Box, Point
 
-_BENDS = (0.0, 0.35, -0.35, 0.7, -0.7, 1.1, -1.1, 1.6, -1.6, 2.2, -2.2, 3.0, -3.0)
-_CLEAR, _STEPS = 0.12, 60
+_SIZES = (0.2, 0.35, 0.5, 0.7, 0.9, 1.1, 1.6, 2.2, 3.0, 4.0, 5.0, 6.0)
+_BENDS = (0.0, *(sign * size for size in _SIZES for sign in (1, -1)))
+_CLEAR, _APART, _TOGETHER = 0.12, 0.08, 0.5
+_SHARES = np.linspace(0.0, 1.0, 61)[:, None]
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -25,17 +32,22 @@ class Route:
     control: Point
     end: Point
 
-    def at(self, share: float) -> Point:
-        """The point after a share of the way."""
-        return _bezier(self.start, self.control, self.end, share)
+    def curve(self) -> Array:
+        """Many of its points, in order, (points, 2)."""
+        start, control, end = (np.asarray(p) for p in (self.start, self.control, self.end))
+        before = 1 - _SHARES
+        return before**2 * start + 2 * before * _SHARES * control + _SHARES**2 * end
 
     def points(self) -> list[Point]:
-        """Many of its points, in order."""
-        return [self.at(k / _STEPS) for k in range(_STEPS + 1)]
+        """The same as pairs."""
+        return [(x, y) for x, y in self.curve().tolist()]
 
 
 def routes(
-    nodes: Mapping[str, Box], arrows: Iterable[tuple[str, str]], ends: Mapping[str, Box]
+    nodes: Mapping[str, Box],
+    arrows: Iterable[tuple[str, str]],
+    ends: Mapping[str, Box],
+    captions: Sequence[Box] = (),
 ) -> dict[tuple[str, str], Route]:
     """A way for each arrow that keeps clear of all other nodes, bent as little as can be.
 
@@ -43,20 +55,87 @@ def routes(
         nodes: the boxes to keep clear of.
         arrows: (from, to).
         ends: the boxes at whose borders arrows start and end.
+        captions: further boxes to keep clear of, which are less in the way.
     """
-    found = {}
+    found: dict[tuple[str, str], Route] = {}
+    curves: list[Array] = []
     for a, b in arrows:
         others = [box for name, box in nodes.items() if name not in (a, b)]
-        ways = [_route(ends[a], ends[b], bend) for bend in _BENDS]
-        clear = (way for way in ways if min_distance(way, others) > _CLEAR)
-        found[a, b] = next(clear, None) or max(ways, key=lambda way: min_distance(way, others))
+        found[a, b] = _best(ends[a], ends[b], others, captions, curves)
+        curves.append(found[a, b].curve())
     return found
 
 
-def min_distance(route: Route, others: Iterable[Box]) -> float:
+def _best(
+    a: Box, b: Box, nodes: Sequence[Box], captions: Sequence[Box], curves: Sequence[Array]
+) -> Route:
+    """The least bent way of the least faults."""
+    ways: list[tuple[tuple[float, ...], Route]] = []
+    for bend in _BENDS:
+        way = _route(a, b, bend)
+        faults = _faults(way.curve(), nodes, captions, curves)
+        if not any(faults):
+            return way
+        ways.append((faults, way))
+    return min(ways, key=lambda pair: pair[0])[1]
+
+
+def _faults(
+    curve: Array, nodes: Sequence[Box], captions: Sequence[Box], curves: Sequence[Array]
+) -> tuple[float, ...]:
+    """What is wrong with a way, the worst first."""
+    away = _distance(curve, nodes)
+    crossed = sum(bool(_inside(curve, box).any()) for box in captions)
+    return (
+        max(0.0, -away),
+        crossed,
+        _together(curve, curves) > _TOGETHER,
+        max(0.0, _CLEAR - away),
+    )
+
+
+def min_distance(route: Route, others: Sequence[Box]) -> float:
     """How near it comes to any of the nodes; negative where it goes through one."""
-    points = route.points()
-    return min((_outside(box, p) for box in others for p in points), default=math.inf)
+    return _distance(route.curve(), others)
+
+
+def crosses(route: Route, box: Box) -> bool:
+    """Whether it goes through a rectangle."""
+    return bool(_inside(route.curve(), box).any())
+
+
+def together(one: Route, other: Route) -> float:
+    """The share of the shorter of two ways on which it cannot be told apart."""
+    return _together(one.curve(), [other.curve()])
+
+
+def _distance(curve: Array, nodes: Sequence[Box]) -> float:
+    """From nodes, whose ends are half circles; negative inside."""
+    if not nodes:
+        return math.inf
+    x, y, width, height = np.array([(b.x, b.y, b.width, b.height) for b in nodes]).T
+    along = np.maximum(0.0, np.abs(curve[:, :1] - x) - (width - height) / 2)
+    return float((np.hypot(along, curve[:, 1:] - y) - height / 2).min())
+
+
+def _inside(curve: Array, box: Box) -> NDArray[np.bool_]:
+    x, y = curve.T
+    return (box.left <= x) & (x <= box.right) & (box.bottom <= y) & (y <= box.top)
+
+
+def _together(curve: Array, others: Sequence[Array]) -> float:
+    """The share of the shorter of two ways on which it cannot be told apart, at most."""
+    if not others:
+        return 0.0
+    points, lines = curve[::3], np.stack(others)[:, ::2]
+    gaps = np.hypot(*(points[:, None, None] - lines).transpose(3, 0, 1, 2)).min(-1)
+    length, lengths = _length(points), _length(lines)
+    return float(((gaps < _APART).mean(0) * length / np.minimum(length, lengths)).max())
+
+
+def _length(curves: Array) -> Array:
+    """Of curves, (..., points, 2)."""
+    return np.asarray(np.linalg.norm(np.diff(curves, axis=-2), axis=-1).sum(-1))
 
 
 def _route(a: Box, b: Box, bend: float) -> Route:
@@ -69,7 +148,7 @@ def _route(a: Box, b: Box, bend: float) -> Route:
 def _border(box: Box, towards: Point) -> Point:
     """Where the straight line from a node's centre leaves it."""
     inside, outside = 0.0, 1.0
-    for _ in range(40):
+    for _ in range(25):
         share = (inside + outside) / 2
         point = box.x + share * (towards[0] - box.x), box.y + share * (towards[1] - box.y)
         inside, outside = (share, outside) if _outside(box, point) < 0 else (inside, share)
@@ -81,9 +160,3 @@ def _outside(box: Box, point: Point) -> float:
     radius = box.height / 2
     along = max(0.0, abs(point[0] - box.x) - (box.width / 2 - radius))
     return math.hypot(along, point[1] - box.y) - radius
-
-
-def _bezier(a: Point, control: Point, b: Point, share: float) -> Point:
-    before, after = 1 - share, share
-    x, y = (before**2 * a[k] + 2 * before * after * control[k] + after**2 * b[k] for k in (0, 1))
-    return x, y

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bayesmeta.graph.arrangement import arranged, square
 from bayesmeta.graph.boxes import Box, Point
 from bayesmeta.graph.diagram import Diagram
-from bayesmeta.graph.draw import arranged, node_labels, plate_labels, square
+from bayesmeta.graph.labels import node_labels, plate_labels
+from bayesmeta.graph.latex import in_latex
 from bayesmeta.graph.routes import Route
 from bayesmeta.graph.vertices import Vertex
 from bayesmeta.model.structure import Role
@@ -32,26 +34,31 @@ def tikz(diagram: Diagram, labels: Mapping[str, str] | None = None) -> str:
     Raises:
         ValueError: for a label of a node that is not there.
     """
-    texts, captions = node_labels(diagram, labels), plate_labels(diagram)
-    layout, ways = arranged(diagram, texts, captions)
+    nodes, drawn, around = diagram.nodes, node_labels(diagram, labels), plate_labels(diagram)
+    picture = arranged(nodes, diagram.edges, drawn, around)
+    texts, captions = node_labels(diagram, labels, in_latex), plate_labels(diagram, in_latex)
     lines = [
         "% needs \\usepackage{tikz} and \\usetikzlibrary{shapes.misc}",
         "\\begin{tikzpicture}[",
         *(f"  {style}," for style in _STYLES),
         "]",
-        *(_plate(box, captions[plates[-1]]) for plates, box in layout.plates.items()),
-        *(_arrow(way) for way in ways.values()),
-        *(_node(diagram.nodes[name], box, texts[name]) for name, box in layout.nodes.items()),
+        *(_plate(box) for box in picture.layout.plates.values()),
+        *(_caption(box, captions[plates[-1]]) for plates, box in picture.captions.items()),
+        *(_arrow(way) for way in picture.ways.values()),
+        *(_node(nodes[n], box, texts[n]) for n, box in picture.layout.nodes.items()),
         "\\end{tikzpicture}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _plate(box: Box, caption: str) -> str:
+def _plate(box: Box) -> str:
     corners = f"{_at((box.left, box.bottom))} rectangle {_at((box.right, box.top))}"
-    corner = _at((box.right - 0.15, box.bottom + 0.1))
-    label = f"\\node[gray, font=\\scriptsize, anchor=south east, inner sep=1pt] at {corner}"
-    return f"  \\draw[plate] {corners};\n  {label} {{${caption}$}};"
+    return f"  \\draw[plate] {corners};"
+
+
+def _caption(box: Box, caption: str) -> str:
+    style = "gray, font=\\scriptsize, scale=0.9, anchor=south east, inner sep=1pt"
+    return f"  \\node[{style}] at {_at((box.right, box.bottom))} {{${caption}$}};"
 
 
 def _arrow(way: Route) -> str:

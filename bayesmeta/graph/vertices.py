@@ -90,9 +90,12 @@ def _whole_modules(nodes: Mapping[str, Node]) -> dict[str, Node]:
 
 
 def _plates(node: Node) -> tuple[str, ...]:
-    """Names of the plates, "tasks" first and "data" last: as they are nested."""
-    order = {TASKS: 0, DATA: 2}
-    return tuple(sorted((p.name for p in node.plates), key=lambda name: order.get(name, 1)))
+    """Names of the plates as nested, but "tasks" around "data": datapoints are a task's."""
+    names = [p.name for p in node.plates]
+    if DATA in names and TASKS in names[names.index(DATA) :]:
+        names.remove(TASKS)
+        names.insert(names.index(DATA), TASKS)
+    return tuple(names)
 
 
 def _column_plates(column: str, nodes: Mapping[str, Node], tasks: Tasks) -> tuple[str, ...]:

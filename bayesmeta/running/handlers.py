@@ -200,8 +200,8 @@ def _there(choice: Choice, msg: Message) -> Tensor:
 
 
 def _plates(msg: Message) -> tuple[Plate, ...]:
-    frames = sorted(msg["cond_indep_stack"], key=lambda f: f.dim or 0)
-    return tuple(Plate(f.name, f.dim, int(f.size)) for f in frames)
+    """Outermost first, as Pyro's frames are: each plate, from the innermost, puts its in front."""
+    return tuple(Plate(f.name, f.dim, int(f.size)) for f in msg["cond_indep_stack"])
 
 
 def _log_prob(msg: Message, fn: Any, is_bounded: bool) -> Tensor:

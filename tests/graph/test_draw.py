@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -14,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import bayesmeta as bm
-from bayesmeta.graph.draw import plate_labels
+from bayesmeta.graph.labels import plate_labels
 from bayesmeta.models import eight_schools, lecture
 from tests.cases import EVERY
 
@@ -68,6 +70,25 @@ def test_the_same_graph_gives_the_same_bytes(tmp_path: Path, suffix: str) -> Non
         assert all(f'id="node-{name}"' in text for name in META.nodes)
 
 
+def test_an_svg_has_its_names_where_they_are_drawn(tmp_path: Path) -> None:
+    META.draw(tmp_path / "graph.svg")
+    root, space = (
+        ElementTree.parse(tmp_path / "graph.svg").getroot(),
+        "{http://www.w3.org/2000/svg}",
+    )
+    assert (root.findtext(f"{space}title") or "").endswith(
+        "y_query given x_query, phi [tasks, data]"
+    )
+    texts = {text.text: text for text in root.iter(f"{space}text")}
+    assert texts.keys() == {*META.nodes, "tasks", "data"}
+    for name in META.nodes:
+        (group,) = (g for g in root.iter(f"{space}g") if g.get("id") == f"node-{name}")
+        numbers = re.findall(r"[-.\d]+", group[0].attrib["d"])
+        for at, drawn in (("x", numbers[::2]), ("y", numbers[1::2])):
+            low, high = min(map(float, drawn)), max(map(float, drawn))
+            assert float(texts[name].attrib[at]) == pytest.approx((low + high) / 2, abs=0.1)
+
+
 def test_drawing_leaves_matplotlib_as_it_was(tmp_path: Path) -> None:
     before, figures = dict(matplotlib.rcParams), plt.get_fignums()
     META.draw(tmp_path / "graph.svg")
@@ -80,6 +101,11 @@ def test_labels() -> None:
     assert r"$\theta_0$" in texts and r"$\phi_{i}$" in texts
     with pytest.raises(ValueError, match="labels were given for psi, but the nodes are x_support"):
         META.draw(labels={"psi": "x"})
+    with pytest.raises(TypeError, match="no dict of strings; give LaTeX by name"):
+        META.draw(labels={"theta": 3})
+    with pytest.raises(ValueError, match=r"Unknown symbol: .bm.*or take tikz"):
+        META.draw(labels={"theta": r"\bm{\theta}"})
+    assert r"{$\bm{\theta}$}" in META.tikz(labels={"theta": r"\bm{\theta}"})
 
 
 def test_another_kind_of_file_is_refused() -> None:
@@ -110,6 +136,6 @@ def test_names_that_latex_would_read_otherwise(tmp_path: Path) -> None:
 
     graph = bm.graph(model, SUPPORT)
     graph.draw(tmp_path / "graph.PNG")
-    assert r"\mathrm{my{\#}plate}" in graph.tikz() and r"50{\%}" in graph.tikz()
+    assert r"\mathrm{my\textrm{\#}plate}" in graph.tikz() and r"50\textrm{\%}" in graph.tikz()
     with pytest.raises(TypeError, match="give LaTeX by name"):
         graph.draw(labels=["y"])

@@ -46,7 +46,7 @@ def test_parameters_have_no_density_and_a_product_ends_before_the_next() -> None
         ("gamma0", r"\gamma_{0,i}"),
         ("w", "w_{i}"),
         ("effect", r"\mathrm{effect}_{i}"),
-        ("log_uranium", r"\mathrm{log\ uranium}_{i}"),
+        ("log_uranium", r"\mathrm{log\_uranium}_{i}"),
         ("phi_decentered", r"\phi_{\mathrm{decentered},i}"),
     ],
 )

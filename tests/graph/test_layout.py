@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import combinations
 
 import pyro
 import pyro.distributions as dist
 import pytest
 
 import bayesmeta as bm
-from bayesmeta.graph.boxes import Box, Layout, spread
-from bayesmeta.graph.draw import arranged, caption_width, node_labels, plate_labels
-from bayesmeta.graph.routes import Route, min_distance
-from bayesmeta.models import lecture, lynx_hare, neural_process
+from bayesmeta.graph.arrangement import Picture, arranged
+from bayesmeta.graph.boxes import Box, spread
+from bayesmeta.graph.labels import labels, letters, node_labels, plate_labels
+from bayesmeta.graph.latex import in_mathtext
+from bayesmeta.graph.layout import lay_out
+from bayesmeta.graph.routes import Route
+from bayesmeta.graph.vertices import Vertex
+from bayesmeta.model.structure import Role
+from bayesmeta.models import (
+    attentive_process,
+    lecture,
+    lynx_hare,
+    neural_process,
+    pooling,
+    radon,
+    words,
+)
 from tests.cases import EVERY
+from tests.graph.random_nodes import random_nodes
+from tests.graph.stumbles import complaints
+from tests.graph.test_diagram import regions
 
 SUPPORT, QUERY = lecture.tasks(slope=True).split(2)
-Ways = dict[tuple[str, str], Route]
 
 
 def crowded(tasks: bm.Tasks) -> None:
@@ -48,6 +62,12 @@ def graphs() -> dict[str, Callable[[], bm.Graph]]:
     found["meta_learning"] = (lecture.meta_learning, SUPPORT, QUERY)
     found["crowded"] = (crowded, SUPPORT, None)
     found["crowded_query"] = (crowded, SUPPORT, QUERY)
+    radon_data = radon.tasks()
+    found["radon_query"] = (radon.model, *radon_data.split(0.5))
+    found["pooling"] = (pooling.shared, radon_data, None)
+    found["words"] = (words.model, words.tasks(3), None)
+    found["attentive_process"] = (attentive_process.model, attentive_process.tasks(5), None)
+    found["regions"] = (regions, SUPPORT, None)
     found["lynx_hare"] = (lynx_hare.model, lynx_hare.tasks(), None)
     found["neural_process"] = (neural_process.model, neural_process.tasks(5), None)
     return {name: (lambda given=given: bm.graph(*given)) for name, given in found.items()}
@@ -56,77 +76,135 @@ def graphs() -> dict[str, Callable[[], bm.Graph]]:
 GRAPHS = graphs()
 
 
-def complaints(graph: bm.Graph, layout: Layout, ways: Ways) -> list[str]:
-    """What a reader would stumble over."""
-    found = []
-    for (a, one), (b, other) in combinations(layout.nodes.items(), 2):
-        if one.meets(other):
-            found.append(f"{a} overlaps {b}")
-    for plates, box in layout.plates.items():
-        for name, node in layout.nodes.items():
-            if box.holds(node) != (graph.nodes[name].plates[: len(plates)] == plates):
-                found.append(f"{plates} and {name}")
-        for others, other in layout.plates.items():
-            nested = others[: len(plates)] == plates and others != plates
-            if box.holds(other) != nested or (
-                not nested and plates[: len(others)] != others and box.meets(other)
-            ):
-                found.append(f"{plates} and {others}")
-    captions = plate_labels(graph)
-    for plates, box in layout.plates.items():
-        width = caption_width(captions[plates[-1]])
-        caption = Box(box.right - 0.2 - width / 2, box.bottom + 0.25, width, 0.3)
-        if not box.holds(caption):
-            found.append(f"the caption of {plates} is cut")
-        found += [
-            f"{n} covers a caption" for n, node in layout.nodes.items() if node.meets(caption)
-        ]
-    for (a, b), way in ways.items():
-        rest = [box for name, box in layout.nodes.items() if name not in (a, b)]
-        if min_distance(way, rest) <= 0:
-            found.append(f"{a} -> {b} goes through a node")
-    return found
+def with_nodes(picture: Picture, **moved: Box) -> Picture:
+    return replace(picture, layout=replace(picture.layout, nodes={**picture.layout.nodes, **moved}))
 
 
-def drawn(graph: bm.Graph) -> tuple[Layout, Ways]:
-    return arranged(graph, node_labels(graph, None), plate_labels(graph))
+def with_plate(picture: Picture, tasks: Box) -> Picture:
+    plates = {**picture.layout.plates, ("tasks",): tasks}
+    return replace(picture, layout=replace(picture.layout, plates=plates))
+
+
+def with_way(picture: Picture, ends: tuple[str, str], way: Route) -> Picture:
+    return replace(picture, ways={**picture.ways, ends: way})
+
+
+def drawn(graph: bm.Graph) -> Picture:
+    return arranged(
+        graph.nodes, graph.edges, node_labels(graph.diagram, None), plate_labels(graph.diagram)
+    )
 
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_a_diagram_has_nothing_to_stumble_over(name: str) -> None:
     graph = GRAPHS[name]()
-    layout, ways = drawn(graph)
-    assert set(layout.nodes) == set(graph.nodes) and set(ways) == graph.edges
+    picture = drawn(graph)
+    assert set(picture.layout.nodes) == set(graph.nodes) and set(picture.ways) == graph.edges
     prefixes = {v.plates[:k] for v in graph.nodes.values() for k in range(1, len(v.plates) + 1)}
-    assert set(layout.plates) == prefixes
-    assert not complaints(graph, layout, ways)
+    assert set(picture.layout.plates) == set(picture.captions) == prefixes
+    assert not complaints(graph.nodes, picture)
     figure = graph.draw()
     left, right = figure.axes[0].get_xlim()
     low, high = figure.axes[0].get_ylim()
-    for x, y in (point for way in ways.values() for point in way.points()):
+    for x, y in (point for way in picture.ways.values() for point in way.points()):
         assert left < x < right and low < y < high
 
 
 def test_what_a_reader_would_stumble_over_is_found() -> None:
     graph = bm.graph(lecture.meta_learning, SUPPORT)
-    layout, ways = drawn(graph)
-    theta, phi = layout.nodes["theta"], layout.nodes["phi"]
-    together = Layout({**layout.nodes, "theta": phi.moved(0.3, 0.0)}, layout.plates)
-    assert "theta overlaps phi" in complaints(graph, together, ways)
-    tasks = layout.plates["tasks",]
-    swallowed = replace(tasks, height=tasks.height + 6.0)
-    wide = Layout(layout.nodes, {**layout.plates, ("tasks",): swallowed})
-    assert "('tasks',) and theta" in complaints(graph, wide, ways)
-    low = Layout({**layout.nodes, "y": layout.nodes["y"].moved(0.0, -0.6)}, layout.plates)
-    assert "y covers a caption" in complaints(graph, low, ways)
+    picture = drawn(graph)
+    assert not complaints(graph.nodes, picture)
+    nodes, plates = picture.layout.nodes, picture.layout.plates
+    theta, phi, tasks, caption = (
+        nodes["theta"],
+        nodes["phi"],
+        plates["tasks",],
+        picture.captions["tasks",],
+    )
     straight = Route((theta.x, theta.y), (phi.x, phi.y), (phi.x, phi.y - 3.0))
-    through = {**ways, ("theta", "y"): straight}
-    assert "theta -> y goes through a node" in complaints(graph, layout, through)
+    over = Route((theta.x, theta.y), (theta.x, caption.y), (caption.x, caption.y))
+    way = picture.ways["theta", "phi"]
+    beside = Route(way.start, (way.control[0] + 0.05, way.control[1]), way.end)
+    out = caption.moved(0.0, -0.3)
+    both = {path: caption for path in picture.captions}
+    for complaint, planted in {
+        "theta overlaps phi": with_nodes(picture, theta=phi.moved(0.3, 0.0)),
+        "('tasks',) and theta": with_plate(picture, replace(tasks, height=tasks.height + 6.0)),
+        "('tasks',) and ('tasks', 'data')": with_plate(picture, replace(tasks, height=2.0)),
+        "y covers the caption of ('tasks', 'data')": with_nodes(
+            picture, y=nodes["y"].moved(0.0, -0.6)
+        ),
+        "theta -> y goes through phi": with_way(picture, ("theta", "y"), straight),
+        "theta -> y goes through the caption of ('tasks',)": with_way(
+            picture, ("theta", "y"), over
+        ),
+        "theta -> phi runs along theta -> x": with_way(picture, ("theta", "x"), beside),
+        "the caption of ('tasks',) and the plate ('tasks',)": replace(
+            picture, captions={**picture.captions, ("tasks",): out}
+        ),
+        "the captions of ('tasks', 'data') and ('tasks',) coincide": replace(
+            picture, captions=both
+        ),
+    }.items():
+        assert complaint in complaints(graph.nodes, planted)
+
+
+def random_picture(seed: int) -> tuple[dict[str, Vertex], Picture]:
+    nodes = random_nodes(seed)
+    edges = {(p, v.name) for v in nodes.values() for p in v.parents}
+    captions = {p: rf"\mathrm{{{p}}}\ \ i = 1, \ldots, 5" for p in letters(nodes)}
+    return nodes, arranged(nodes, edges, labels(nodes, in_mathtext), captions)
+
+
+def test_random_plates_have_nothing_to_stumble_over() -> None:
+    for seed in range(80):
+        nodes, picture = random_picture(seed)
+        assert not complaints(nodes, picture), seed
+
+
+@pytest.mark.slow
+def test_next_to_no_random_plates_have_anything_to_stumble_over() -> None:
+    found = [bool(complaints(*random_picture(seed))) for seed in range(80, 500)]
+    assert sum(found) <= 8
+
+
+def test_nodes_without_arrows_do_not_make_a_picture_wide() -> None:
+    names = [f"b_{k}" for k in range(30)]
+    rest = {
+        "mu": Vertex("mu", Role.THETA, (), ()),
+        "phi": Vertex("phi", Role.PHI, ("tasks",), ("mu",)),
+        "z": Vertex("z", Role.PHI, ("tasks",), ()),
+    }
+    for plates in ((), ("tasks",)):
+        nodes = rest | {name: Vertex(name, Role.THETA, plates, ()) for name in names}
+        layout = lay_out(nodes, dict.fromkeys(nodes, 1.0), {"tasks": 2.0})
+        assert max(layout.bounds.width, layout.bounds.height) < 16
+    few = lay_out(rest, dict.fromkeys(rest, 1.0), {"tasks": 2.0})
+    assert few.nodes["z"].y == few.nodes["phi"].y
+
+
+def test_a_node_that_is_read_beyond_its_plate_is_drawn_with_it() -> None:
+    nodes = {
+        "a": Vertex("a", Role.PHI, ("tasks",), ()),
+        "b": Vertex("b", Role.PHI, ("regions", "features"), ("a",)),
+    }
+    layout = lay_out(nodes, dict.fromkeys(nodes, 1.0), dict.fromkeys(letters(nodes), 1.0))
+    assert set(layout.nodes) == set(nodes)
+
+
+def test_sites_and_plates_of_one_name_are_two_things() -> None:
+    nodes = {
+        "z": Vertex("z", Role.THETA, (), ()),
+        "a": Vertex("a", Role.PHI, ("z",), ("z",)),
+        "z/z": Vertex("z/z", Role.PHI, ("z",), ("a",)),
+        "b": Vertex("b", Role.PHI, ("z", "z/z"), ("z/z",)),
+    }
+    layout = lay_out(nodes, dict.fromkeys(nodes, 1.0), dict.fromkeys(letters(nodes), 1.0))
+    assert set(layout.nodes) == set(nodes) and len(layout.plates) == 2
 
 
 def test_a_symmetric_model_is_drawn_symmetrically() -> None:
-    layout, _ = drawn(bm.graph(lecture.meta_learning, SUPPORT, QUERY))
-    nodes = layout.nodes
+    nodes = drawn(bm.graph(lecture.meta_learning, SUPPORT, QUERY)).layout.nodes
     assert nodes["theta"].x == pytest.approx(nodes["phi"].x)
     halves = nodes["y_support"].x + nodes["y_query"].x
     assert halves / 2 == pytest.approx(nodes["phi"].x)

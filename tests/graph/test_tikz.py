@@ -40,13 +40,11 @@ def test_braces_and_environments_are_closed(name: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs a LaTeX")
-@pytest.mark.parametrize("name", ["rich", "prototypes", "meta_learning"])
-def test_latex_sets_it(name: str, tmp_path: Path) -> None:
-    graph = META if name == "meta_learning" else bm.graph(*EVERY[name][:2])
-    head = r"\documentclass{article}\usepackage{tikz}\usetikzlibrary{shapes.misc}\pagestyle{empty}"
-    (tmp_path / "graph.tex").write_text(
-        head + r"\begin{document}" + graph.tikz() + r"\end{document}"
-    )
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "graph.tex"]
+def test_latex_sets_every_model(tmp_path: Path) -> None:
+    graphs = [META, *(bm.graph(model, tasks) for model, tasks, _ in EVERY.values())]
+    head = r"\documentclass{article}\usepackage{amsmath,tikz}\usetikzlibrary{shapes.misc}"
+    body = "\n\n".join(f"{graph.tikz()} ${graph.factorisation()}$" for graph in graphs)
+    (tmp_path / "graphs.tex").write_text(head + r"\begin{document}" + body + r"\end{document}")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "graphs.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]

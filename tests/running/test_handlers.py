@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -191,3 +193,24 @@ def test_an_improper_uniform_is_a_flat_prior_with_a_note() -> None:
     short = bm.NUTS(chains=1, tune=20, draws=20, compile=False)
     post = bm.fit(flat, tasks, theta=short, progress=False)
     assert post.notes[-1].startswith("ImproperUniform phi: part of phi with a flat prior")
+
+
+@pytest.mark.parametrize("dims", [*permutations((-1, -2, -3))])
+@pytest.mark.parametrize("reparameterised", [False, True])
+def test_plates_are_in_the_order_of_with(dims: tuple[int, ...], reparameterised: bool) -> None:
+    def nested(tasks: bm.Tasks) -> None:
+        for _ in pyro.plate("loop", 1):
+            a, b, c = (
+                pyro.plate(*p, dim=dim) for *p, dim in zip("abc", (2, 3, 4), dims, strict=True)
+            )
+            with a, b, c:
+                pyro.sample("z", dist.Normal(0.0, 1.0))
+                pyro.param("level", torch.tensor(0.0))
+
+    config = {"z": LocScaleReparam(0.0)} if reparameterised else {}
+    sites = run(poutine.reparam(nested, config=config), normal_means.tasks())
+    assert ("z_decentered" in sites) is reparameterised
+    for site in sites.values():
+        expected = [("a", dims[0], 2), ("b", dims[1], 3), ("c", dims[2], 4)]
+        assert [(p.name, p.dim, p.size) for p in site.plates[1:]] == expected
+        assert site.plates[0].name == "loop"
