@@ -29,7 +29,17 @@ WINGS = (
         "amortisation",
         "fine_tuning",
     ),
-    *("phi", "theta", "posterior", "information", "graph", "fit", "evaluation", "presets"),
+    *(
+        "phi",
+        "theta",
+        "posterior",
+        "information",
+        "diagram",
+        "graph",
+        "fit",
+        "evaluation",
+        "presets",
+    ),
 )
 ORDER = (*WINGS, "__init__", "models", "lecture")
 HOMES = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import networkx as nx
 
-from bayesmeta.graph.diagram import Diagram
+from bayesmeta.diagram.diagram import Diagram
 from bayesmeta.model.checks import DATA, StructureError
 
 

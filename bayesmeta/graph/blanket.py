@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bayesmeta.diagram.diagram import Diagram
+from bayesmeta.diagram.vertices import Vertex
 from bayesmeta.graph.arrows import Arrows
 from bayesmeta.graph.copies import Copies, Places, named, unrolled_plates
-from bayesmeta.graph.diagram import Diagram
-from bayesmeta.graph.vertices import Vertex
 from bayesmeta.model.checks import DATA, TASKS
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from bayesmeta.graph.diagram import Diagram
-from bayesmeta.graph.vertices import QUERY, Vertex
+from bayesmeta.diagram.diagram import Diagram
+from bayesmeta.diagram.vertices import QUERY, Vertex
 from bayesmeta.model.checks import DATA, TASKS
 
 UNROLLED = (TASKS, DATA)

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import networkx as nx
 
 from bayesmeta.data.tasks import Tasks, check_tasks
+from bayesmeta.diagram.diagram import Diagram
+from bayesmeta.diagram.draw import draw
+from bayesmeta.diagram.factorisation import factorisation
+from bayesmeta.diagram.tikz import tikz
+from bayesmeta.diagram.vertices import Vertex, vertices
 from bayesmeta.graph.blanket import blanket
 from bayesmeta.graph.copies import copies
-from bayesmeta.graph.diagram import Diagram
-from bayesmeta.graph.draw import draw
-from bayesmeta.graph.factorisation import factorisation
 from bayesmeta.graph.roles import roles
 from bayesmeta.graph.separation import Separation
-from bayesmeta.graph.tikz import tikz
 from bayesmeta.graph.unrolled import unroll, unrolled_for
-from bayesmeta.graph.vertices import Vertex, vertices
 from bayesmeta.model.reading import read_as_it_stands
 from bayesmeta.model.structure import Role
 from bayesmeta.running.handlers import Model

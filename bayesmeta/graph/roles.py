@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bayesmeta.graph.diagram import Diagram
-from bayesmeta.graph.vertices import Vertex
+from bayesmeta.diagram.diagram import Diagram
+from bayesmeta.diagram.vertices import Vertex
 from bayesmeta.model.checks import TASKS, StructureError
 from bayesmeta.model.density import Density
 from bayesmeta.model.structure import Role

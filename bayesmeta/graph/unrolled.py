@@ -7,10 +7,10 @@ from itertools import product
 
 import networkx as nx
 
+from bayesmeta.diagram.diagram import Diagram
+from bayesmeta.diagram.vertices import Vertex
 from bayesmeta.graph.arrows import Arrows
 from bayesmeta.graph.copies import Copies, Places, named, unrolled_plates
-from bayesmeta.graph.diagram import Diagram
-from bayesmeta.graph.vertices import Vertex
 from bayesmeta.model.checks import DATA, TASKS
 from bayesmeta.model.structure import Role
 

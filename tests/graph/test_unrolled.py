@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import bayesmeta as bm
+from bayesmeta.diagram.diagram import Diagram
+from bayesmeta.diagram.vertices import Vertex
 from bayesmeta.graph import Graph, copies, unrolled
 from bayesmeta.graph.arrows import Arrow, Arrows
-from bayesmeta.graph.diagram import Diagram
-from bayesmeta.graph.vertices import Vertex
 from bayesmeta.model.structure import Role
 
 TASKS, DATA, REGIONS = "tasks", "data", "regions"

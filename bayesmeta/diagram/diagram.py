@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.graph.vertices import Vertex
+from bayesmeta.diagram.vertices import Vertex
 from bayesmeta.model.reading import Reading
 
 _Sets = Mapping[str, tuple[str, ...]]

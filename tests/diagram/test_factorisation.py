@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import bayesmeta as bm
-from bayesmeta.graph.latex import symbol
+from bayesmeta.diagram.latex import symbol
 from bayesmeta.models import lecture
 from tests.cases import EVERY
 

@@ -11,10 +11,10 @@ from itertools import pairwise
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-from bayesmeta.graph.boxes import Box, Layout
-from bayesmeta.graph.layout import lay_out
-from bayesmeta.graph.routes import Route, routes
-from bayesmeta.graph.vertices import Vertex
+from bayesmeta.diagram.boxes import Box, Layout
+from bayesmeta.diagram.layout import lay_out
+from bayesmeta.diagram.routes import Route, routes
+from bayesmeta.diagram.vertices import Vertex
 from bayesmeta.model.structure import Role
 
 INCH, FONT, SMALL = 0.56, 15.0, 10.5

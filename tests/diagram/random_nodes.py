@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from bayesmeta.graph.vertices import Vertex
+from bayesmeta.diagram.vertices import Vertex
 from bayesmeta.model.structure import Role
 
 PLATES = ("tasks", "data", "regions", "features")

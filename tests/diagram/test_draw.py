@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import bayesmeta as bm
-from bayesmeta.graph.labels import plate_labels
+from bayesmeta.diagram.labels import plate_labels
 from bayesmeta.models import eight_schools, lecture
 from tests.cases import EVERY
 

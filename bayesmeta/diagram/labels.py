@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import count, groupby
 
-from bayesmeta.graph.diagram import Diagram, nested, pieces
-from bayesmeta.graph.latex import Alphabet, in_latex, in_mathtext, spelled, symbol, words
-from bayesmeta.graph.vertices import QUERY, SUPPORT, Vertex
+from bayesmeta.diagram.diagram import Diagram, nested, pieces
+from bayesmeta.diagram.latex import Alphabet, in_latex, in_mathtext, spelled, symbol, words
+from bayesmeta.diagram.vertices import QUERY, SUPPORT, Vertex
 from bayesmeta.model.checks import DATA, TASKS
 
 _LETTERS = {TASKS: "i", DATA: "j"}

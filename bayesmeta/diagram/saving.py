@@ -11,8 +11,8 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from bayesmeta.graph.boxes import Layout, Point
-from bayesmeta.graph.vertices import Vertex
+from bayesmeta.diagram.boxes import Layout, Point
+from bayesmeta.diagram.vertices import Vertex
 
 _FORMATS = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}
 _UNREADABLE = re.compile("[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 
-from bayesmeta.graph.arrangement import Picture
-from bayesmeta.graph.boxes import Box
-from bayesmeta.graph.diagram import nested
-from bayesmeta.graph.routes import crosses, min_distance, together
-from bayesmeta.graph.vertices import Vertex
+from bayesmeta.diagram.arrangement import Picture
+from bayesmeta.diagram.boxes import Box
+from bayesmeta.diagram.diagram import nested
+from bayesmeta.diagram.routes import crosses, min_distance, together
+from bayesmeta.diagram.vertices import Vertex
 
 Path = tuple[str, ...]
 

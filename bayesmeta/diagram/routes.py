@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesmeta.graph.boxes import Box, Point
+from bayesmeta.diagram.boxes import Box, Point
 
 _SIZES = (0.2, 0.35, 0.5, 0.7, 0.9, 1.1, 1.6, 2.2, 3.0, 4.0, 5.0, 6.0)
 _BENDS = (0.0, *(sign * size for size in _SIZES for sign in (1, -1)))

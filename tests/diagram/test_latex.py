@@ -19,10 +19,10 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
 import bayesmeta as bm
-from bayesmeta.graph.labels import labels
-from bayesmeta.graph.latex import Alphabet, in_latex, in_mathtext, symbol, words
-from bayesmeta.graph.saving import readable
-from bayesmeta.graph.vertices import Vertex
+from bayesmeta.diagram.labels import labels
+from bayesmeta.diagram.latex import Alphabet, in_latex, in_mathtext, symbol, words
+from bayesmeta.diagram.saving import readable
+from bayesmeta.diagram.vertices import Vertex
 from bayesmeta.model.structure import Role
 
 NAMES = (

@@ -8,15 +8,16 @@ from dataclasses import replace
 import pyro
 import pyro.distributions as dist
 import pytest
+from tests.diagram.test_diagram import regions
 
 import bayesmeta as bm
-from bayesmeta.graph.arrangement import Picture, arranged
-from bayesmeta.graph.boxes import Box, spread
-from bayesmeta.graph.labels import labels, letters, node_labels, plate_labels
-from bayesmeta.graph.latex import in_mathtext
-from bayesmeta.graph.layout import lay_out
-from bayesmeta.graph.routes import Route
-from bayesmeta.graph.vertices import Vertex
+from bayesmeta.diagram.arrangement import Picture, arranged
+from bayesmeta.diagram.boxes import Box, spread
+from bayesmeta.diagram.labels import labels, letters, node_labels, plate_labels
+from bayesmeta.diagram.latex import in_mathtext
+from bayesmeta.diagram.layout import lay_out
+from bayesmeta.diagram.routes import Route
+from bayesmeta.diagram.vertices import Vertex
 from bayesmeta.model.structure import Role
 from bayesmeta.models import (
     attentive_process,
@@ -28,9 +29,8 @@ from bayesmeta.models import (
     words,
 )
 from tests.cases import EVERY
-from tests.graph.random_nodes import random_nodes
-from tests.graph.stumbles import complaints
-from tests.graph.test_diagram import regions
+from tests.diagram.random_nodes import random_nodes
+from tests.diagram.stumbles import complaints
 
 SUPPORT, QUERY = lecture.tasks(slope=True).split(2)
 

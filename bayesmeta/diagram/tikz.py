@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bayesmeta.graph.arrangement import arranged, square
-from bayesmeta.graph.boxes import Box, Point
-from bayesmeta.graph.diagram import Diagram
-from bayesmeta.graph.labels import node_labels, plate_labels
-from bayesmeta.graph.latex import in_latex
-from bayesmeta.graph.routes import Route
-from bayesmeta.graph.vertices import Vertex
+from bayesmeta.diagram.arrangement import arranged, square
+from bayesmeta.diagram.boxes import Box, Point
+from bayesmeta.diagram.diagram import Diagram
+from bayesmeta.diagram.labels import node_labels, plate_labels
+from bayesmeta.diagram.latex import in_latex
+from bayesmeta.diagram.routes import Route
+from bayesmeta.diagram.vertices import Vertex
 from bayesmeta.model.structure import Role
 
 _STYLES = (

@@ -15,9 +15,9 @@ from types import MappingProxyType
 
 import networkx as nx
 
-from bayesmeta.graph.boxes import Box, Layout, joined, spread, with_grid
-from bayesmeta.graph.diagram import nested
-from bayesmeta.graph.vertices import Vertex
+from bayesmeta.diagram.boxes import Box, Layout, joined, spread, with_grid
+from bayesmeta.diagram.diagram import nested
+from bayesmeta.diagram.vertices import Vertex
 from bayesmeta.model.structure import Role
 
 ROW_GAP, NODE_GAP, BESIDE_GAP, STACK_GAP = 0.8, 0.7, 0.8, 0.3

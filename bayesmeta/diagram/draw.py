@@ -11,13 +11,13 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, R
 from matplotlib.path import Path as Curve
 from matplotlib.textpath import TextPath
 
-from bayesmeta.graph.arrangement import CM, FONT, INCH, SMALL, Picture, arranged, square
-from bayesmeta.graph.boxes import Box, with_points
-from bayesmeta.graph.diagram import Diagram
-from bayesmeta.graph.labels import node_labels, plate_labels
-from bayesmeta.graph.routes import Route
-from bayesmeta.graph.saving import checked_path, readable, save
-from bayesmeta.graph.vertices import Vertex
+from bayesmeta.diagram.arrangement import CM, FONT, INCH, SMALL, Picture, arranged, square
+from bayesmeta.diagram.boxes import Box, with_points
+from bayesmeta.diagram.diagram import Diagram
+from bayesmeta.diagram.labels import node_labels, plate_labels
+from bayesmeta.diagram.routes import Route
+from bayesmeta.diagram.saving import checked_path, readable, save
+from bayesmeta.diagram.vertices import Vertex
 from bayesmeta.model.structure import Role
 
 _MARGIN = 0.15

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 import bayesmeta as bm
-from bayesmeta.graph.diagram import nested, pieces
-from bayesmeta.graph.factorisation import factorisation
-from bayesmeta.graph.labels import letters
-from bayesmeta.graph.layout import lay_out
-from bayesmeta.graph.vertices import Vertex
+from bayesmeta.diagram.diagram import nested, pieces
+from bayesmeta.diagram.factorisation import factorisation
+from bayesmeta.diagram.labels import letters
+from bayesmeta.diagram.layout import lay_out
+from bayesmeta.diagram.vertices import Vertex
 from bayesmeta.model.structure import Role
-from tests.graph.random_nodes import random_nodes
+from tests.diagram.random_nodes import random_nodes
 
 TASKS = bm.Tasks.from_arrays(torch.randn(4, 5), {"x": torch.randn(4, 5)})
 _TOKEN = re.compile(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from bayesmeta.graph.diagram import nested
-from bayesmeta.graph.labels import labels, letters
-from bayesmeta.graph.vertices import Vertex
+from bayesmeta.diagram.diagram import nested
+from bayesmeta.diagram.labels import labels, letters
+from bayesmeta.diagram.vertices import Vertex
 from bayesmeta.model.checks import DATA, TASKS
 from bayesmeta.model.structure import Role
 
