@@ -2,6 +2,7 @@
 
 - `latex`: names as LaTeX
 - `vertices`: a node: `Vertex`
+- `arrows`: which copies an arrow joins
 - `diagram`: all nodes and arrows, and which plate is around which: `Diagram`
 - `labels`: what stands in nodes and plates
 - `factorisation`: the joint density as a product

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from bayesmeta.diagram.arrows import Arrows
 from bayesmeta.diagram.diagram import nested
 from bayesmeta.diagram.labels import labels, letters
 from bayesmeta.diagram.vertices import Vertex
@@ -19,9 +20,10 @@ def factorisation(nodes: Mapping[str, Vertex]) -> str:
     equations; inputs have no density, and parameters a flat one, which is not written. A site that
     reads all of a plate that it is not in reads \{w_k\}_k.
     """
-    written = _Written(labels(nodes), letters(nodes), nested(nodes))
+    written = _Written(labels(nodes), letters(nodes), nested(nodes), Arrows(nodes))
     without = (Role.DETERMINISTIC, Role.INPUT)
     drawn = [v for v in written.nodes.values() if v.role not in without and not v.is_parameter]
+    drawn = [written.together(v) for v in drawn if written.is_first(v)]
     terms = _product((), drawn, written)
     defined = [
         f"{written.labels[v.name]} = f({written.parents(v)})"
@@ -41,15 +43,35 @@ class _Written:
         labels: of each site, in LaTeX.
         index: of each plate.
         nodes: by name.
+        arrows: what of them is read at all datapoints of a task.
     """
 
     labels: Mapping[str, str]
     index: Mapping[str, str]
     nodes: Mapping[str, Vertex]
+    arrows: Arrows
+
+    def is_first(self, vertex: Vertex) -> bool:
+        """Whether it is the first of those that it is tied to, or tied to none."""
+        return self.arrows.tied.get(vertex.name, (vertex.name,))[0] == vertex.name
+
+    def together(self, vertex: Vertex) -> Vertex:
+        """As it is; but what is tied has one density for all datapoints of a task."""
+        if vertex.name not in self.arrows.tied:
+            return vertex
+        return replace(vertex, plates=tuple(p for p in vertex.plates if p != DATA))
 
     def parents(self, vertex: Vertex) -> str:
         """What a site reads; what is in plates around it by its own index, and all of others."""
-        return ", ".join(self._read(p, vertex.plates) for p in vertex.parents)
+        return ", ".join(
+            self._read(arrow.parent, {*vertex.plates} - ({DATA} if arrow.is_wide else set()))
+            for arrow in self.arrows.into(vertex.name)
+        )
+
+    def name(self, vertex: Vertex) -> str:
+        """A site in its own density: with all that it is tied to, in all datapoints."""
+        group = self.arrows.tied.get(vertex.name, (vertex.name,))
+        return ", ".join(self._read(n, vertex.plates) for n in group)
 
     def _read(self, parent: str, plates: Collection[str]) -> str:
         whole = [self.index[p] for p in self.nodes[parent].plates if p not in plates]
@@ -61,7 +83,7 @@ class _Written:
         given = self.parents(vertex)
         if vertex.role is Role.FACTOR:
             return rf"\exp f_{{{self.labels[vertex.name]}}}({given})"
-        return f"p({self.labels[vertex.name]}" + (rf" \mid {given})" if given else ")")
+        return f"p({self.name(vertex)}" + (rf" \mid {given})" if given else ")")
 
 
 def _product(plates: tuple[str, ...], drawn: Sequence[Vertex], written: _Written) -> str:

@@ -72,7 +72,7 @@ def _check_names(names: Sequence[str]) -> None:
                 f"two nodes of the graph would be named '{name}': with a query, what is in the "
                 f"plate '{DATA}' is named with '_{SUPPORT}' and '_{QUERY}'; rename the site"
             )
-        if re.search(r"\[[\d,]+\]$", name):
+        if re.search(r"\[[\d,:]+\]$", name):
             raise StructureError(
                 f"site '{name}' has the name of a copy: 'phi[0]' is what the unrolled graph calls "
                 "phi of the first task; rename it, such as 'beta_0'"

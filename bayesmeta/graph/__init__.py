@@ -1,7 +1,6 @@
 """The graphical model itself: what can be done with each site, and who is independent of whom.
 
 - `roles`: what can be done with each site, and why not
-- `arrows`: which copies an arrow joins
 - `copies`: the nodes of the net without plates, and their names
 - `unrolled`: that net, whole or as much of it as a question needs
 - `blanket`: Markov blankets

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bayesmeta.diagram.arrows import Arrows
 from bayesmeta.diagram.diagram import Diagram
 from bayesmeta.diagram.vertices import Vertex
-from bayesmeta.graph.arrows import Arrows
 from bayesmeta.graph.copies import Copies, Places, named, unrolled_plates
 from bayesmeta.model.checks import DATA, TASKS
 
@@ -17,7 +17,7 @@ def blanket(diagram: Diagram, node: Copies) -> tuple[str, ...]:
     An arrow joins copies that agree in the plates that they share, so that the neighbours of a copy
     are all copies along the plates that it is not in.
     """
-    arrows = Arrows(diagram)
+    arrows = Arrows(diagram.nodes)
     around = set(_parents(diagram, arrows, node))
     for vertex in diagram.nodes.values():
         wide = [a.is_wide for a in arrows.into(vertex.name) if a.parent == node.vertex]

@@ -64,9 +64,13 @@ class Graph:
         return frozenset(v.name for v in self.nodes.values() if v.is_observed)
 
     def __str__(self) -> str:
+        def read(v: Vertex) -> str:
+            names = [f"{p}[:]" if p in v.elsewhere else p for p in v.parents]
+            names += [f"{p}[:]" for p in v.elsewhere if p not in v.parents]
+            return f"{', '.join(names)} -> " if names else ""
+
         return "\n".join(
-            f"{', '.join(v.parents) + ' -> ' if v.parents else ''}{v.name}"
-            + (f"   [{', '.join(v.plates)}]" if v.plates else "")
+            f"{read(v)}{v.name}" + (f"   [{', '.join(v.plates)}]" if v.plates else "")
             for v in self.nodes.values()
         )
 

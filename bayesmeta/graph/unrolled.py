@@ -7,9 +7,9 @@ from itertools import product
 
 import networkx as nx
 
+from bayesmeta.diagram.arrows import Arrows
 from bayesmeta.diagram.diagram import Diagram
 from bayesmeta.diagram.vertices import Vertex
-from bayesmeta.graph.arrows import Arrows
 from bayesmeta.graph.copies import Copies, Places, named, unrolled_plates
 from bayesmeta.model.checks import DATA, TASKS
 from bayesmeta.model.structure import Role
@@ -120,7 +120,7 @@ def _net(diagram: Diagram, copies: Mapping[str, Sequence[_At]]) -> tuple[nx.DiGr
     too is read by way of a node "x[0,:]", all of it in a task. A tied group's "y[0,:] as one" reads
     what any of them does, and they read that.
     """
-    arrows = Arrows(diagram)
+    arrows = Arrows(diagram.nodes)
     net: nx.DiGraph = nx.DiGraph()
     for vertex in diagram.nodes.values():
         for at in copies[vertex.name]:

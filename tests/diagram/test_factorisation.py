@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import bayesmeta as bm
+from bayesmeta.diagram.factorisation import factorisation
 from bayesmeta.diagram.latex import symbol
+from bayesmeta.diagram.vertices import Vertex
+from bayesmeta.model.structure import Role
 from bayesmeta.models import lecture
 from tests.cases import EVERY
 
@@ -52,3 +57,27 @@ def test_parameters_have_no_density_and_a_product_ends_before_the_next() -> None
 )
 def test_symbols(name: str, expected: str) -> None:
     assert symbol(name, ["i"]) == expected
+
+
+def test_what_is_read_at_all_datapoints_is_a_set() -> None:
+    def vertex(name: str, *parents: str, elsewhere: tuple[str, ...] = (), **more: Any) -> Vertex:
+        role = more.get("role", Role.PHI)
+        return Vertex(name, role, ("tasks", "data"), parents, elsewhere=elsewhere)
+
+    nodes = [
+        Vertex("phi", Role.PHI, ("tasks",), ()),
+        vertex("x", role=Role.INPUT),
+        vertex("e"),
+        vertex("w", "e", role=Role.DETERMINISTIC, elsewhere=("e",)),
+        vertex("z", "x", "phi", elsewhere=("x",)),
+    ]
+    inside = (
+        r"\prod_{i} p(\phi_{i})\, \prod_{j} p(e_{ij})\, p(z_{ij} \mid \phi_{i}, \{x_{ij}\}_{j})"
+    )
+    where = r" \quad\text{where } w_{ij} = f(\{e_{ij}\}_{j})"
+    assert factorisation({v.name: v for v in nodes}) == inside + where
+    # What follows a lag has one density for all datapoints of a task.
+    tied = [nodes[0], nodes[1], vertex("y", "x", "phi", elsewhere=("y",))]
+    assert factorisation({v.name: v for v in tied}) == (
+        r"\prod_{i} p(\phi_{i})\, p(\{y_{ij}\}_{j} \mid \phi_{i}, \{x_{ij}\}_{j})"
+    )

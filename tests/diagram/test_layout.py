@@ -8,7 +8,6 @@ from dataclasses import replace
 import pyro
 import pyro.distributions as dist
 import pytest
-from tests.diagram.test_diagram import regions
 
 import bayesmeta as bm
 from bayesmeta.diagram.arrangement import Picture, arranged
@@ -31,6 +30,7 @@ from bayesmeta.models import (
 from tests.cases import EVERY
 from tests.diagram.random_nodes import random_nodes
 from tests.diagram.stumbles import complaints
+from tests.diagram.test_diagram import regions
 
 SUPPORT, QUERY = lecture.tasks(slope=True).split(2)
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import bayesmeta as bm
+from bayesmeta.diagram.arrows import Arrow, Arrows
 from bayesmeta.diagram.diagram import Diagram
 from bayesmeta.diagram.vertices import Vertex
 from bayesmeta.graph import Graph, copies, unrolled
-from bayesmeta.graph.arrows import Arrow, Arrows
 from bayesmeta.model.structure import Role
 
 TASKS, DATA, REGIONS = "tasks", "data", "regions"
@@ -57,7 +57,7 @@ def plate_model(seed: int, *, elsewhere: bool = False) -> Graph:
 
 def is_a_net(nodes: dict[str, Vertex]) -> bool:
     try:
-        Arrows(Diagram(nodes, None, None))  # type: ignore[arg-type]
+        Arrows(nodes)
     except bm.StructureError:
         return False
     return True
@@ -104,7 +104,7 @@ def whole_net(graph: Graph) -> nx.DiGraph:
 
 
 def tied(graph: Graph) -> dict[str, tuple[str, ...]]:
-    return Arrows(graph.diagram).tied
+    return Arrows(graph.nodes).tied
 
 
 def role(graph: Graph, net: nx.DiGraph, node: str) -> Role:
@@ -204,7 +204,7 @@ def test_answers_hold_where_datapoints_read_each_other(monkeypatch: pytest.Monke
 def _believing_the_plate(self: Arrows, child: str) -> list[Arrow]:
     """The planted bug: datapoints of a task are taken for independent."""
     self.tied = {}
-    return [Arrow(p, is_wide=False) for p in self.diagram.nodes[child].parents]
+    return [Arrow(p, is_wide=False) for p in self.nodes[child].parents]
 
 
 def test_an_unrolling_without_a_spare_copy_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

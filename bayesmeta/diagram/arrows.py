@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import networkx as nx
 
-from bayesmeta.diagram.diagram import Diagram
+from bayesmeta.diagram.vertices import Vertex
 from bayesmeta.model.checks import DATA, StructureError
 
 
@@ -28,7 +28,7 @@ class Arrows:
     """The arrows into each vertex, and the vertices that are tied.
 
     Args:
-        diagram: the plate diagram.
+        nodes: of the plate diagram.
 
     Raises:
         StructureError: where what is one a task reads itself by way of datapoints.
@@ -39,15 +39,15 @@ class Arrows:
             so that all of a group's in a task are as one: each reads what any of them does.
     """
 
-    def __init__(self, diagram: Diagram) -> None:
-        self.diagram = diagram
+    def __init__(self, nodes: Mapping[str, Vertex]) -> None:
+        self.nodes = nodes
         reads: nx.DiGraph = nx.DiGraph()
-        for v in diagram.nodes.values():
+        for v in nodes.values():
             reads.add_edges_from((p, v.name) for p in (*v.parents, *v.elsewhere))
         groups = list(nx.strongly_connected_components(reads))
-        _check(diagram, groups)
+        _check(nodes, groups)
         self.tied = {
-            name: tuple(n for n in diagram.nodes if n in group)
+            name: tuple(n for n in nodes if n in group)
             for group in groups
             for name in group
             if len(group) > 1 or reads.has_edge(name, name)
@@ -56,15 +56,15 @@ class Arrows:
     def into(self, child: str) -> list[Arrow]:
         """What a vertex reads, less its own group."""
         group = self.tied.get(child, ())
-        readers = [self.diagram.nodes[n] for n in group or (child,)]
+        readers = [self.nodes[n] for n in group or (child,)]
         wide = {p for v in readers for p in (v.elsewhere if not group else v.parents + v.elsewhere)}
         read = wide | {p for v in readers for p in v.parents}
-        return [Arrow(n, n in wide) for n in self.diagram.nodes if n in read and n not in group]
+        return [Arrow(n, n in wide) for n in self.nodes if n in read and n not in group]
 
 
-def _check(diagram: Diagram, groups: Sequence[set[str]]) -> None:
+def _check(nodes: Mapping[str, Vertex], groups: Sequence[set[str]]) -> None:
     for group in groups:
-        outside = [n for n in group if DATA not in diagram.nodes[n].plates]
+        outside = [n for n in group if DATA not in nodes[n].plates]
         if len(group) > 1 and outside:
             raise StructureError(
                 f"'{outside[0]}' reads itself by way of {', '.join(sorted(group - {outside[0]}))}, "
