@@ -160,7 +160,8 @@ def test_an_edge_that_provenance_loses_is_found_by_another_draw() -> None:
     def hidden(tasks: bm.Tasks) -> None:
         with pyro.plate("tasks", tasks.num_tasks, dim=-2):
             b = pyro.sample("b", dist.Normal(0.0, 1.0))
-            moved = torch.vmap(lambda at: 1.0 * at)(b)
+            moved = torch.zeros(b.shape)
+            moved[:] = b
             with pyro.plate("data", tasks.num_data, dim=-1):
                 pyro.sample("y", exponential(moved + torch.zeros(1, 1)), obs=tasks.y)
 
