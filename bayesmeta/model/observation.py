@@ -111,7 +111,7 @@ def drawn_bounds(
     """The observed sites whose supports have edges that are drawn, and what these read.
 
     Other draws of the model tell whether edges are drawn, and provenance what they read, unless it
-    is lost, as through torch.vmap. It alone says too much: a total count that was broadcast with
+    is lost, as by a write in place. It alone says too much: a total count that was broadcast with
     logits has theirs.
     """
     observed = [n for n, site in found.drawn.items() if site.is_observed and not is_factor(site)]
