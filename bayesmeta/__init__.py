@@ -90,7 +90,17 @@ from bayesmeta.presets import (
     Reptile,
 )
 from bayesmeta.task_level import GaussNewton, Hessian
-from bayesmeta.theta import NUTS, Fixed, FullRank, Gaussian, LowRank, MeanField, Point, Theta
+from bayesmeta.theta import (
+    NUTS,
+    Fixed,
+    FullRank,
+    Gaussian,
+    Importance,
+    LowRank,
+    MeanField,
+    Point,
+    Theta,
+)
 from bayesmeta.training import Adam, CheckpointError, TrainingError
 
 _Distribution.set_default_validate_args(_validates)
@@ -136,6 +146,7 @@ __all__ = [
     "Gradual",
     "Graph",
     "Hessian",
+    "Importance",
     "ImportanceWeighted",
     "Joint",
     "Laplace",

@@ -51,6 +51,7 @@ PAIRS = [
     *itertools.product(FAMILIES, [bm.Joint(), bm.Exact(draws=20)]),
     *itertools.product([bm.Point(adam=SHORT), bm.Gaussian(adam=SHORT, draws=50)], PARTS),
     *itertools.product([NUTS, bm.Gaussian(adam=SHORT, draws=50), BATCHES], BY_STEPS),
+    *((bm.Importance(draws=200), phi) for phi in (bm.Exact(draws=20), bm.Laplace(draws=20))),
     *((KNOWN, phi) for phi in PHIS if not isinstance(phi, bm.Joint | bm.Amortised)),
     *((KNOWN, phi) for phi in (*BY_STEPS, *WITHOUT_EVIDENCE)),
 ]

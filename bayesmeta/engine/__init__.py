@@ -13,6 +13,7 @@
 - `sampler`: NUTS, by nutpie, on a log density
 - `mixing`: R-hat and effective sample sizes of all entries at once
 - `newton`: the minimum of a smooth function of some numbers
+- `split_t`: a proposal for importance draws
 - `conjugate_gradients`: many symmetric systems, by products alone
 - `chunking`: how many tasks to differentiate at once
 """

@@ -38,7 +38,7 @@ class Diagnosis:
         pareto_k: by task, at most 0.7 (Yao et al. 2018; Vehtari et al. 2024); for variational fits
             and where phi is amortised or a Laplace approximation.
         pareto_k_theta: of p(theta, D) / q(theta), at most 0.7; for variational fits of at most 256
-            numbers.
+            numbers, and importance draws.
         rhat_phi: by task, of chains of phi begun at the mode and at the prior; where phi is by HMC.
     """
 
@@ -114,6 +114,8 @@ def _about_latents(posterior: Draws) -> list[str]:
 def _by_kind(posterior: Draws, k: Mapping[str, float]) -> Diagnosis:
     if posterior.is_point:
         return _point(posterior)
+    if posterior.fit.pareto_k is not None:
+        return _weighed(posterior.fit.doubts or (), posterior.fit.pareto_k)
     if posterior.fit.losses.numel():
         return _variational(posterior, k)
     if posterior.fit.stats:
@@ -142,6 +144,11 @@ def _point(posterior: Draws) -> Diagnosis:
     )
     problems = [*_sentences(posterior.fit.doubts or ()), *falling]
     return Diagnosis(not problems, (what, *problems))
+
+
+def _weighed(doubts: Sequence[str], k: float) -> Diagnosis:
+    fine = f"No problem found: Pareto k of theta is {k:.2f}."
+    return Diagnosis(not doubts, tuple(_sentences(doubts)) or (fine,), pareto_k_theta=k)
 
 
 def _variational(posterior: Draws, k: Mapping[str, float]) -> Diagnosis:

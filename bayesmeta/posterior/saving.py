@@ -66,6 +66,7 @@ def save(posterior: Draws, folder: Path) -> None:
         "noncentred": list(posterior.centred.noncentred),
         "notes": list(posterior.fit.notes),
         "doubts": posterior.fit.doubts,
+        "pareto_k": posterior.fit.pareto_k,
         "model": _described(_of_tasks(posterior), _whole(tasks)),
         "whole": sorted(_whole(tasks)),
         "inputs": {n.name: list(n.inputs) for n in posterior.structure.nodes.values()},
@@ -124,6 +125,7 @@ def restored(folder: str | Path, model: Model) -> Draws:
         losses=tensors["losses"],
         notes=(*about["notes"], *_about_local(reading.structure)),
         doubts=None if about.get("doubts") is None else tuple(about["doubts"]),
+        pareto_k=about.get("pareto_k"),
         learned_from=_learned_from(about),
     )
     return Draws(fit, _decoded(about["strategy"], folder), about["is_point"], about["seed"])

@@ -9,6 +9,7 @@
 - `convergence`: whether a search ended where it should have
 - `point`: the best one (MAP)
 - `gaussian`: the normal closest to the posterior of theta and phi
+- `importance`: draws of it by weights
 - `joint_vector`: theta and phi as one vector
 - `starts`, `nuts`: where chains start; draws of the posterior
 - `pair_checks`: which strategies, and which arguments of fit, go together
@@ -18,7 +19,18 @@ from bayesmeta.theta.base import Theta
 from bayesmeta.theta.families import FullRank, LowRank, MeanField
 from bayesmeta.theta.fixed import Fixed
 from bayesmeta.theta.gaussian import Gaussian
+from bayesmeta.theta.importance import Importance
 from bayesmeta.theta.nuts import NUTS
 from bayesmeta.theta.point import Point
 
-__all__ = ["NUTS", "Fixed", "FullRank", "Gaussian", "LowRank", "MeanField", "Point", "Theta"]
+__all__ = [
+    "NUTS",
+    "Fixed",
+    "FullRank",
+    "Gaussian",
+    "Importance",
+    "LowRank",
+    "MeanField",
+    "Point",
+    "Theta",
+]

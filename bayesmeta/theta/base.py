@@ -58,6 +58,7 @@ class Fit:
         notes: sentences for the user on what was chosen and why.
         doubts: sentences on why theta has not converged; none where it has, None where that was
             not looked at.
+        pareto_k: of the weights by which draws of theta were picked; None where there are none.
         learned_from: the tasks that theta, or what was trained with it, was fitted to; None where
             it has learned from none.
         is_adapted: whether phi was inferred afterwards, given theta.
@@ -79,6 +80,7 @@ class Fit:
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] | None = None
+    pareto_k: float | None = None
     learned_from: LearnedFrom | None = None
     is_adapted: bool = False
     is_prior: bool = False

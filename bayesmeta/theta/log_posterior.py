@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.capture import capture, over_draws, value_and_gradient
@@ -44,15 +47,30 @@ class LogPosterior:
         inputs = [example, *self.data]
         self._graph = without_repeats(capture(value_and_gradient(self._minus, 1), inputs))
 
-    def maximum(self, steps: int = 200) -> Minimum:
+    def maximum(self, steps: int = 200, start: Tensor | None = None) -> Minimum:
         """By so many steps of Newton from the middle of the prior; of minus this function."""
-        start = theta_start(self.density, self.tasks)
+        if start is None:
+            start = theta_start(self.density, self.tasks)
         return minimise(self.slopes, start, theta_sd(self.density, self.tasks), steps)
 
     def slopes(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Minus the function, and its gradients, at theta (n, d_theta): (n,) and (n, d_theta)."""
         value, gradient = over_draws(self._graph, [theta], self.data, self._at_once)
         return value, gradient
+
+    def values(self, theta: Tensor) -> Tensor:
+        """The function at theta (n, d_theta), (n,); for many of them."""
+        (found,) = over_draws(self._value_graph, [theta], self.data, self._at_once)
+        return -found
+
+    @cached_property
+    def _value_graph(self) -> GraphModule:
+        example = torch.zeros(self.density.d_theta, dtype=torch.float64)
+
+        def value(theta: Tensor, *data: Tensor) -> tuple[Tensor]:
+            return (self._minus(theta, *data).detach(),)
+
+        return without_repeats(capture(value, [example, *self.data]))
 
     def _minus(self, theta: Tensor, *data: Tensor) -> Tensor:
         given = self.tasks.with_tensors(data)
