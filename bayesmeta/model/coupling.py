@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,14 @@ _TASK, _ROW = -2, -1
 _PARTS = 2
 
 
+class _Kind(enum.Enum):
+    """What is moved, and how an error names it."""
+
+    SITE = "{}"
+    COLUMN = "tasks.x['{}']"
+    OUTCOMES = "tasks.y"
+
+
 @dataclass(frozen=True)
 class _Movable:
     """Values in the plates that can be moved for some tasks, or some datapoints, alone.
@@ -29,18 +38,18 @@ class _Movable:
         name: of the site or column; "y" of outcomes.
         values, other: what they are, and what they are moved to.
         axis: where in their shape the tasks are.
-        kind: "site", "column" or "y".
+        kind: what they are of.
     """
 
     name: str
     values: Tensor
     other: Tensor
     axis: int
-    kind: str
+    kind: _Kind
 
     @property
     def said(self) -> str:
-        return {"site": self.name, "column": f"tasks.x['{self.name}']", "y": "tasks.y"}[self.kind]
+        return self.kind.value.format(self.name)
 
     def moved(self, chosen: Tensor, along: int) -> Tensor:
         """The values, but the others where chosen (tasks,) or (data,)."""
@@ -91,8 +100,8 @@ def read_elsewhere(
     found: dict[str, list[str | Column]] = {}
     for one in movable:
         read: Sequence[str | Column] = outcomes
-        if one.kind != "y":
-            read = [Column(one.name) if one.kind == "column" else one.name]
+        if one.kind is not _Kind.OUTCOMES:
+            read = [Column(one.name) if one.kind is _Kind.COLUMN else one.name]
         for chosen in parts:
             for name in _all_who_notice(replay, sites, [one], chosen, _ROW):
                 found.setdefault(name, []).extend(read)
@@ -119,20 +128,22 @@ def _movable(replay: Replay, sites: Mapping[str, Site], along: int) -> Iterator[
         # A parameter in there is refused with its reason later.
         if (TASKS if along == _TASK else DATA) in names and not sites[name].is_param:
             axis = value.dim() - 2 - len(replay.fns[name].event_shape)
-            yield _Movable(name, value, replay.others(name, far=False)[0], axis, "site")
+            yield _Movable(name, value, replay.others(name, far=False)[0], axis, _Kind.SITE)
     for name, column in tasks.x.items():
         if along == _TASK or column.shape[1] == tasks.num_data:
-            yield _Movable(name, column, permuted(column, tasks.mask), 0, "column")
+            yield _Movable(name, column, permuted(column, tasks.mask), 0, _Kind.COLUMN)
     if tasks.y is not None:
-        yield _Movable("y", tasks.y, permuted(tasks.y, tasks.mask), 0, "y")
+        yield _Movable("y", tasks.y, permuted(tasks.y, tasks.mask), 0, _Kind.OUTCOMES)
 
 
 def _change(replay: Replay, movable: Sequence[_Movable], chosen: Tensor, along: int) -> Change:
-    moved = {(m.kind, m.name): m.moved(chosen, along) for m in movable}
+    moved: dict[_Kind, dict[str, Tensor]] = {kind: {} for kind in _Kind}
+    for one in movable:
+        moved[one.kind][one.name] = one.moved(chosen, along)
     return Change(
-        sites={name: value for (kind, name), value in moved.items() if kind == "site"},
-        columns={name: value for (kind, name), value in moved.items() if kind == "column"},
-        y=moved.get(("y", "y")),
+        sites=moved[_Kind.SITE],
+        columns=moved[_Kind.COLUMN],
+        y=moved[_Kind.OUTCOMES].get("y"),
         held=replay.computed if along == _ROW else {},
     )
 
