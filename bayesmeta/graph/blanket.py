@@ -53,7 +53,7 @@ def _names(vertex: Vertex, found: set[Copies], node: Copies, places: Places) -> 
     """The copies found of a vertex, less the node itself, in as few names as can be."""
     plates = unrolled_plates(vertex)
     split = {p for c in found for p in _split(c, node, places)}
-    wide = {c for c in split if not any(o != c and o.has(c.task, c.row) for o in split)}
+    wide = {c for c in split if not any(o != c and _covers(o, c) for o in split)}
     for copy in sorted(wide, key=lambda c: (c.task or 0, c.row or 0)):
         at = {TASKS: copy.task, DATA: copy.row}
         yield named(vertex, [":" if at[p] is None else at[p] for p in plates])
@@ -61,7 +61,7 @@ def _names(vertex: Vertex, found: set[Copies], node: Copies, places: Places) -> 
 
 def _split(copies: Copies, node: Copies, places: Places) -> Iterator[Copies]:
     """The copies, without the node where it is among them."""
-    if copies.vertex != node.vertex or not copies.has(node.task, node.row):
+    if copies.vertex != node.vertex or not _covers(copies, node):
         yield copies
         return
     if copies.task is None and node.task is not None:
@@ -72,3 +72,7 @@ def _split(copies: Copies, node: Copies, places: Places) -> Iterator[Copies]:
         for row in places.rows(places.part(node.vertex), node.task or 0):
             if row != node.row:
                 yield Copies(copies.vertex, node.task, row)
+
+
+def _covers(one: Copies, other: Copies) -> bool:
+    return one.task in (None, other.task) and one.row in (None, other.row)

@@ -21,17 +21,13 @@ class Copies:
 
     Attributes:
         vertex: its name.
-        task, row: the task and the datapoint, counted from 0; None is all of them, and where the
-            vertex is in no such plate.
+        task, row: the task and the datapoint, counted from 0; None is all that the data have, and
+            where the vertex is in no such plate.
     """
 
     vertex: str
     task: int | None = None
     row: int | None = None
-
-    def has(self, task: int | None, row: int | None) -> bool:
-        """Whether the copy at a place, of the same vertex, is one of them."""
-        return self.task in (None, task) and self.row in (None, row)
 
 
 def vertex_of(diagram: Diagram, name: str) -> Vertex:
@@ -47,7 +43,8 @@ def vertex_of(diagram: Diagram, name: str) -> Vertex:
     if vertex is None:
         raise ValueError(
             f"there is no node '{name}'; the nodes are {', '.join(diagram.nodes)}, with an index "
-            "from 0 for the task and one for the datapoint: 'phi[0]', 'y[0,1]'"
+            "from 0 for the task and one for the datapoint, without spaces: 'phi[0]', 'y[0,1]'; "
+            "':' is all of them, and other slices are not understood"
         )
     return vertex
 
@@ -125,11 +122,22 @@ class Places:
         return range(len(self._masks))
 
     def has(self, part: int, task: int, row: int) -> bool:
-        """Whether a task has a datapoint."""
-        if (part, task, row) in self._mentioned:
-            return True
+        """Whether a task has a datapoint, or one to come that is named."""
+        return (part, task, row) in self._mentioned or self._is_given(part, task, row)
+
+    def _is_given(self, part: int, task: int, row: int) -> bool:
         mask = self._masks[part]
         return task < len(mask) and row < mask.shape[1] and bool(mask[task, row])
+
+    def among(self, copies: Copies, task: int | None, row: int | None) -> bool:
+        """Whether the copy at a place, of the same vertex, is one of some; ":" is of the data."""
+        if task is not None and copies.task is None and task >= len(self._masks[0]):
+            return False
+        if row is not None and copies.row is None:
+            return copies.task in (None, task) and self._is_given(
+                self._part[copies.vertex], task or 0, row
+            )
+        return copies.task in (None, task) and copies.row in (None, row)
 
     def rows(self, part: int, task: int) -> list[int]:
         """All datapoints of a task; of one to come, those named and one more."""

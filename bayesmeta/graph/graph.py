@@ -16,7 +16,7 @@ from bayesmeta.diagram.factorisation import factorisation
 from bayesmeta.diagram.tikz import tikz
 from bayesmeta.diagram.vertices import Vertex, vertices
 from bayesmeta.graph.blanket import blanket
-from bayesmeta.graph.copies import copies
+from bayesmeta.graph.copies import Places, copies
 from bayesmeta.graph.roles import roles
 from bayesmeta.graph.separation import Separation
 from bayesmeta.graph.unrolled import unroll, unrolled_for
@@ -182,7 +182,16 @@ class Graph:
         known = _listed(given)
         apart = [copies(self.diagram, name) for name in (a, b)]
         named = [copies(self.diagram, name, may_be_all=True) for name in known]
-        is_given = any(c.vertex == n.vertex and n.has(c.task, c.row) for c in apart for n in named)
+        places = Places(self.diagram, apart)
+        is_given = any(
+            c.vertex == n.vertex and places.among(n, c.task, c.row) for c in apart for n in named
+        )
+        for name, copy in zip((a, b), apart, strict=True):
+            if self.nodes[copy.vertex].role is Role.FACTOR:
+                raise ValueError(
+                    f"{name} is a factor, a term of the density and no variable, and always counts "
+                    "as given; ask of what it ties"
+                )
         if apart[0] == apart[1] or is_given:
             raise ValueError(
                 f"a={a!r}, b={b!r} and given={known} overlap; name two different nodes, neither of "

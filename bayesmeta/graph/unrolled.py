@@ -56,12 +56,13 @@ def unrolled_for(
         the net, each of whose nodes has the name of its `vertex`; those that are given, and those
         that are functions of what they read.
     """
-    kept = _Marked(diagram, apart, given).kept()
+    marked = _Marked(diagram, apart, given)
+    kept = marked.kept()
     known = {
-        named(diagram.nodes[copy.vertex], at.values())
-        for copy in given
-        for at in kept[copy.vertex]
-        if copy.has(at.get(TASKS), at.get(DATA))
+        named(diagram.nodes[name], at.values())
+        for name in {copy.vertex for copy in given}
+        for at in kept[name]
+        if marked.is_given(name, at.get(TASKS), at.get(DATA))
     }
     net, computed = _net(diagram, kept)
     return net, known, computed
@@ -72,21 +73,36 @@ class _Marked:
 
     def __init__(self, diagram: Diagram, apart: Sequence[Copies], given: Sequence[Copies]) -> None:
         self.vertices = list(diagram.nodes.values())
-        marks = [*enumerate(apart), *((-1, copy) for copy in given)]
-        by_row = {v.name for v in self.vertices if DATA in v.plates}
-        self.of_tasks = [(k, copy) for k, copy in marks if copy.vertex not in by_row]
-        self.of_rows = [(k, copy) for k, copy in marks if copy.vertex in by_row]
+        self.by_row = {v.name for v in self.vertices if DATA in v.plates}
         self.places = Places(diagram, [*apart, *given])
+        # By the task that they name, which may be all; of what is given -1 is the mark.
+        self.marks: dict[int | None, list[tuple[int, Copies]]] = {}
+        for k, copy in (*enumerate(apart), *((-1, copy) for copy in dict.fromkeys(given))):
+            self.marks.setdefault(copy.task, []).append((k, copy))
+
+    def at(self, task: int | None) -> list[tuple[int, Copies]]:
+        """The marks that may be on copies of a task."""
+        return [*self.marks.get(None, ()), *(self.marks.get(task, ()) if task is not None else ())]
+
+    def is_given(self, vertex: str, task: int | None, row: int | None) -> bool:
+        """Whether a copy is given."""
+        return any(
+            k < 0 and copy.vertex == vertex and self.places.among(copy, task, row)
+            for k, copy in self.at(task)
+        )
 
     def kept(self) -> dict[str, list[_At]]:
         """By vertex, the copies to keep."""
-        marks = [copy for _, copy in (*self.of_tasks, *self.of_rows)]
-        tasks = {copy.task for copy in marks if copy.task is not None}
-        rows = {copy.row for copy in marks if copy.row is not None and copy.task is None}
+        tasks = {task for task in self.marks if task is not None}
+        rows = {copy.row for _, copy in self.marks.get(None, ()) if copy.row is not None}
         kinds: dict[object, tuple[int, list[list[int]]]] = {}
         for task in [*sorted(tasks), *self.places.alike(tasks, rows)]:
             found = [self._rows(part, task) for part in self.places.parts]
-            mine = frozenset((k, c.vertex) for k, c in self.of_tasks if c.has(task, None))
+            mine = frozenset(
+                (k, c.vertex)
+                for k, c in self.at(task)
+                if c.vertex not in self.by_row and self.places.among(c, task, None)
+            )
             kind = mine, *(frozenset(rows) for rows in found)
             kinds.setdefault(kind, (task, [list(rows.values()) for rows in found]))
         return {v.name: self._copies(v, kinds.values()) for v in self.vertices}
@@ -102,13 +118,21 @@ class _Marked:
 
     def _rows(self, part: int, task: int) -> dict[object, int]:
         """A datapoint of each kind, which is what of it is marked."""
-        marks = [(k, c) for k, c in self.of_rows if self.places.part(c.vertex) == part]
-        rows = sorted({c.row for _, c in marks if c.row is not None and c.task in (None, task)})
-        there = [row for row in rows if self.places.has(part, task, row)]
-        other = self.places.another(part, task, there)
+        marks = [
+            (k, c)
+            for k, c in self.at(task)
+            if c.vertex in self.by_row and self.places.part(c.vertex) == part
+        ]
+        of_row: dict[int | None, list[tuple[int, Copies]]] = {}
+        for k, copy in marks:
+            of_row.setdefault(copy.row, []).append((k, copy))
+        named_rows = {row for row in of_row if row is not None}
+        there = [row for row in sorted(named_rows) if self.places.has(part, task, row)]
+        other = self.places.another(part, task, named_rows)
         found: dict[object, int] = {}
         for row in [*there, *([] if other is None else [other])]:
-            kind = frozenset((k, c.vertex) for k, c in marks if c.has(task, row))
+            on = [*of_row.get(None, ()), *of_row.get(row, ())]
+            kind = frozenset((k, c.vertex) for k, c in on if self.places.among(c, task, row))
             found.setdefault(kind, row)
         return found
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
+from itertools import chain, combinations
 
 import torch
 from torch import Tensor
@@ -14,12 +14,15 @@ from torch import Tensor
 from bayesmeta.model.checks import DATA, TASKS, StructureError, plate_names
 from bayesmeta.model.probes import Change, Replay, permuted
 from bayesmeta.running.followed import Column
+from bayesmeta.running.handlers import run
 from bayesmeta.running.sites import Site
 
 # Along which dimension of (..., tasks, data) things are moved.
 _TASK, _ROW = -2, -1
 # How many sets of datapoints are moved.
 _PARTS = 2
+# So many tasks stand for all of large data; of more numbers, as images are, no levels are tried.
+_FEW, _FEW_CELLS, _MOST_NUMBERS = 6, 5_000, 50_000
 
 
 class _Kind(enum.Enum):
@@ -64,17 +67,22 @@ def check_tasks_apart(replay: Replay, sites: Mapping[str, Site]) -> None:
 
     phi, columns and outcomes of some tasks are moved together, and no other task may notice. Which
     tasks is chosen so that of each two either one is moved once without the other (Sperner 1928):
-    that takes a few more than log2(tasks) runs.
+    that takes a few more than log2(tasks) runs. A statistic over all tasks may be the same when
+    values change places; so all are put at the highest value, or the lowest, and half moved away.
 
     Raises:
         StructureError: naming sites and tasks.
     """
-    tasks = replay.tasks
-    movable = list(_movable(replay, sites, _TASK))
-    for chosen in halves(tasks.num_tasks):
-        for name, noticing in _all_who_notice(replay, sites, movable, chosen, _TASK).items():
-            task = int(noticing.nonzero()[0])
-            what, source = _culprit(replay, sites, movable, chosen, name, task)
+    _refuse(_moved(replay, sites, _TASK, halves(replay.tasks.num_tasks)))
+    for few in _few(replay):
+        _refuse(_levelled(few, sites, _TASK, halves(few.tasks.num_tasks)))
+
+
+def _refuse(probes: Iterator[_Probe]) -> None:
+    for probe in probes:
+        for name, noticing in probe.who_notice().items():
+            task, tasks = int(noticing.nonzero()[0]), probe.replay.tasks
+            what, source = _culprit(probe, name, task)
             raise StructureError(
                 f"site '{name}' of task '{tasks.names[task]}' depends on '{what}' of "
                 f"{source}; tasks must be independent given theta. "
@@ -92,20 +100,36 @@ def read_elsewhere(
     As `check_tasks_apart`, with datapoints in the place of tasks, and deterministic sites held; a
     few sets of datapoints do, as what reads one other datapoint reads many.
     """
-    movable = list(_movable(replay, sites, _ROW))
+    replay = next(_few(replay), replay)
     parts = halves(replay.tasks.num_data)[:_PARTS]
-    if not any(_all_who_notice(replay, sites, movable, chosen, _ROW) for chosen in parts):
-        return {}
+    probes = chain(*(by(replay, sites, _ROW, parts) for by in (_moved, _levelled)))
     outcomes = [s.name for s in sites.values() if s.is_observed and DATA in plate_names(s)]
     found: dict[str, list[str | Column]] = {}
-    for one in movable:
-        read: Sequence[str | Column] = outcomes
-        if one.kind is not _Kind.OUTCOMES:
-            read = [Column(one.name) if one.kind is _Kind.COLUMN else one.name]
-        for chosen in parts:
-            for name in _all_who_notice(replay, sites, [one], chosen, _ROW):
+    for probe in probes:
+        if not probe.who_notice():
+            continue
+        for one in probe.movable:
+            read: Sequence[str | Column] = outcomes
+            if one.kind is not _Kind.OUTCOMES:
+                read = [Column(one.name) if one.kind is _Kind.COLUMN else one.name]
+            for name in probe.by([one]).who_notice():
                 found.setdefault(name, []).extend(read)
     return {name: tuple(dict.fromkeys(read)) for name, read in found.items()}
+
+
+def _few(replay: Replay) -> Iterator[Replay]:
+    """The model on a few of the largest tasks, where data are large; none where it does not run."""
+    tasks = replay.tasks
+    if tasks.num_tasks <= _FEW or tasks.mask.numel() <= _FEW_CELLS:
+        yield replay
+        return
+    largest = tasks.sizes.argsort(descending=True)[:_FEW]
+    some = tasks.select(largest.sort().values)
+    try:
+        found = Replay(replay.model, some, run(replay.model, some))
+    except Exception:  # a model that holds data of its own may run on all tasks alone
+        return
+    yield found
 
 
 def halves(count: int) -> list[Tensor]:
@@ -136,82 +160,121 @@ def _movable(replay: Replay, sites: Mapping[str, Site], along: int) -> Iterator[
         yield _Movable("y", tasks.y, permuted(tasks.y, tasks.mask), 0, _Kind.OUTCOMES)
 
 
-def _change(replay: Replay, movable: Sequence[_Movable], chosen: Tensor, along: int) -> Change:
-    moved: dict[_Kind, dict[str, Tensor]] = {kind: {} for kind in _Kind}
-    for one in movable:
-        moved[one.kind][one.name] = one.moved(chosen, along)
-    return Change(
-        sites=moved[_Kind.SITE],
-        columns=moved[_Kind.COLUMN],
-        y=moved[_Kind.OUTCOMES].get("y"),
-        held=replay.computed if along == _ROW else {},
+def _moved(
+    replay: Replay, sites: Mapping[str, Site], along: int, parts: Sequence[Tensor]
+) -> Iterator[_Probe]:
+    """Values that change places, in each part."""
+    movable = list(_movable(replay, sites, along))
+    for chosen in parts:
+        yield _Probe(replay, sites, movable, chosen, along)
+
+
+def _levelled(
+    replay: Replay, sites: Mapping[str, Site], along: int, parts: Sequence[Tensor]
+) -> Iterator[_Probe]:
+    """All at one of their values, and some moved to another; where there are few numbers."""
+    movable = list(_movable(replay, sites, along))
+    if not parts or sum(m.values.numel() for m in movable) > _MOST_NUMBERS:
+        return
+    low, middle, high = (
+        [_level(m, replay.tasks.mask, q) for m in movable] for q in (0.0, 0.5, 1.0)
     )
+    for values, others in ((high, low), (low, high), (middle, high)):
+        level = zip(movable, values, others, strict=True)
+        at_level = [replace(m, values=v, other=o) for m, v, o in level]
+        for chosen in parts if values is high and len(parts) <= _FEW else (parts[0], ~parts[0]):
+            yield _Probe(replay, sites, at_level, chosen, along, is_level=True)
 
 
-def _all_who_notice(
-    replay: Replay,
-    sites: Mapping[str, Site],
-    movable: Sequence[_Movable],
-    chosen: Tensor,
-    along: int,
-) -> dict[str, Tensor]:
-    """`_who_notices` if all are moved together, or each alone where the model runs on that alone.
+def _level(one: _Movable, mask: Tensor, share: float) -> Tensor:
+    """One of the values at all places: that above so much of the others, by its sum."""
+    cells = one.values.movedim((one.axis, one.axis + 1), (0, 1))
+    there = cells[mask] if cells.shape[:2] == mask.shape else cells.flatten(0, 1)
+    order = there.double().flatten(1).sum(1).argsort() if there.dim() > 1 else there.argsort()
+    found = there[order[int(share * (len(order) - 1))]].expand(cells.shape)
+    return found.movedim((0, 1), (one.axis, one.axis + 1)).clone()
 
-    Columns that belong together may be torn apart when they are moved.
+
+@dataclass(frozen=True)
+class _Probe:
+    """Some values moved in some tasks, or datapoints.
+
+    Attributes:
+        replay, sites: the model.
+        movable: what is moved.
+        chosen: where, (tasks,) or (data,).
+        along: which of both.
+        is_level: whether the values that are moved are not those of the first run.
     """
-    try:
-        return _who_notices(replay, sites, movable, chosen, along)
-    except Exception:  # an index, for one, that is out of range now
-        found: dict[str, Tensor] = {}
-        for one in movable if len(movable) > 1 else ():
-            found |= _all_who_notice(replay, sites, [one], chosen, along)
-        return found
+
+    replay: Replay
+    sites: Mapping[str, Site]
+    movable: Sequence[_Movable]
+    chosen: Tensor
+    along: int
+    is_level: bool = False
+
+    def by(self, movable: Sequence[_Movable]) -> _Probe:
+        """The same of some of it alone."""
+        return replace(self, movable=movable)
+
+    def who_notice(self) -> dict[str, Tensor]:
+        """Sites that differ where nothing was moved, and where they do, (tasks,) or (data,).
+
+        Columns that belong together may be torn apart when they are moved, and the model not run:
+        each is moved alone then.
+        """
+        try:
+            base = None
+            if self.is_level:
+                base = self.replay.shown(self._change(torch.zeros_like(self.chosen)))
+            differing = self.replay.differing(self._change(self.chosen), base=base)
+        except Exception:  # an index, for one, that is out of range now
+            found: dict[str, Tensor] = {}
+            for one in self.movable if len(self.movable) > 1 else ():
+                found |= self.by([one]).who_notice()
+            return found
+        return {n: where for n, c in differing.items() if (where := self._where(n, c)) is not None}
+
+    def _change(self, chosen: Tensor) -> Change:
+        moved: dict[_Kind, dict[str, Tensor]] = {kind: {} for kind in _Kind}
+        for one in self.movable:
+            moved[one.kind][one.name] = one.moved(chosen, self.along)
+        return Change(
+            sites=moved[_Kind.SITE],
+            columns=moved[_Kind.COLUMN],
+            y=moved[_Kind.OUTCOMES].get("y"),
+            held=self.replay.computed if self.along == _ROW else {},
+        )
+
+    def _where(self, name: str, cells: Tensor) -> Tensor | None:
+        """Where a site noticed what was moved elsewhere."""
+        site, mask = self.sites[name], self.replay.tasks.mask
+        if site.is_deterministic if self.along == _TASK else DATA not in plate_names(site):
+            return None
+        is_there = TASKS in plate_names(site) and cells.dim() >= 2
+        if not is_there or cells.shape[self.along] != len(self.chosen):
+            return None
+        if self.along == _ROW and cells.shape[-2:] == mask.shape:
+            cells = cells & mask
+        where = cells.movedim(self.along, 0).flatten(1).any(1) & ~self.chosen
+        return where if where.any() else None
 
 
-def _who_notices(
-    replay: Replay,
-    sites: Mapping[str, Site],
-    movable: Sequence[_Movable],
-    chosen: Tensor,
-    along: int,
-) -> dict[str, Tensor]:
-    """Sites that differ where nothing was moved, and where they do, (tasks,) or (data,)."""
-    found = {}
-    for name, cells in replay.differing(_change(replay, movable, chosen, along)).items():
-        site = sites[name]
-        if site.is_deterministic if along == _TASK else DATA not in plate_names(site):
-            continue
-        if TASKS not in plate_names(site) or cells.dim() < 2 or cells.shape[along] != len(chosen):
-            continue
-        if along == _ROW and cells.shape[-2:] == replay.tasks.mask.shape:
-            cells = cells & replay.tasks.mask
-        where = cells.movedim(along, 0).flatten(1).any(1) & ~chosen
-        if where.any():
-            found[name] = where
-    return found
-
-
-def _culprit(
-    replay: Replay,
-    sites: Mapping[str, Site],
-    movable: Sequence[_Movable],
-    chosen: Tensor,
-    name: str,
-    task: int,
-) -> tuple[str, str]:
+def _culprit(probe: _Probe, name: str, task: int) -> tuple[str, str]:
     """What a site of a task reads, and of which other task."""
 
-    def notices(one: _Movable, chosen: Tensor) -> bool:
-        where = _all_who_notice(replay, sites, [one], chosen, _TASK).get(name)
+    def notices(probe: _Probe) -> bool:
+        where = probe.who_notice().get(name)
         return where is not None and bool(where[task])
 
-    for one in movable:
-        if not notices(one, chosen):
+    for one in probe.movable:
+        if not notices(probe.by([one])):
             continue
-        for other in chosen.nonzero()[:, 0].tolist():
-            alone = torch.zeros_like(chosen)
+        for other in probe.chosen.nonzero()[:, 0].tolist():
+            alone = torch.zeros_like(probe.chosen)
             alone[other] = True
-            if notices(one, alone):
-                return one.said, f"task '{replay.tasks.names[other]}'"
+            if notices(replace(probe.by([one]), chosen=alone)):
+                return one.said, f"task '{probe.replay.tasks.names[other]}'"
         return one.said, "other tasks"
     return "what is in the plate", "other tasks"

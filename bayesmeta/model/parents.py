@@ -11,10 +11,8 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.coupling import check_tasks_apart, read_elsewhere
 from bayesmeta.model.probes import Change, Replay, permuted
 from bayesmeta.running.followed import Column
-from bayesmeta.running.handlers import Model, run
+from bayesmeta.running.handlers import Model
 from bayesmeta.running.sites import Site
-
-_TASKS_TO_LOOK_INTO, _FEW_CELLS = 4, 10_000
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def find_parents(model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> Paren
         children[name] = _tried(replay, [change], but=name)
     inputs = {name: _moved_by_column(replay, name) for name in tasks.x}
     check_tasks_apart(replay, sites)
-    elsewhere = _read_elsewhere(replay, sites)
+    elsewhere = read_elsewhere(replay, sites)
     for name, read in elsewhere.items():
         # An outcome that is read at other datapoints alone is a parent of what comes after it.
         for p in sites:
@@ -87,21 +85,6 @@ def find_parents(model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> Paren
         },
         elsewhere=elsewhere,
     )
-
-
-def _read_elsewhere(
-    replay: Replay, sites: Mapping[str, Site]
-) -> dict[str, tuple[str | Column, ...]]:
-    """`read_elsewhere`, in the largest tasks where there are more."""
-    tasks = replay.tasks
-    if tasks.num_tasks > _TASKS_TO_LOOK_INTO and tasks.mask.numel() > _FEW_CELLS:
-        largest = tasks.sizes.argsort(descending=True)[:_TASKS_TO_LOOK_INTO]
-        some = tasks.select(largest.sort().values)
-        try:
-            return read_elsewhere(Replay(replay.model, some, run(replay.model, some)), sites)
-        except Exception:  # a model that holds data of its own may run on all tasks alone
-            pass
-    return read_elsewhere(replay, sites)
 
 
 def _moved(replay: Replay, name: str, has_left: bool) -> set[str]:

@@ -62,10 +62,26 @@ class Replay:
         """The sites that show something else than in the first run."""
         return list(self.differing(change, but))
 
-    def differing(self, change: Change, but: str = "") -> dict[str, Tensor]:
-        """Where they do: of each the cells that differ, in the shape of what it shows."""
-        shown = _shown(self._run(change))
-        cells = {n: _differ(before, shown[n]) for n, before in self.base.items() if n != but}
+    def shown(self, change: Change) -> dict[str, Tensor]:
+        """What each site shows with a change."""
+        return _shown(self._run(change))
+
+    def differing(
+        self, change: Change, but: str = "", base: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Where they do: of each the cells that differ, in the shape of what it shows.
+
+        Args:
+            change: from the first run.
+            but: a site that is left out.
+            base: what is shown in the run to compare with; None is the first.
+        """
+        shown = self.shown(change)
+        cells = {
+            n: _differ(before, shown[n])
+            for n, before in (self.base if base is None else base).items()
+            if n != but
+        }
         return {n: differ for n, differ in cells.items() if differ.any()}
 
     def _run(self, change: Change) -> dict[str, Site]:
@@ -168,4 +184,4 @@ def _shown(sites: Mapping[str, Site]) -> dict[str, Tensor]:
 def _differ(before: Tensor, after: Tensor) -> Tensor:
     if before.shape != after.shape:
         return torch.ones((), dtype=torch.bool)
-    return torch.nan_to_num(before) != torch.nan_to_num(after)
+    return (before != after) & ~(before.isnan() & after.isnan())
