@@ -1,4 +1,4 @@
-"""Which copies an arrow of the diagram joins: those beside each other, or all in a task."""
+"""Which copies an arrow of the diagram joins: those beside each other, all in a task, or all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import networkx as nx
 
 from bayesmeta.diagram.vertices import Vertex
-from bayesmeta.model.checks import DATA, StructureError
+from bayesmeta.model.checks import DATA, TASKS, StructureError
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,12 @@ class Arrow:
 
     Attributes:
         parent: the vertex that is read.
-        is_wide: whether a copy reads those at all datapoints of its task, not at its own alone.
+        over: the plates of which a copy reads all: "data", those at all datapoints of its task and
+            not at its own alone; with "tasks", those of all tasks.
     """
 
     parent: str
-    is_wide: bool
+    over: frozenset[str]
 
 
 class Arrows:
@@ -43,7 +44,7 @@ class Arrows:
         self.nodes = nodes
         reads: nx.DiGraph = nx.DiGraph()
         for v in nodes.values():
-            reads.add_edges_from((p, v.name) for p in (*v.parents, *v.elsewhere))
+            reads.add_edges_from((p, v.name) for p in (*v.parents, *v.elsewhere, *v.of_others))
         groups = list(nx.strongly_connected_components(reads))
         _check(nodes, groups)
         self.tied = {
@@ -56,10 +57,13 @@ class Arrows:
     def into(self, child: str) -> list[Arrow]:
         """What a vertex reads, less its own group."""
         group = self.tied.get(child, ())
-        readers = [self.nodes[n] for n in group or (child,)]
-        wide = {p for v in readers for p in (v.elsewhere if not group else v.parents + v.elsewhere)}
-        read = wide | {p for v in readers for p in v.parents}
-        return [Arrow(n, n in wide) for n in self.nodes if n in read and n not in group]
+        over: dict[str, frozenset[str]] = {}
+        for reader in [self.nodes[n] for n in group or (child,)]:
+            of_task = frozenset({DATA} if group else ())
+            over |= {p: of_task for p in reader.parents}
+            over |= {p: frozenset({DATA}) for p in reader.elsewhere}
+            over |= {p: frozenset({TASKS, DATA}) for p in reader.of_others}
+        return [Arrow(n, over[n]) for n in self.nodes if n in over and n not in group]
 
 
 def _check(nodes: Mapping[str, Vertex], groups: Sequence[set[str]]) -> None:

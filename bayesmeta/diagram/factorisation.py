@@ -64,7 +64,7 @@ class _Written:
     def parents(self, vertex: Vertex) -> str:
         """What a site reads; what is in plates around it by its own index, and all of others."""
         return ", ".join(
-            self._read(arrow.parent, {*vertex.plates} - ({DATA} if arrow.is_wide else set()))
+            self._read(arrow.parent, {*vertex.plates} - arrow.over)
             for arrow in self.arrows.into(vertex.name)
         )
 

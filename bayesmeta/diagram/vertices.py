@@ -28,6 +28,7 @@ class Vertex:
         is_predicted: whether it is known in training and not of a new task: a query's outcome.
         is_parameter: whether it is a `pyro.param`, theta without a prior.
         elsewhere: the nodes that it reads at other datapoints of its task; also itself there.
+        of_others: the nodes of other tasks that a deterministic site reads.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Vertex:
     is_predicted: bool = False
     is_parameter: bool = False
     elsewhere: tuple[str, ...] = ()
+    of_others: tuple[str, ...] = ()
 
 
 def vertices(structure: Structure, tasks: Tasks) -> dict[str, Vertex]:
@@ -57,8 +59,9 @@ def vertices(structure: Structure, tasks: Tasks) -> dict[str, Vertex]:
         is_observed = node.role in (Role.DATA, Role.FACTOR)
         vertex = Vertex(node.name, node.role, _plates(node), parents, is_observed)
         elsewhere = (*(column[c] for c in node.inputs_elsewhere), *node.elsewhere)
-        is_parameter = node.distribution == "flat"
-        found.append(replace(vertex, is_parameter=is_parameter, elsewhere=elsewhere))
+        of_others = (*(column[c] for c in node.inputs_of_others), *node.of_others)
+        vertex = replace(vertex, elsewhere=elsewhere, of_others=of_others)
+        found.append(replace(vertex, is_parameter=node.distribution == "flat"))
     if tasks.query is not None:
         found = [half for v in found for half in _halves(v, {u.name: u for u in found})]
     _check_names([v.name for v in found])
@@ -115,7 +118,8 @@ def _halves(vertex: Vertex, all_: Mapping[str, Vertex]) -> Iterator[Vertex]:
         return tuple(f"{p}_{part}" if DATA in all_[p].plates else p for p in names)
 
     if DATA not in vertex.plates:
-        yield replace(vertex, parents=of_part(vertex.parents, SUPPORT))
+        of_others = of_part(vertex.of_others, SUPPORT)
+        yield replace(vertex, parents=of_part(vertex.parents, SUPPORT), of_others=of_others)
         return
     for part in (SUPPORT, QUERY):
         yield replace(
@@ -123,5 +127,6 @@ def _halves(vertex: Vertex, all_: Mapping[str, Vertex]) -> Iterator[Vertex]:
             name=f"{vertex.name}_{part}",
             parents=of_part(vertex.parents, part),
             elsewhere=of_part(vertex.elsewhere, part),
+            of_others=of_part(vertex.of_others, part),
             is_predicted=part == QUERY and vertex.role is Role.DATA,
         )

@@ -20,10 +20,10 @@ def blanket(diagram: Diagram, node: Copies) -> tuple[str, ...]:
     arrows = Arrows(diagram.nodes)
     around = set(_parents(diagram, arrows, node))
     for vertex in diagram.nodes.values():
-        wide = [a.is_wide for a in arrows.into(vertex.name) if a.parent == node.vertex]
+        wide = [a.over for a in arrows.into(vertex.name) if a.parent == node.vertex]
         if wide or node.vertex in arrows.tied.get(vertex.name, ()):
-            is_wide = vertex.name in arrows.tied or wide[0]
-            child = _beside(vertex, node, is_wide=is_wide)
+            over = frozenset({DATA}) if vertex.name in arrows.tied else wide[0]
+            child = _beside(vertex, node, over)
             around |= {child, *_parents(diagram, arrows, child)}
     places = Places(diagram, [node])
     return tuple(
@@ -35,17 +35,17 @@ def blanket(diagram: Diagram, node: Copies) -> tuple[str, ...]:
 
 def _parents(diagram: Diagram, arrows: Arrows, child: Copies) -> Iterator[Copies]:
     for arrow in arrows.into(child.vertex):
-        yield _beside(diagram.nodes[arrow.parent], child, is_wide=arrow.is_wide)
+        yield _beside(diagram.nodes[arrow.parent], child, arrow.over)
     for name in arrows.tied.get(child.vertex, ()):
-        yield _beside(diagram.nodes[name], child, is_wide=True)
+        yield _beside(diagram.nodes[name], child, frozenset({DATA}))
 
 
-def _beside(vertex: Vertex, node: Copies, *, is_wide: bool) -> Copies:
+def _beside(vertex: Vertex, node: Copies, over: frozenset[str]) -> Copies:
     """The vertex's copies that an arrow joins to the node."""
     return Copies(
         vertex.name,
-        node.task if TASKS in vertex.plates else None,
-        node.row if DATA in vertex.plates and not is_wide else None,
+        node.task if TASKS in vertex.plates and TASKS not in over else None,
+        node.row if DATA in vertex.plates and DATA not in over else None,
     )
 
 

@@ -65,8 +65,9 @@ class Graph:
 
     def __str__(self) -> str:
         def read(v: Vertex) -> str:
-            names = [f"{p}[:]" if p in v.elsewhere else p for p in v.parents]
-            names += [f"{p}[:]" for p in v.elsewhere if p not in v.parents]
+            wide = dict.fromkeys((*v.elsewhere, *v.of_others))
+            names = [f"{p}[:]" if p in wide else p for p in v.parents]
+            names += [f"{p}[:]" for p in wide if p not in v.parents]
             return f"{', '.join(names)} -> " if names else ""
 
         return "\n".join(

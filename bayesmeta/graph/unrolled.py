@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import product
 
 import networkx as nx
@@ -159,25 +159,33 @@ def _net(diagram: Diagram, copies: Mapping[str, Sequence[_At]]) -> tuple[nx.DiGr
         for at in copies[child.name]:
             node = reader = named(child, at.values())
             if group:
-                reader = f"{_whole(diagram, group, at)} as one"
+                reader = f"{_whole(diagram, group, at, {DATA})} as one"
                 net.add_node(reader, vertex=child.name)
                 net.add_edge(reader, node)
             for arrow in arrows.into(child.name):
                 target = reader
-                if arrow.is_wide and not group:
-                    target = _whole(diagram, (arrow.parent,), at)
+                if arrow.over and not group:
+                    target = _whole(diagram, (arrow.parent,), at, arrow.over)
                     net.add_node(target, vertex=arrow.parent)
                     net.add_edge(target, node)
                     computed.add(target)
                 for other in copies[arrow.parent]:
-                    shared = (at.keys() & other.keys()) - ({DATA} if arrow.is_wide else set())
+                    shared = (at.keys() & other.keys()) - arrow.over
                     if all(at[plate] == other[plate] for plate in shared):
                         above = named(diagram.nodes[arrow.parent], other.values())
                         net.add_edge(above, target)
     return net, computed
 
 
-def _whole(diagram: Diagram, names: Sequence[str], at: _At) -> str:
-    """The name of all copies in a task: "y[0,:]"."""
-    index = [":" if plate == DATA else at[plate] for plate in at]
-    return ", ".join(named(diagram.nodes[n], index) for n in names)
+def _whole(diagram: Diagram, names: Sequence[str], at: _At, over: Collection[str]) -> str:
+    """The name of all copies over some plates: "y[0,:]", "phi[:]"."""
+    return ", ".join(
+        named(
+            diagram.nodes[name],
+            [
+                ":" if plate in over or plate not in at else at[plate]
+                for plate in unrolled_plates(diagram.nodes[name])
+            ],
+        )
+        for name in names
+    )

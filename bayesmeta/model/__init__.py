@@ -6,6 +6,7 @@
 - `checked_run`: a run with errors in words
 - `padding`: padding that is read, refused
 - `probes`: runs at other values
+- `outcome_parts`: who reads outcomes
 - `coupling`: do tasks, or datapoints, read each other
 - `parents`: who depends on whom
 - `observation`: what a run tells of outcomes

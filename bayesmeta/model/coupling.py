@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bayesmeta.model.checks import DATA, TASKS, StructureError, plate_names
+from bayesmeta.model.outcome_parts import Owners, in_part, parts_of, together
 from bayesmeta.model.probes import Change, Replay, permuted
 from bayesmeta.running.followed import Column
 from bayesmeta.running.handlers import run
@@ -42,6 +43,7 @@ class _Movable:
         values, other: what they are, and what they are moved to.
         axis: where in their shape the tasks are.
         kind: what they are of.
+        part: which number of an outcome is moved; None moves all.
     """
 
     name: str
@@ -49,6 +51,7 @@ class _Movable:
     other: Tensor
     axis: int
     kind: _Kind
+    part: int | None = None
 
     @property
     def said(self) -> str:
@@ -93,7 +96,7 @@ def _refuse(probes: Iterator[_Probe]) -> None:
 
 
 def read_elsewhere(
-    replay: Replay, sites: Mapping[str, Site]
+    replay: Replay, sites: Mapping[str, Site], owners: Owners
 ) -> dict[str, tuple[str | Column, ...]]:
     """Of sites in the plate "data", the columns and sites that they read at other datapoints.
 
@@ -103,15 +106,34 @@ def read_elsewhere(
     replay = next(_few(replay), replay)
     parts = halves(replay.tasks.num_data)[:_PARTS]
     probes = chain(*(by(replay, sites, _ROW, parts) for by in (_moved, _levelled)))
-    outcomes = [s.name for s in sites.values() if s.is_observed and DATA in plate_names(s)]
+    return _read(probes, owners)
+
+
+def read_of_others(
+    replay: Replay, sites: Mapping[str, Site], owners: Owners
+) -> dict[str, tuple[str | Column, ...]]:
+    """Of deterministic sites in the plate "tasks", the columns and sites of other tasks they read.
+
+    Such a site only reports, as a rank among tasks does: what reads it is refused.
+    """
+    if not any(s.is_deterministic and TASKS in plate_names(s) for s in sites.values()):
+        return {}
+    parts = halves(replay.tasks.num_tasks)
+    probes = (*_moved(replay, sites, _TASK, parts), *_levelled(replay, sites, _TASK, parts))
+    return _read((replace(probe, is_of_computed=True) for probe in probes), owners)
+
+
+def _read(probes: Iterable[_Probe], owners: Owners) -> dict[str, tuple[str | Column, ...]]:
+    """What each site that notices something reads."""
     found: dict[str, list[str | Column]] = {}
     for probe in probes:
         if not probe.who_notice():
             continue
         for one in probe.movable:
-            read: Sequence[str | Column] = outcomes
-            if one.kind is not _Kind.OUTCOMES:
-                read = [Column(one.name) if one.kind is _Kind.COLUMN else one.name]
+            read: Sequence[str | Column] = [one.name]
+            if one.kind is not _Kind.SITE:
+                is_y = one.kind is _Kind.OUTCOMES
+                read = owners.get(one.part, ()) if is_y else [Column(one.name)]
             for name in probe.by([one]).who_notice():
                 found.setdefault(name, []).extend(read)
     return {name: tuple(dict.fromkeys(read)) for name, read in found.items()}
@@ -157,7 +179,9 @@ def _movable(replay: Replay, sites: Mapping[str, Site], along: int) -> Iterator[
         if along == _TASK or column.shape[1] == tasks.num_data:
             yield _Movable(name, column, permuted(column, tasks.mask), 0, _Kind.COLUMN)
     if tasks.y is not None:
-        yield _Movable("y", tasks.y, permuted(tasks.y, tasks.mask), 0, _Kind.OUTCOMES)
+        for part in parts_of(tasks.y):
+            other = in_part(tasks.y, permuted(tasks.y, tasks.mask), part)
+            yield _Movable(f"y{part}", tasks.y, other, 0, _Kind.OUTCOMES, part)
 
 
 def _moved(
@@ -192,7 +216,7 @@ def _level(one: _Movable, mask: Tensor, share: float) -> Tensor:
     there = cells[mask] if cells.shape[:2] == mask.shape else cells.flatten(0, 1)
     order = there.double().flatten(1).sum(1).argsort() if there.dim() > 1 else there.argsort()
     found = there[order[int(share * (len(order) - 1))]].expand(cells.shape)
-    return found.movedim((0, 1), (one.axis, one.axis + 1)).clone()
+    return in_part(one.values, found.movedim((0, 1), (one.axis, one.axis + 1)), one.part).clone()
 
 
 @dataclass(frozen=True)
@@ -205,6 +229,7 @@ class _Probe:
         chosen: where, (tasks,) or (data,).
         along: which of both.
         is_level: whether the values that are moved are not those of the first run.
+        is_of_computed: whether it is asked of deterministic sites, all of which are held.
     """
 
     replay: Replay
@@ -213,6 +238,7 @@ class _Probe:
     chosen: Tensor
     along: int
     is_level: bool = False
+    is_of_computed: bool = False
 
     def by(self, movable: Sequence[_Movable]) -> _Probe:
         """The same of some of it alone."""
@@ -243,14 +269,16 @@ class _Probe:
         return Change(
             sites=moved[_Kind.SITE],
             columns=moved[_Kind.COLUMN],
-            y=moved[_Kind.OUTCOMES].get("y"),
-            held=self.replay.computed if self.along == _ROW else {},
+            y=together(self.replay.tasks.y, moved[_Kind.OUTCOMES].values()),
+            held=self.replay.computed if self.along == _ROW or self.is_of_computed else {},
         )
 
     def _where(self, name: str, cells: Tensor) -> Tensor | None:
         """Where a site noticed what was moved elsewhere."""
         site, mask = self.sites[name], self.replay.tasks.mask
-        if site.is_deterministic if self.along == _TASK else DATA not in plate_names(site):
+        if self.along == _ROW and DATA not in plate_names(site):
+            return None
+        if self.along == _TASK and site.is_deterministic is not self.is_of_computed:
             return None
         is_there = TASKS in plate_names(site) and cells.dim() >= 2
         if not is_there or cells.shape[self.along] != len(self.chosen):

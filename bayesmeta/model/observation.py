@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -73,6 +73,16 @@ def remarks(tasks: Tasks, structure: Structure, found: Runs) -> Iterator[str]:
             f"{', '.join(structure.local)}: one a datapoint; scores of the rows that were fitted "
             "are given what was inferred of each, so that leaving rows out by importance (LOO) has "
             "large k, and bm.cross_validate or a query compare models"
+        )
+
+
+def about_priors(names: Sequence[str]) -> Iterator[str]:
+    """What it means that a latent's density reads outcomes."""
+    if names:
+        yield (
+            f"{', '.join(names)}: drawn from a distribution that reads tasks.y, so that the "
+            "outcomes count twice, and a graph has no arrow for it; give what is known before as "
+            "a number or a column"
         )
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.model.coupling import check_tasks_apart, read_elsewhere
+from bayesmeta.model.coupling import check_tasks_apart, read_elsewhere, read_of_others
+from bayesmeta.model.outcome_parts import readers_of_outcomes
 from bayesmeta.model.probes import Change, Replay, permuted
 from bayesmeta.running.followed import Column
 from bayesmeta.running.handlers import Model
@@ -23,11 +24,15 @@ class Parents:
         sites: other sites.
         inputs: columns of x.
         elsewhere: what of both, and of a site itself, it reads at other datapoints of its task.
+        of_others: what of both a deterministic site reads of other tasks.
+        priors_of_outcomes: latents of theta or phi whose densities read outcomes.
     """
 
     sites: Mapping[str, tuple[str, ...]]
     inputs: Mapping[str, tuple[str, ...]]
     elsewhere: Mapping[str, tuple[str | Column, ...]]
+    of_others: Mapping[str, tuple[str | Column, ...]]
+    priors_of_outcomes: tuple[str, ...]
 
 
 def find_parents(model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> Parents:
@@ -62,8 +67,12 @@ def find_parents(model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> Paren
         children[name] = _tried(replay, [change], but=name)
     inputs = {name: _moved_by_column(replay, name) for name in tasks.x}
     check_tasks_apart(replay, sites)
-    elsewhere = read_elsewhere(replay, sites)
-    for name, read in elsewhere.items():
+    outcomes = readers_of_outcomes(replay, sites)
+    for name, moved in outcomes.children.items():
+        children.setdefault(name, set()).update(moved)
+    elsewhere = read_elsewhere(replay, sites, outcomes.owners)
+    of_others = read_of_others(replay, sites, outcomes.owners)
+    for name, read in (*elsewhere.items(), *of_others.items()):
         # An outcome that is read at other datapoints alone is a parent of what comes after it.
         for p in sites:
             if p == name:
@@ -84,6 +93,8 @@ def find_parents(model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> Paren
             for name, site in sites.items()
         },
         elsewhere=elsewhere,
+        of_others=of_others,
+        priors_of_outcomes=outcomes.priors,
     )
 
 

@@ -43,7 +43,7 @@ class Replay:
         values: those of the latents.
         base: what each site shows in the first run: its log density, or its value where it is
             deterministic.
-        computed: the values of deterministic sites.
+        outcomes, computed: the values of observed sites, and of deterministic ones.
         fns: what each latent is drawn from.
     """
 
@@ -54,6 +54,7 @@ class Replay:
         }
         plain = self._run(Change())
         self.base = _shown(plain)
+        self.outcomes = {s.name: s.value for s in plain.values() if s.is_observed}
         self.computed = {s.name: s.value for s in plain.values() if s.is_deterministic}
         # Of the run without provenance, with which some distributions draw another shape.
         self.fns = {name: plain[name].fn for name in self.values}
@@ -83,6 +84,19 @@ class Replay:
             if n != but
         }
         return {n: differ for n, differ in cells.items() if differ.any()}
+
+    def observed(self, change: Change) -> tuple[dict[str, Tensor], set[str]]:
+        """Where sites differ with a change, and the observed sites whose values do."""
+        found = self._run(change)
+        shown = _shown(found)
+        cells = {n: _differ(before, shown[n]) for n, before in self.base.items()}
+        changed = {
+            n
+            for n, site in found.items()
+            if site.is_observed
+            and (n not in self.outcomes or bool(_differ(self.outcomes[n], site.value).any()))
+        }
+        return {n: c for n, c in cells.items() if c.any()}, changed
 
     def _run(self, change: Change) -> dict[str, Site]:
         values, tasks = {**self.values, **change.sites}, self.tasks

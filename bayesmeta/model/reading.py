@@ -29,7 +29,13 @@ from bayesmeta.model.checks import (
     plate_names,
 )
 from bayesmeta.model.enumeration import Summed, check_count, summed_of
-from bayesmeta.model.observation import classes_of, drawn_bounds, factors_of_outcomes, remarks
+from bayesmeta.model.observation import (
+    about_priors,
+    classes_of,
+    drawn_bounds,
+    factors_of_outcomes,
+    remarks,
+)
 from bayesmeta.model.padding import check_padding
 from bayesmeta.model.parents import Parents, find_parents
 from bayesmeta.model.structure import Node, Role, Structure
@@ -199,7 +205,7 @@ def _reading(model: Model, tasks: Tasks, found: Runs, parents: Parents, num_task
         bounded=drawn_bounds(model, tasks, found, parents),
         scored=(*structure.data, *factors_of_outcomes(model, tasks, structure, found)),
         masked=masked,
-        remarks=tuple(remarks(tasks, structure, found)),
+        remarks=(*remarks(tasks, structure, found), *about_priors(parents.priors_of_outcomes)),
         classes=classes_of(tasks, structure, found),
     )
 
@@ -255,6 +261,7 @@ def _event_dim(site: Site) -> int:
 
 def _node(site: Site, parents: Parents) -> Node:
     role, elsewhere = _role(site), parents.elsewhere.get(site.name, ())
+    of_others = parents.of_others.get(site.name, ())
     if site.is_param and role is not Role.THETA:
         raise StructureError(
             f"pyro.param '{site.name}' is inside the plate 'tasks', which gives no prior to tie "
@@ -279,4 +286,6 @@ def _node(site: Site, parents: Parents) -> Node:
         inputs=parents.inputs[site.name],
         elsewhere=tuple(one for one in elsewhere if isinstance(one, str)),
         inputs_elsewhere=tuple(one.name for one in elsewhere if isinstance(one, Column)),
+        of_others=tuple(one for one in of_others if isinstance(one, str)),
+        inputs_of_others=tuple(one.name for one in of_others if isinstance(one, Column)),
     )

@@ -39,6 +39,7 @@ class Node:
         inputs: the x columns its density reads.
         elsewhere, inputs_elsewhere: what of these it reads at other datapoints of its task, as a
             lag or a mean over them does; an outcome may read itself there.
+        of_others, inputs_of_others: what of these a deterministic site reads of other tasks.
     """
 
     name: str
@@ -53,6 +54,8 @@ class Node:
     inputs: tuple[str, ...]
     elsewhere: tuple[str, ...] = ()
     inputs_elsewhere: tuple[str, ...] = ()
+    of_others: tuple[str, ...] = ()
+    inputs_of_others: tuple[str, ...] = ()
 
     @property
     def tasks_axis(self) -> int:
@@ -226,14 +229,14 @@ class Structure:
 
 
 def _parents_said(node: Node) -> list[str]:
-    """Its parents in words; those at other datapoints have ":"."""
-    said = [n for n in (*node.parents, node.name) if n not in node.elsewhere]
-    columns = [c for c in node.inputs if c not in node.inputs_elsewhere]
+    """Its parents in words; those at other datapoints, or of other tasks, have "[:]"."""
+    wide = (*node.elsewhere, *node.of_others)
+    wide_columns = (*node.inputs_elsewhere, *node.inputs_of_others)
     return [
-        *(n for n in said if n != node.name),
-        *(f"{n}[:]" for n in node.elsewhere),
-        *(f"x.{c}" for c in columns),
-        *(f"x.{c}[:]" for c in node.inputs_elsewhere),
+        *(n for n in node.parents if n not in wide),
+        *(f"{n}[:]" for n in dict.fromkeys(wide)),
+        *(f"x.{c}" for c in node.inputs if c not in wide_columns),
+        *(f"x.{c}[:]" for c in dict.fromkeys(wide_columns)),
     ]
 
 

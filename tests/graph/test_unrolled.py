@@ -204,7 +204,7 @@ def test_answers_hold_where_datapoints_read_each_other(monkeypatch: pytest.Monke
 def _believing_the_plate(self: Arrows, child: str) -> list[Arrow]:
     """The planted bug: datapoints of a task are taken for independent."""
     self.tied = {}
-    return [Arrow(p, is_wide=False) for p in self.nodes[child].parents]
+    return [Arrow(p, frozenset()) for p in self.nodes[child].parents]
 
 
 def test_an_unrolling_without_a_spare_copy_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
