@@ -142,7 +142,13 @@ def _route(a: Box, b: Box, bend: float) -> Route:
     (dx, dy) = b.x - a.x, b.y - a.y
     length = math.hypot(dx, dy)
     control = (a.x + dx / 2 - bend * dy / length, a.y + dy / 2 + bend * dx / length)
-    return Route(_border(a, control), control, _border(b, control))
+    if min(_outside(a, control), _outside(b, control)) > 0:
+        return Route(_border(a, control), control, _border(b, control))
+    # Near a wide node: from border to border, as a curve to its own end has no direction there.
+    start, end = _border(a, (b.x, b.y)), _border(b, (a.x, a.y))
+    middle = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2
+    way = end[0] - start[0], end[1] - start[1]
+    return Route(start, (middle[0] - bend * way[1], middle[1] + bend * way[0]), end)
 
 
 def _border(box: Box, towards: Point) -> Point:

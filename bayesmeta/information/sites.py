@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import torch
 
@@ -68,8 +68,10 @@ def check_together(structure: Structure, names: Sequence[str]) -> None:
         StructureError: naming them.
     """
     for name in names:
-        above = behind(structure, name)
-        if structure.nodes[name].role is Role.DETERMINISTIC and above <= set(names):
+        others, above = set(names) - {name}, behind(structure, name)
+        if structure.nodes[name].role is not Role.DETERMINISTIC:
+            continue
+        if above <= set(names) or (others and _follows(structure, name, others)):
             raise StructureError(
                 f"'{name}' is computed from {', '.join(sorted(above)) or 'no latent'}, so that it "
                 "has no density beside what it comes from; leave one of them out"
@@ -95,6 +97,17 @@ def check_free(posterior: Posterior, names: Sequence[str]) -> None:
             )
 
 
+def _follows(structure: Structure, name: str, known: Set[str]) -> bool:
+    """Whether a computed site has countably many values once others are known."""
+    parents = structure.nodes[name].parents
+    return any(p in known for p in parents) and all(
+        p in known
+        or p in structure.discrete
+        or (structure.nodes[p].role is Role.DETERMINISTIC and _follows(structure, p, known))
+        for p in parents
+    )
+
+
 def behind(structure: Structure, name: str) -> set[str]:
     """The random sites that a site reads, through those that are computed."""
     found = set()
@@ -110,7 +123,8 @@ def _members(structure: Structure, name: str) -> tuple[str, ...]:
     ]
     if name in known:
         return (name,)
-    groups = {"theta": structure.theta, "phi": structure.phi}
+    phi = tuple(node.name for node in structure.nodes.values() if node.role is Role.PHI)
+    groups = {"theta": structure.theta, "phi": phi}
     if found := groups.get(name, ()):
         return found
     if name in groups:
