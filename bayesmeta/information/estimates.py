@@ -110,8 +110,8 @@ def conditional_entropy(posterior: Posterior, *, repeats: int = 1, seed: int = 0
 
     phi is drawn anew at each draw of theta, without the tasks' outcomes: it is the phi of a task
     with the same columns of which no datapoint has been seen. On average H(phi | theta) <= H(phi)
-    (Cover & Thomas 2006, theorem 2.6.5). All continuous phi sites are meant together, and none of the latents
-    of datapoints. A family's own entropy takes the place of -log p where it is known.
+    (Cover & Thomas 2006, theorem 2.6.5). All continuous phi sites are meant together, and none of
+    the latents of datapoints. A family's own entropy takes the place of -log p where it is known.
 
     Args:
         posterior: a fit or `bm.prior(...)`; theta may be a point.

@@ -75,25 +75,27 @@ def readers_of_outcomes(replay: Replay, sites: Mapping[str, Site]) -> OutcomeRea
     priors: list[str] = []
     is_read, is_constant = False, True
     for part in parts_of(tasks.y):
-        other = in_part(tasks.y, permuted(tasks.y, tasks.mask), part)
-        is_constant = is_constant and bool(_same(other, tasks.y).all())
-        try:
-            cells, changed = replay.observed(Change(y=other, held=replay.computed))
-        except Exception:  # y that the model does not take says nothing
-            return OutcomeReaders({}, {}, ())
-        mine = tuple(name for name in sites if name in changed)
-        owners[part] = mine
-        is_read = is_read or bool(cells) or bool(changed)
-        for name, where in cells.items():
-            site = sites[name]
-            is_latent = not (site.is_observed or site.is_deterministic)
-            if is_latent and DATA not in plate_names(site):
-                priors.append(name)
+        # In other places; and all one value, as their mean is the same in other places.
+        for moved in (permuted(tasks.y, tasks.mask), tasks.y[tasks.mask][0].expand_as(tasks.y)):
+            other = in_part(tasks.y, moved, part)
+            is_constant = is_constant and bool(_same(other, tasks.y).all())
+            try:
+                cells, changed = replay.observed(Change(y=other, held=replay.computed))
+            except Exception:  # y that the model does not take says nothing
                 continue
-            for owner in mine:
-                is_before = order[owner] < order[name] or (not is_latent and name not in changed)
-                if owner != name and is_before and _meet(where, cells.get(owner)):
-                    children.setdefault(owner, set()).add(name)
+            is_read = is_read or bool(cells) or bool(changed)
+            mine = tuple(name for name in sites if name in changed)
+            owners[part] = tuple(dict.fromkeys((*owners.get(part, ()), *mine)))
+            for name, where in cells.items():
+                site = sites[name]
+                is_latent = not (site.is_observed or site.is_deterministic)
+                if is_latent and DATA not in plate_names(site):
+                    priors.append(name)
+                    continue
+                for owner in mine:
+                    is_before = order[owner] < order[name] or not is_latent and name not in changed
+                    if owner != name and is_before and _meet(where, cells.get(owner)):
+                        children.setdefault(owner, set()).add(name)
     is_for_tasks = any(TASKS in plate_names(site) for site in sites.values())
     if is_for_tasks and not is_read and not is_constant:
         raise StructureError(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.coupling import check_tasks_apart, read_elsewhere, read_of_others
@@ -14,6 +15,8 @@ from bayesmeta.model.probes import Change, Replay, permuted
 from bayesmeta.running.followed import Column
 from bayesmeta.running.handlers import Model
 from bayesmeta.running.sites import Site
+
+_EXTREME = (float("nan"), float("inf"), float("-inf"), 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -79,23 +82,69 @@ def find_parents(model: Model, tasks: Tasks, sites: Mapping[str, Site]) -> Paren
                 break
             if p in read:
                 children.setdefault(p, set()).add(name)
+    unread = {name: _unread(replay, site, children, inputs) for name, site in sites.items()}
     return Parents(
         sites={
             name: tuple(
                 p
                 for p in sites
-                if p != name and (name in children.get(p, ()) or p in site.provenance)
+                if p != name
+                and (name in children.get(p, ()) or p in site.provenance - unread[name])
             )
             for name, site in sites.items()
         },
         inputs={
-            name: tuple(c for c in tasks.x if name in inputs[c] or c in site.columns)
+            name: tuple(
+                c
+                for c in tasks.x
+                if name in inputs[c] or (c in site.columns and Column(c) not in unread[name])
+            )
             for name, site in sites.items()
         },
         elsewhere=elsewhere,
         of_others=of_others,
         priors_of_outcomes=outcomes.priors,
     )
+
+
+def _unread(
+    replay: Replay,
+    site: Site,
+    children: Mapping[str, Collection[str]],
+    inputs: Mapping[str, Collection[str]],
+) -> frozenset[str | Column]:
+    """Of what was put into one tensor with others, what the site did not read of that.
+
+    It moves with no value at all: NaN goes through whatever is computed from it, and infinities
+    and 0 and 1 through thresholds. On a GPU, where an index out of range ends everything, and of
+    whole numbers nothing is tried.
+    """
+    found = set()
+    for origin in site.doubtful if replay.tasks.device.type == "cpu" else ():
+        known: Mapping[str, Tensor] = {**replay.values, **replay.computed}
+        name, moved = origin, children.get(origin, ())
+        if isinstance(origin, Column):
+            known, name, moved = replay.tasks.x, origin.name, inputs[origin.name]
+        value = known.get(name)
+        if site.name in moved or value is None or not value.is_floating_point():
+            continue
+        if not any(_moves(replay, site, origin, torch.full_like(value, x)) for x in _EXTREME):
+            found.add(origin)
+    return frozenset(found)
+
+
+def _moves(replay: Replay, site: Site, origin: str | Column, other: Tensor) -> bool:
+    """Whether a site moves where something is put at a value, or the model does not run there."""
+    if isinstance(origin, Column):
+        change = Change(columns={origin.name: other}, held=replay.computed)
+    elif origin in replay.computed:
+        change = Change(held={**replay.computed, origin: other})
+    else:
+        change = Change(sites={origin: other}, held=replay.computed)
+    try:
+        return site.name in replay.moved(change)
+    except Exception:  # a value that the model cannot take is one that it reads
+        return True
 
 
 def _moved(replay: Replay, name: str, has_left: bool) -> set[str]:

@@ -50,16 +50,27 @@ _LEAVING = frozenset(
 )
 
 
+# What puts several tensors into one, so that a part of it has the origins of all.
+_PACKING = frozenset(
+    (
+        *(torch.stack, torch.cat, torch.concat, torch.concatenate),
+        *(torch.hstack, torch.vstack, torch.dstack, torch.column_stack),
+    )
+)
+
+
 class Following(TorchFunctionMode):
     """Lets shapes have no origin, follows through `torch.vmap`, and notes what leaves torch.
 
     Attributes:
         left: the origins of the tensors that became numbers of Python or arrays.
+        packed: those of tensors that were put into one with others, which has the origins of all.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.left: frozenset[Any] = frozenset()
+        self.packed: frozenset[Any] = frozenset()
         self._maps = contextlib.ExitStack()
 
     def __enter__(self) -> Following:
@@ -81,6 +92,8 @@ class Following(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in _LEAVING:
             self.left |= get_provenance(args[0])
+        elif func in _PACKING and len({get_provenance(part) for part in args[0]}) > 1:
+            self.packed |= get_provenance(list(args[0]))
         elif func in _ALIKE:
             args, kwargs = detach_provenance(args), detach_provenance(dict(kwargs))
         elif func in _AS_ANOTHER:

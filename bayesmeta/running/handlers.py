@@ -283,5 +283,9 @@ def run(
             return recorder.sites
         with Following() as following:
             model(followed(tasks))
-    left = following.left & recorder.sites.keys()
-    return {n: replace(s, has_left=n in left) for n, s in recorder.sites.items()}
+    found = {}
+    for name, site in recorder.sites.items():
+        read = {*site.provenance, *map(Column, site.columns)}
+        doubtful = following.packed & read
+        found[name] = replace(site, has_left=name in following.left, doubtful=doubtful)
+    return found

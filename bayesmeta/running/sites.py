@@ -56,6 +56,8 @@ class Site:
         scale, mask: by what they do.
         provenance, columns: in a run that follows values, the sites and the columns of x that the
             density was computed from.
+        doubtful: those of both that were put into one tensor with others, of which it may have read
+            another part.
         has_left: in such a run, whether the value became a number of Python or an array, and was
             followed no further.
         there: of a latent that was chosen and is one a datapoint, where it is; it has the shape of
@@ -76,6 +78,7 @@ class Site:
     mask: Tensor | bool | None
     there: Tensor | None = None
     columns: frozenset[str] = frozenset()
+    doubtful: frozenset[Any] = frozenset()
     has_left: bool = False
 
 

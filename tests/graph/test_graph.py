@@ -379,3 +379,31 @@ def test_all_that_there_are_can_be_given() -> None:
         SCHOOLS.independent("mu", "effect[:]")
     with pytest.raises(TypeError, match="given=None was given"):
         SCHOOLS.independent("mu", "tau", given=None)
+
+
+def test_all_are_those_of_the_data_and_not_those_to_come() -> None:
+    def model(tasks: bm.Tasks) -> None:
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(mu, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
+
+    graph = bm.graph(model, bm.Tasks.from_list([[1.0, 2.0], [3.0, 2.0, 3.0, 4.0], [5.0]]))
+    assert graph.independent("y[0,0]", "mu", "phi[:]")
+    assert not graph.independent("y[9,0]", "mu", "phi[:]")
+    assert not graph.independent("phi[9]", "mu", "phi[:]")
+    assert not graph.independent("y[0,3]", "phi[0]", "y[0,:]"), "the third row is to come"
+
+
+def test_a_factor_is_no_variable() -> None:
+    def model(tasks: bm.Tasks) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(0.0, 1.0))
+            pyro.factor("tie", -(phi**2))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
+
+    graph = bm.graph(model, bm.Tasks.from_arrays(torch.zeros(2, 2)))
+    with pytest.raises(ValueError, match=r"tie\[0\] is a factor, a term of the density"):
+        graph.independent("tie[0]", "phi[1]")

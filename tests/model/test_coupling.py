@@ -154,3 +154,47 @@ def test_who_takes_datapoints_apart_is_told() -> None:
         warnings.simplefilter("error")
         apart = tied_by(ELSEWHERE["nothing"][0])
         bm.cross_validate(lambda t: bm.fit(apart, t, **infer), TASKS, folds=2, progress=False)
+
+
+YEARS = bm.Tasks.from_arrays(
+    torch.randn(6, 5, generator=torch.Generator().manual_seed(0)),
+    {"x": torch.arange(2001.0, 2006.0).expand(6, 5)},
+)
+OF_ALL = {
+    "mean": lambda x: x - x.mean(),
+    "first": lambda x: x - x.min(),
+    "share of the largest": lambda x: x / x.max(),
+    "scaled": lambda x: (x - x.mean()) / x.std(),
+    "how many kinds": lambda x: x / len(x.unique()),
+    "places": lambda x: torch.searchsorted(x.unique(), x.contiguous()).double(),
+}
+
+
+@pytest.mark.parametrize("statistic", OF_ALL.values(), ids=OF_ALL)
+def test_a_statistic_over_a_balanced_panel_is_refused(statistic, monkeypatch) -> None:
+    model = tied_by(lambda phi, x, y: phi + statistic(x))
+    with pytest.raises(bm.StructureError, match=r"depends on 'tasks.x\['x'\]' of"):
+        bm.structure(model, YEARS)
+    # When years change places all of them stay as they are.
+    monkeypatch.setattr(coupling, "_levelled", lambda *given: iter(()))
+    bm.structure(model, YEARS)
+
+
+def test_comparing_with_the_first_task_is_refused() -> None:
+    for count in (3, 5, 8):
+        tasks = bm.Tasks.from_arrays(torch.randn(count, 3), {"x": torch.randn(count, 3)})
+        model = tied_by(lambda phi, x, y: phi + (phi > phi[0]).to(phi.dtype))
+        with pytest.raises(bm.StructureError, match="depends on 'phi' of task"):
+            bm.structure(model, tasks)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_threshold_over_the_rows_of_a_task_is_seen(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randint(2, (6, 4), generator=generator).float()
+    tasks = bm.Tasks.from_arrays(torch.randn(6, 4, generator=generator), {"x": x})
+    for reads in (
+        lambda phi, x, y: phi + (x.any(1, keepdim=True) | (x > 9)).to(phi.dtype),
+        lambda phi, x, y: phi + x.cummax(1).values,
+    ):
+        assert bm.structure(tied_by(reads), tasks).nodes["y"].inputs_elsewhere == ("x",)

@@ -224,3 +224,23 @@ def test_a_deterministic_site_is_probed_with_values_of_its_kind(kind) -> None:
     nodes = bm.structure(model, tasks).nodes
     assert nodes["y"].parents == ("phi", "i") and nodes["i"].inputs == ("c",)
     assert not nodes["y"].inputs
+
+
+def test_of_what_is_put_into_one_tensor_only_the_part_that_is_read_is_a_parent() -> None:
+    def model(tasks: bm.Tasks) -> None:
+        a, b = (pyro.sample(n, dist.Normal(0.0, 1.0)) for n in "ab")
+        both = torch.stack([a, b])
+        design = torch.stack([torch.ones_like(tasks.x["c"]), tasks.x["c"], tasks.x["d"]], -1)
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(both[0], 1.0))
+            # A dead unit, and a threshold that no draw reaches, read what they read.
+            psi = pyro.sample("psi", dist.Normal(torch.relu(both[1] - 99), 1.0))
+            far = pyro.sample("far", dist.Normal(torch.where(both[0] > 99, 1.0, 0.0), 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                where = phi + psi + far + design[..., 1]
+                pyro.sample("y", dist.Normal(where, 1.0), obs=tasks.y)
+
+    tasks = bm.Tasks.from_arrays(torch.randn(4, 5), {"c": GROUPS, "d": torch.ones(4, 5)})
+    nodes = bm.structure(model, tasks).nodes
+    assert nodes["phi"].parents == ("a",) and nodes["psi"].parents == ("b",)
+    assert nodes["far"].parents == ("a",) and nodes["y"].inputs == ("c",)
