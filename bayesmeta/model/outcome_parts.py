@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import DATA, TASKS, StructureError, plate_names
 from bayesmeta.model.probes import Change, Replay, permuted
 from bayesmeta.running.sites import Site
@@ -67,35 +68,17 @@ def readers_of_outcomes(replay: Replay, sites: Mapping[str, Site]) -> OutcomeRea
     Raises:
         StructureError: where nothing moves with y, so that other data are observed.
     """
-    tasks, order = replay.tasks, {name: k for k, name in enumerate(sites)}
-    if tasks.y is None:
-        return OutcomeReaders({}, {}, ())
-    owners: dict[int | None, tuple[str, ...]] = {}
-    children: dict[str, set[str]] = {}
-    priors: list[str] = []
-    is_read, is_constant = False, True
-    for part in parts_of(tasks.y):
-        # In other places; and all one value, as their mean is the same in other places.
-        for moved in (permuted(tasks.y, tasks.mask), tasks.y[tasks.mask][0].expand_as(tasks.y)):
-            other = in_part(tasks.y, moved, part)
-            is_constant = is_constant and bool(_same(other, tasks.y).all())
-            try:
-                cells, changed = replay.observed(Change(y=other, held=replay.computed))
-            except Exception:  # y that the model does not take says nothing
-                continue
-            is_read = is_read or bool(cells) or bool(changed)
-            mine = tuple(name for name in sites if name in changed)
-            owners[part] = tuple(dict.fromkeys((*owners.get(part, ()), *mine)))
-            for name, where in cells.items():
-                site = sites[name]
-                is_latent = not (site.is_observed or site.is_deterministic)
-                if is_latent and DATA not in plate_names(site):
-                    priors.append(name)
-                    continue
-                for owner in mine:
-                    is_before = order[owner] < order[name] or not is_latent and name not in changed
-                    if owner != name and is_before and _meet(where, cells.get(owner)):
-                        children.setdefault(owner, set()).add(name)
+    tasks, notes = replay.tasks, _Notes(sites)
+    is_read = is_constant = tasks.y is None
+    for part, other in _elsewhere(tasks):
+        is_constant = is_constant or not _differs(other, tasks.y)
+        try:
+            cells, changed = replay.observed(Change(y=other, held=replay.computed))
+        except Exception:  # y that the model does not take says nothing
+            is_read = True
+            continue
+        is_read = is_read or bool(cells) or bool(changed)
+        notes.add(part, cells, changed)
     is_for_tasks = any(TASKS in plate_names(site) for site in sites.values())
     if is_for_tasks and not is_read and not is_constant:
         raise StructureError(
@@ -103,8 +86,48 @@ def readers_of_outcomes(replay: Replay, sites: Mapping[str, Site]) -> OutcomeRea
             'those of the tasks that it is given; write obs=tasks.y, as in pyro.sample("y", ..., '
             "obs=tasks.y)"
         )
-    found = {name: frozenset(read) for name, read in children.items()}
-    return OutcomeReaders(owners, found, tuple(dict.fromkeys(priors)))
+    children = {name: frozenset(read) for name, read in notes.children.items()}
+    return OutcomeReaders(notes.owners, children, tuple(dict.fromkeys(notes.priors)))
+
+
+def _elsewhere(tasks: Tasks) -> Iterator[tuple[int | None, Tensor]]:
+    """Each number of y in other places; and all one value, as a mean is the same in others."""
+    if tasks.y is None:
+        return
+    one_value = tasks.y[tasks.mask][0].expand_as(tasks.y)
+    for part in parts_of(tasks.y):
+        for moved in (permuted(tasks.y, tasks.mask), one_value):
+            yield part, in_part(tasks.y, moved, part)
+
+
+class _Notes:
+    """What was seen of owners and readers so far."""
+
+    def __init__(self, sites: Mapping[str, Site]) -> None:
+        self.sites, self.order = sites, {name: k for k, name in enumerate(sites)}
+        self.owners: dict[int | None, tuple[str, ...]] = {}
+        self.children: dict[str, set[str]] = {}
+        self.priors: list[str] = []
+
+    def add(self, part: int | None, cells: Mapping[str, Tensor], changed: Set[str]) -> None:
+        """Where sites moved with that number of y, and whose values changed."""
+        mine = tuple(name for name in self.sites if name in changed)
+        self.owners[part] = tuple(dict.fromkeys((*self.owners.get(part, ()), *mine)))
+        for name, where in cells.items():
+            site = self.sites[name]
+            is_latent = not (site.is_observed or site.is_deterministic)
+            if is_latent and DATA not in plate_names(site):
+                self.priors.append(name)
+                continue
+            for owner in mine:
+                is_leaf = not is_latent and name not in changed
+                is_after = is_leaf or self.order[owner] < self.order[name]
+                if owner != name and is_after and _meet(where, cells.get(owner)):
+                    self.children.setdefault(owner, set()).add(name)
+
+
+def _differs(one: Tensor, other: Tensor | None) -> bool:
+    return other is not None and not bool(_same(one, other).all())
 
 
 def _meet(one: Tensor, other: Tensor | None) -> bool:
