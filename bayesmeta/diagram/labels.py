@@ -69,10 +69,20 @@ def plate_labels(diagram: Diagram, alphabet: Alphabet = in_mathtext) -> dict[str
     if len(sizes) == 1:
         reach[DATA] = _reach(sizes.pop())
     cut = pieces(diagram.nodes)
+    more = {plate: _across(diagram, plate, alphabet) for plate in (TASKS, DATA)}
     return {
         plate: rf"{words(plate, alphabet)}\ \ {letter}{reach.get(plate, '')}{_parts(cut[plate])}"
+        + more.get(plate, "")
         for plate, letter in letters(diagram.nodes).items()
     }
+
+
+def _across(diagram: Diagram, plate: str, alphabet: Alphabet) -> str:
+    """Which nodes read those of other datapoints, or tasks, as no arrow shows."""
+    nodes = diagram.nodes.values()
+    names = [v.name for v in nodes if (v.of_others if plate == TASKS else v.elsewhere)]
+    said = f" ({', '.join(names)} {'reads' if len(names) == 1 else 'read'} across)"
+    return rf"\ {words(said.strip(), alphabet)}" if names else ""
 
 
 def _reach(count: int) -> str:

@@ -198,7 +198,11 @@ def _levelled(
 ) -> Iterator[_Probe]:
     """All at one of their values, and some moved to another; where there are few numbers."""
     movable = list(_movable(replay, sites, along))
-    if not parts or sum(m.values.numel() for m in movable) > _MOST_NUMBERS:
+    if (
+        not parts
+        or not replay.tasks.mask.any()
+        or sum(m.values.numel() for m in movable) > _MOST_NUMBERS
+    ):
         return
     low, middle, high = (
         [_level(m, replay.tasks.mask, q) for m in movable] for q in (0.0, 0.5, 1.0)

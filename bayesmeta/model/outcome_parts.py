@@ -69,7 +69,7 @@ def readers_of_outcomes(replay: Replay, sites: Mapping[str, Site]) -> OutcomeRea
         StructureError: where nothing moves with y, so that other data are observed.
     """
     tasks, notes = replay.tasks, _Notes(sites)
-    is_read = is_constant = tasks.y is None
+    is_read = is_constant = tasks.y is None or not bool(tasks.mask.any())
     for part, other in _elsewhere(tasks):
         is_constant = is_constant or not _differs(other, tasks.y)
         try:
@@ -92,7 +92,7 @@ def readers_of_outcomes(replay: Replay, sites: Mapping[str, Site]) -> OutcomeRea
 
 def _elsewhere(tasks: Tasks) -> Iterator[tuple[int | None, Tensor]]:
     """Each number of y in other places; and all one value, as a mean is the same in others."""
-    if tasks.y is None:
+    if tasks.y is None or not tasks.mask.any():
         return
     one_value = tasks.y[tasks.mask][0].expand_as(tasks.y)
     for part in parts_of(tasks.y):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,11 +13,14 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import bayesmeta as bm
+from bayesmeta.diagram.boxes import Box
 from bayesmeta.diagram.labels import plate_labels
+from bayesmeta.diagram.routes import routes
 from bayesmeta.models import eight_schools, lecture
 from tests.cases import EVERY
 
@@ -139,3 +143,27 @@ def test_names_that_latex_would_read_otherwise(tmp_path: Path) -> None:
     assert r"\mathrm{my\textrm{\#}plate}" in graph.tikz() and r"50\textrm{\%}" in graph.tikz()
     with pytest.raises(TypeError, match="give LaTeX by name"):
         graph.draw(labels=["y"])
+
+
+def test_a_caption_says_what_is_read_across() -> None:
+    def model(tasks: bm.Tasks) -> None:
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(0.0, 1.0))
+            pyro.deterministic("rank", (phi > phi.mT).sum(1, keepdim=True))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                e = pyro.sample("e", dist.Normal(0.0, 1.0))
+                walk = pyro.deterministic("walk", e.cumsum(-1))
+                pyro.sample("y", dist.Normal(phi + walk, 1.0), obs=tasks.y)
+
+    captions = plate_labels(bm.graph(model, bm.Tasks.from_arrays(torch.randn(3, 4))).diagram)
+    assert "walk" in captions["data"] and "across" in captions["data"]
+    assert "rank" in captions["tasks"] and "e " not in captions["tasks"]
+
+
+def test_the_last_control_point_of_an_arrow_is_not_its_end() -> None:
+    """An arrow to its own end has no direction, and is drawn without a head."""
+    small, wide = Box(-1.5, 0.0, 0.6, 0.6), Box(0.0, 0.0, 2.2, 0.6)
+    for ends in ((small, wide), (wide, small)):
+        (way,) = routes({}, [("a", "b")], dict(zip("ab", ends, strict=True))).values()
+        assert math.dist(way.control, way.end) > 0.01
+        assert math.dist(way.control, way.start) > 0.01
