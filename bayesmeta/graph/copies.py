@@ -60,10 +60,11 @@ def copies(diagram: Diagram, name: str, *, may_be_all: bool = False) -> Copies:
     given = inside.split(",") if inside else []
     plates = unrolled_plates(vertex)
     if len(given) != len(plates) or not all(part == ":" or part.isdecimal() for part in given):
-        example = named(vertex, [0] * len(plates))
+        example, every = (named(vertex, [k] * len(plates)) for k in (0, ":"))
         raise ValueError(
             f"'{name}' has {len(given)} indices, but '{vertex.name}' is in "
             f"{' and '.join(plates) or 'no plate that is unrolled'}; write it as '{example}'"
+            + (f", or among given as '{every}' for all" if plates else "")
         )
     if ":" in given and not may_be_all:
         raise ValueError(
