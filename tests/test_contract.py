@@ -32,8 +32,8 @@ PHIS = [
 PARTS = [
     bm.Amortised(bm.Attentive(8, width=8, heads=2), bm.DiagonalNormal(), draws=20),
     bm.Amortised(bm.SetTransformer(8, slots=2, width=8, blocks=1), bm.FullNormal(), draws=20),
-    bm.Amortised(bm.DeepSet(8, width=8), bm.SplineFlow(width=8), draws=20),
 ]
+SPLINE = bm.Amortised(bm.DeepSet(8, width=8), bm.SplineFlow(width=8), draws=20)
 # What of theta they are fitted with makes no difference to them.
 BY_STEPS = [bm.VariationalSteps(steps=2, draws=20), bm.SteinParticles(steps=2, particles=4)]
 TUNED = bm.FineTune([bm.Full(steps=20, lr=0.1)], progress=False)
@@ -50,6 +50,8 @@ PAIRS = [
     *itertools.product(THETAS, PHIS),
     *itertools.product(FAMILIES, [bm.Joint(), bm.Exact(draws=20)]),
     *itertools.product([bm.Point(adam=SHORT), bm.Gaussian(adam=SHORT, draws=50)], PARTS),
+    (bm.Point(adam=SHORT), SPLINE),
+    pytest.param(bm.Gaussian(adam=SHORT, draws=50), SPLINE, marks=pytest.mark.slow),
     *itertools.product([NUTS, bm.Gaussian(adam=SHORT, draws=50), BATCHES], BY_STEPS),
     *((bm.Importance(draws=200), phi) for phi in (bm.Exact(draws=20), bm.Laplace(draws=20))),
     *((KNOWN, phi) for phi in PHIS if not isinstance(phi, bm.Joint | bm.Amortised)),

@@ -57,6 +57,7 @@ def test_scores_are_those_of_the_exact_predictive():
     assert abs(exact(0)[0] - exact(0, SOURCE[:1])[0]) > 0.06
 
 
+@pytest.mark.slow
 def test_more_of_either_is_no_worse_and_the_figure_is_drawn(tmp_path):
     nuts = bm.NUTS(chains=1, tune=100, draws=200, compile=False)
     found = curve(theta=nuts, tasks=[2, 8], shots=[0, 4], repeats=2)

@@ -260,6 +260,7 @@ def test_a_task_keeps_its_own_value_in_what_is_said_of_it() -> None:
     assert found["when"].dims == ("chain", "draw", "tasks")
 
 
+@pytest.mark.slow
 def test_a_task_has_the_same_draws_in_any_company() -> None:
     post = bm.fit(nested, TASKS, theta=FAST, progress=False)
     alone = post.adapt(TASKS.select(torch.tensor([2])))
@@ -534,6 +535,7 @@ def test_kinds_far_apart_are_told_and_right_by_a_latent_of_one_place() -> None:
         bm.fit(lambda t: far_kinds(t, of_one_place=False), tasks, theta=named, progress=False)
 
 
+@pytest.mark.slow
 def test_chances_of_what_was_stored_or_drawn_are_those_of_its_draws(tmp_path) -> None:
     post = bm.fit(nested, TASKS, theta=FAST, progress=False)
     post.save(tmp_path / "run")
