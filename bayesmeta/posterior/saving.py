@@ -181,10 +181,19 @@ def _described(found: Structure, whole: set[str]) -> list[dict[str, str]]:
     """The sites, with shapes of theta and phi alone: others depend on how much data there are.
 
     Columns of whole numbers are left out of their parents: that they are read shows where their
-    values differ, and those that stand in for them do not.
+    values differ, and those that stand in for them do not. So are outcomes, and what is read at
+    other datapoints or of other tasks.
     """
     nodes = {
-        name: replace(node, inputs=tuple(c for c in node.inputs if c not in whole))
+        name: replace(
+            node,
+            parents=tuple(p for p in node.parents if p not in found.data),
+            inputs=tuple(c for c in node.inputs if c not in whole),
+            elsewhere=(),
+            inputs_elsewhere=(),
+            of_others=(),
+            inputs_of_others=(),
+        )
         for name, node in found.nodes.items()
     }
     rows = Structure(nodes).rows()

@@ -361,3 +361,25 @@ def test_another_network_of_the_same_size_is_refused(tmp_path, other):
     bm.load(tmp_path, model_of(Two()))
     with pytest.raises(bm.CheckpointError, match=r"network: its output at the same weights"):
         bm.load(tmp_path, model_of(Two(**other)))
+
+
+def test_what_is_read_of_other_datapoints_and_outcomes_is_loaded_without_data(tmp_path) -> None:
+    """Without data it does not show who reads what of others; that makes no other model of it."""
+
+    def model(tasks: bm.Tasks) -> None:
+        y = torch.zeros(tasks.mask.shape) if tasks.y is None else tasks.y
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(0.0, 1.0))
+            pyro.deterministic("rank", (phi > phi.mT).sum(1, keepdim=True))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                before = torch.cat([torch.zeros_like(y[:, :1]), y[:, :-1]], 1)
+                where = phi + tasks.x["x"].cumsum(1) + 0.5 * before
+                pyro.sample("y", dist.Normal(where, 1.0), obs=tasks.y)
+                pyro.sample("size", dist.Normal(phi, 2.0), obs=None if tasks.y is None else y.abs())
+
+    tasks = bm.Tasks.from_arrays(torch.randn(4, 5), {"x": torch.randn(4, 5)})
+    post = bm.fit(model, tasks, theta=bm.Fixed({}), phi=bm.Laplace(draws=20), progress=False)
+    assert post.structure.nodes["y"].elsewhere
+    post.save(tmp_path / "post")
+    again = bm.load(tmp_path / "post", model)
+    assert torch.equal(again.phi["phi"], post.phi["phi"])
