@@ -47,6 +47,7 @@ def exact(shots, source=SOURCE):
     return float(error), float((-0.5 * z**2 - math.log(sd) - 0.5 * math.log(2 * math.pi)).mean())
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_exact_predictive():
     table = curve().table.set_index("shots")
     for shots in SHOTS:

@@ -48,6 +48,7 @@ def every_tau():
     return optuna.samplers.GridSampler({"tau": TAUS}, seed=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sd", [1.0, 0.02])
 def test_the_prior_width_found_is_the_best_by_hand(sd):
     tasks = target(sd)

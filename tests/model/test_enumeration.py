@@ -370,6 +370,7 @@ def test_a_use_that_does_not_hold_for_all_values_at_once_is_refused(use: str) ->
         assert "all values" in words and "torch.where" in words
 
 
+@pytest.mark.slow
 def test_what_cannot_be_summed_out_is_refused_in_words() -> None:
     def further(tasks: bm.Tasks) -> None:
         by_task, by_row = plates(tasks)

@@ -132,6 +132,7 @@ def test_prototypes_are_class_means_at_every_count_trained_at_another() -> None:
     assert torch.allclose(value, expected) and torch.allclose(*slopes, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_class_without_examples_is_named() -> None:
     embed = Net(nn.Linear(6, 4))
     known = bm.Fixed({"theta": embed.weights()})

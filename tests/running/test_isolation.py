@@ -117,6 +117,7 @@ def test_modes_of_the_caller_change_no_answer(theta, phi):
     assert given[0].y.is_inference() and not found[0].is_inference()
 
 
+@pytest.mark.slow
 def test_modes_of_the_caller_would_change_answers():
     # fit without its mending.
     bare, (theta, phi) = bm.fit.__wrapped__, PAIRS[1]

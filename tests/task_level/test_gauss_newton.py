@@ -101,6 +101,7 @@ def net_density() -> Density:
     return Density(read(model, NET_TASKS))
 
 
+@pytest.mark.slow
 def test_of_a_network_is_the_expected_outer_product_of_scores(net_density: Density) -> None:
     """The Fisher information by simulation: an oracle that knows nothing of the family."""
     theta, phi = at(net_density, NET_TASKS)
