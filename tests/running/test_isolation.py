@@ -155,6 +155,8 @@ def evaluated(tasks: bm.Tasks, new: bm.Tasks) -> list[object]:
     ]
 
 
+# A small network leaves weights that are not to be trusted, of which it is told.
+@pytest.mark.filterwarnings("ignore:.*were run again by phi")
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*Pareto")
 def test_modes_change_nothing_of_what_is_asked_beside():
