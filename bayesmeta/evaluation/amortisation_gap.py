@@ -17,11 +17,13 @@ from bayesmeta.phi.exact import Exact
 from bayesmeta.phi.hmc import HMC
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.posterior.refine import Refine, check_refinable
+from bayesmeta.running.isolation import undisturbed
 from bayesmeta.task_level.importance import TRUSTED_K, pareto_k
 
 _REFINE = Refine(candidates=1, rerun=None)
 
 
+@undisturbed()
 def amortisation_gap(
     posterior: Posterior, tasks: Tasks, *, refine: Refine = _REFINE, exact: Phi | None = None
 ) -> pd.DataFrame:
