@@ -77,7 +77,7 @@ def check_tasks_apart(replay: Replay, sites: Mapping[str, Site]) -> None:
         StructureError: naming sites and tasks.
     """
     _refuse(_moved(replay, sites, _TASK, halves(replay.tasks.num_tasks)))
-    for few in _few(replay):
+    if (few := _few(replay)) is not None:
         _refuse(_levelled(few, sites, _TASK, halves(few.tasks.num_tasks)))
 
 
@@ -103,7 +103,7 @@ def read_elsewhere(
     As `check_tasks_apart`, with datapoints in the place of tasks, and deterministic sites held; a
     few sets of datapoints do, as what reads one other datapoint reads many.
     """
-    replay = next(_few(replay), replay)
+    replay = _few(replay) or replay
     parts = halves(replay.tasks.num_data)[:_PARTS]
     probes = chain(*(by(replay, sites, _ROW, parts) for by in (_moved, _levelled)))
     return _read(probes, owners)
@@ -139,19 +139,17 @@ def _read(probes: Iterable[_Probe], owners: Owners) -> dict[str, tuple[str | Col
     return {name: tuple(dict.fromkeys(read)) for name, read in found.items()}
 
 
-def _few(replay: Replay) -> Iterator[Replay]:
-    """The model on a few of the largest tasks, where data are large; none where it does not run."""
+def _few(replay: Replay) -> Replay | None:
+    """The model on a few of the largest tasks, where data are large; None where it does not run."""
     tasks = replay.tasks
     if tasks.num_tasks <= _FEW or tasks.mask.numel() <= _FEW_CELLS:
-        yield replay
-        return
+        return replay
     largest = tasks.sizes.argsort(descending=True)[:_FEW]
     some = tasks.select(largest.sort().values)
     try:
-        found = Replay(replay.model, some, run(replay.model, some))
+        return Replay(replay.model, some, run(replay.model, some))
     except Exception:  # a model that holds data of its own may run on all tasks alone
-        return
-    yield found
+        return None
 
 
 def halves(count: int) -> list[Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import DATA, TASKS, StructureError, plate_names
-from bayesmeta.model.probes import Change, Replay, permuted
+from bayesmeta.model.probes import Change, Replay, differ, permuted
 from bayesmeta.running.sites import Site
 
 # The sites that observe each number of y.
@@ -55,7 +55,7 @@ def together(y: Tensor | None, moved: Iterable[Tensor]) -> Tensor | None:
     for other in moved:
         assert y is not None
         before = y if found is None else found
-        found = torch.where(_same(other, y), before, other)
+        found = torch.where(differ(other, y), other, before)
     return found
 
 
@@ -70,8 +70,8 @@ def readers_of_outcomes(replay: Replay, sites: Mapping[str, Site]) -> OutcomeRea
     """
     tasks, notes = replay.tasks, _Notes(sites)
     is_read = is_constant = tasks.y is None or not bool(tasks.mask.any())
-    for part, other in _elsewhere(tasks):
-        is_constant = is_constant or not _differs(other, tasks.y)
+    for part, other, moves_anything in _elsewhere(tasks):
+        is_constant = is_constant or not moves_anything
         try:
             cells, changed = replay.observed(Change(y=other, held=replay.computed))
         except Exception:  # y that the model does not take says nothing
@@ -90,14 +90,18 @@ def readers_of_outcomes(replay: Replay, sites: Mapping[str, Site]) -> OutcomeRea
     return OutcomeReaders(notes.owners, children, tuple(dict.fromkeys(notes.priors)))
 
 
-def _elsewhere(tasks: Tasks) -> Iterator[tuple[int | None, Tensor]]:
-    """Each number of y in other places; and all one value, as a mean is the same in others."""
+def _elsewhere(tasks: Tasks) -> Iterator[tuple[int | None, Tensor, bool]]:
+    """Each number of y in other places, and all one value, as a mean is the same in others.
+
+    With each, whether it is another y.
+    """
     if tasks.y is None or not tasks.mask.any():
         return
     one_value = tasks.y[tasks.mask][0].expand_as(tasks.y)
     for part in parts_of(tasks.y):
         for moved in (permuted(tasks.y, tasks.mask), one_value):
-            yield part, in_part(tasks.y, moved, part)
+            other = in_part(tasks.y, moved, part)
+            yield part, other, bool(differ(other, tasks.y).any())
 
 
 class _Notes:
@@ -126,10 +130,6 @@ class _Notes:
                     self.children.setdefault(owner, set()).add(name)
 
 
-def _differs(one: Tensor, other: Tensor | None) -> bool:
-    return other is not None and not bool(_same(one, other).all())
-
-
 def _meet(one: Tensor, other: Tensor | None) -> bool:
     """Whether there is a place at which both move."""
     if other is None:
@@ -138,7 +138,3 @@ def _meet(one: Tensor, other: Tensor | None) -> bool:
         return bool((one & other).any())
     except RuntimeError:
         return True
-
-
-def _same(one: Tensor, other: Tensor) -> Tensor:
-    return (one == other) | (one.isnan() & other.isnan())

@@ -79,7 +79,7 @@ class Replay:
         """
         shown = self.shown(change)
         cells = {
-            n: _differ(before, shown[n])
+            n: differ(before, shown[n])
             for n, before in (self.base if base is None else base).items()
             if n != but
         }
@@ -89,12 +89,12 @@ class Replay:
         """Where sites differ with a change, and the observed sites whose values do."""
         found = self._run(change)
         shown = _shown(found)
-        cells = {n: _differ(before, shown[n]) for n, before in self.base.items()}
+        cells = {n: differ(before, shown[n]) for n, before in self.base.items()}
         changed = {
             n
             for n, site in found.items()
             if site.is_observed
-            and (n not in self.outcomes or bool(_differ(self.outcomes[n], site.value).any()))
+            and (n not in self.outcomes or bool(differ(self.outcomes[n], site.value).any()))
         }
         return {n: c for n, c in cells.items() if c.any()}, changed
 
@@ -195,7 +195,8 @@ def _shown(sites: Mapping[str, Site]) -> dict[str, Tensor]:
     return {n: s.value if s.is_deterministic else s.log_prob for n, s in sites.items()}
 
 
-def _differ(before: Tensor, after: Tensor) -> Tensor:
+def differ(before: Tensor, after: Tensor) -> Tensor:
+    """Where two are not the same, NaN being the same as NaN; everywhere if of other shapes."""
     if before.shape != after.shape:
         return torch.ones((), dtype=torch.bool)
     return (before != after) & ~(before.isnan() & after.isnan())
