@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-import zuko
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -109,6 +108,8 @@ class _Flow(nn.Module):
 @lru_cache(maxsize=128)
 def _flow(d_phi: int, guide: SplineFlow, seed: int) -> _Flow:
     """A start near the identity."""
+    import zuko
+
     with isolated(seed), torch.no_grad():
         flow = zuko.flows.NSF(
             features=d_phi,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def by_row(values: Mapping[str, Tensor], tasks: Tasks) -> pd.DataFrame:
@@ -21,6 +24,8 @@ def by_row(values: Mapping[str, Tensor], tasks: Tasks) -> pd.DataFrame:
             one column for each, as "mean[0]", "mean[1]".
         tasks: whose datapoints they are.
     """
+    import pandas as pd
+
     mask = tasks.mask.cpu()
     columns = {}
     for name, value in values.items():

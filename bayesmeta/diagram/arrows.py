@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import networkx as nx
+from typing import TYPE_CHECKING
 
 from bayesmeta.diagram.vertices import Vertex
 from bayesmeta.model.checks import DATA, TASKS, StructureError
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Arrows:
     """
 
     def __init__(self, nodes: Mapping[str, Vertex]) -> None:
+        import networkx as nx
+
         self.nodes = nodes
         reads: nx.DiGraph = nx.DiGraph()
         for v in nodes.values():

@@ -9,9 +9,6 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 
-import matplotlib
-from matplotlib.font_manager import get_font
-
 # LaTeX of a character, upright, inside of \mathrm, or None where it cannot be set.
 Alphabet = Callable[[str], str | None]
 
@@ -77,6 +74,9 @@ def _is_printable(char: str) -> bool:
 @cache
 def _is_in_stix(char: str) -> bool:
     """Whether it is a character of its own that the fonts have, and have in its place."""
+    import matplotlib
+    from matplotlib.font_manager import get_font
+
     is_own = unicodedata.category(char)[0] in "LNPS" and unicodedata.normalize("NFKC", char) == char
     if not is_own or char in "⟨⟩":
         return False

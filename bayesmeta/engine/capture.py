@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses import FakeTensorMode
 from torch.fx import GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from bayesmeta.data.columns import TasksError
 from bayesmeta.engine.capture_errors import CaptureError, RefuseValues, in_words
+from bayesmeta.engine.recording import record
 from bayesmeta.engine.sources import let_go, recompile
 from bayesmeta.model.checks import StructureError
 from bayesmeta.running.isolation import unvalidated
@@ -33,7 +32,7 @@ def capture(function: Callable[..., Outputs], inputs: Sequence[Tensor]) -> Graph
     Raises:
         CaptureError: where the function branches on a value or reads it out, or fails.
     """
-    # make_fx takes one tensor given twice for one input, so each input is a tensor of its own.
+    # One tensor given twice would be one input, so each is a tensor of its own.
     own = [x.detach().clone() for x in inputs]
     try:
         with unvalidated():
@@ -49,19 +48,6 @@ def capture(function: Callable[..., Outputs], inputs: Sequence[Tensor]) -> Graph
     except (RuntimeError, ValueError) as error:
         raise CaptureError(in_words(error)) from error
     return graph
-
-
-def record(function: Callable[..., Any], inputs: Sequence[Tensor]) -> GraphModule:
-    """make_fx, in less than half the time.
-
-    It describes each node's result by a fake tensor, and makes a new mode for each, unless one is
-    there.
-    """
-    mode = FakeTensorMode(allow_fallback_kernels=True)
-    with torch._guards.tracing(torch._guards.TracingContext(mode)):
-        # An empty table, as from 2.14 on torch else writes down a detach as an alias, through which
-        # gradients flow where the graph is differentiated.
-        return let_go(make_fx(function, decomposition_table={})(*inputs))
 
 
 def _finish(graph: GraphModule) -> None:
@@ -168,7 +154,7 @@ def _keep_dtypes(graph: GraphModule) -> None:
     for node in graph.graph.nodes:
         schema = getattr(node.target, "_schema", None)
         names = {argument.name for argument in schema.arguments} if schema is not None else set()
-        reads_tensor = any("tensor_meta" in n.meta for n in node.all_input_nodes)
+        reads_tensor = bool(node.all_input_nodes)
         if {"dtype", "device"} <= names and not reads_tensor and node.kwargs.get("dtype") is None:
             node.kwargs = {**node.kwargs, "dtype": node.meta["val"].dtype}
 

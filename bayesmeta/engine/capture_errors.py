@@ -10,9 +10,9 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor
-from torch.fx import Node
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.overrides import TorchFunctionMode
+
+from bayesmeta.engine.recording import ValueRead, depends_on_input
 
 # What torch says where a value is asked for while it records, or under vmap.
 _ASKS_FOR_A_VALUE = (
@@ -33,10 +33,6 @@ class CaptureError(RuntimeError):
     """The model cannot be made one graph; the message says where and why."""
 
 
-class ValueRead(RuntimeError):
-    """A value was read out of a tensor that depends on inputs."""
-
-
 class RefuseValues(TorchFunctionMode):
     """While a graph is recorded: refuses what would write a value into it that an input decides.
 
@@ -52,10 +48,10 @@ class RefuseValues(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         name = getattr(func, "__name__", "")
-        if name in _OUT and _depends_on_input(args[0]):
+        if name in _OUT and depends_on_input(args[0]):
             raise ValueRead(f"x.{name}() of a tensor x copies its values out of it")
         named = kwargs or {}
-        if name in _IN and any(map(_depends_on_input, _listed((*args, *named.values())))):
+        if name in _IN and any(map(depends_on_input, _listed((*args, *named.values())))):
             raise ValueRead(f"{name}([x, ...]) of a tensor x copies its value, without a gradient")
         return func(*args, **named)
 
@@ -95,20 +91,3 @@ def _listed(items: Any) -> Iterator[Tensor]:
         if isinstance(item, list | tuple):
             yield from (part for part in item if isinstance(part, Tensor))
             yield from _listed(part for part in item if isinstance(part, list | tuple))
-
-
-def _depends_on_input(tensor: Tensor) -> bool:
-    mode = get_proxy_mode()
-    tracked = mode.tracer.tensor_tracker.get(tensor) if mode is not None else None
-    if tracked is None:
-        return False
-    seen: set[Node] = set()
-    left = [tracked.proxy.node]
-    while left:
-        node = left.pop()
-        if node.op == "placeholder":
-            return True
-        if node not in seen:
-            seen.add(node)
-            left += node.all_input_nodes
-    return False

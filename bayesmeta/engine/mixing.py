@@ -11,7 +11,6 @@ from collections.abc import Callable
 import numpy as np
 from scipy.fft import next_fast_len
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 _MIN_DRAWS = 4
 _TAILS = (0.05, 0.95)
@@ -104,6 +103,8 @@ def _halves(draws: np.ndarray) -> np.ndarray:
 
 def _z_scores(draws: np.ndarray) -> np.ndarray:
     """Normal scores of the ranks among all draws of an entry (Blom 1958)."""
+    from scipy.stats import rankdata
+
     rows = draws.reshape(len(draws), -1)
     ranks = rankdata(rows, axis=1)
     return ndtri((ranks - 3 / 8) / (rows.shape[1] + 1 / 4)).reshape(draws.shape)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 # Of a central difference, in units of the function's own curvature; it is off by its square.
@@ -58,6 +57,8 @@ def minimise(slopes: Slopes, start: Tensor, units: Tensor, steps: int = 200) -> 
         units: of each coordinate, (d,): the first region has this size.
         steps: at most.
     """
+    from scipy.optimize import minimize
+
     search = _Search(slopes, start, units)
     if len(start) and torch.isfinite(search.here):
         # By it SciPy 1.17 says that it knows no step to take.

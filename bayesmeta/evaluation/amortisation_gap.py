@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -19,6 +19,9 @@ from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.posterior.refine import Refine, check_refinable
 from bayesmeta.running.isolation import undisturbed
 from bayesmeta.task_level.importance import TRUSTED_K, pareto_k
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _REFINE = Refine(candidates=1, rerun=None)
 
@@ -57,6 +60,8 @@ def amortisation_gap(
     Raises:
         TypeError: where phi is not amortised, or has no density.
     """
+    import pandas as pd
+
     check_refinable(refine, posterior.strategy)
     ways = {
         "network": posterior.adapt(tasks, refine=Refine(steps=0, candidates=1, rerun=None)),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from torch import Tensor
 
 from bayesmeta.data.arguments import check_whole
@@ -15,6 +14,10 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.evaluation.scores import is_binary
 from bayesmeta.model.checks import StructureError
 from bayesmeta.posterior.posterior import Posterior
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
 
 _SETS, _LEVELS = 2000, (0.05, 0.5, 0.95)
 
@@ -99,6 +102,8 @@ def calibration(posterior: Posterior, query: Tasks, *, bins: int = 15) -> Calibr
 
 def _of(confidence: Tensor, right: Tensor, bins: int) -> Calibration:
     """What is said of datapoints, (datapoints,), and which of them are right."""
+    import pandas as pd
+
     place = (confidence * bins).ceil().long().clamp(1, bins) - 1
     found, place = torch.unique(place, return_inverse=True)
     generator = torch.Generator().manual_seed(0)

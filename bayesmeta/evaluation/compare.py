@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -15,6 +15,9 @@ from bayesmeta.evaluation.comparable import check_same_datapoints, on_one_scale,
 from bayesmeta.evaluation.scores import Scores
 from bayesmeta.evaluation.seen import may_be_seen, quoted, seen_by_phi, seen_by_theta
 from bayesmeta.posterior.posterior import Posterior
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,8 @@ def _told_of_numbers(found: Mapping[str, Scores], failed: tuple[str, ...]) -> tu
 
 
 def _by_task(found: Mapping[str, Scores], query: Tasks) -> pd.DataFrame:
+    import pandas as pd
+
     counts = next(iter(found.values())).by_task().counts
     table = pd.DataFrame({"datapoints": counts.long().numpy()}, index=list(query.names))
     table.index.name = "task"
@@ -170,6 +175,8 @@ def _overall(
     found: Mapping[str, Scores], seen: tuple[str, ...], failed: tuple[str, ...]
 ) -> pd.DataFrame:
     """The table; the best is one that has not seen the query, where there is one."""
+    import pandas as pd
+
     totals = {name: float(scores.log_score.sum()) for name, scores in found.items()}
     order = sorted(
         found, key=lambda n: (n in failed, n in seen, 0.0 if n in failed else -totals[n])

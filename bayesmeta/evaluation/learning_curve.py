@@ -6,11 +6,9 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from bayesmeta.data.arguments import check_seed, check_whole
@@ -24,6 +22,11 @@ from bayesmeta.fit import fit
 from bayesmeta.phi.base import Phi
 from bayesmeta.running.handlers import Model
 from bayesmeta.theta.base import Theta
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _MEASURES = {"error": "error", "log_score": "log score, nats a datapoint"}
 
@@ -51,6 +54,8 @@ class LearningCurve:
             path: a file for the figure; None draws it only.
             measure: "error" or "log_score".
         """
+        from matplotlib.figure import Figure
+
         if measure not in _MEASURES:
             raise ValueError(f"draw got measure={measure!r}; there are {', '.join(_MEASURES)}")
         figure = Figure(figsize=(6.0, 4.0), layout="constrained")
@@ -110,6 +115,8 @@ def learning_curve(
         TasksError: where there are fewer source tasks or datapoints than asked for, or datapoints
             are in both.
     """
+    import pandas as pd
+
     check_whole("learning_curve", "repeats", repeats)
     check_seed("learning_curve", seed)
     _check(source, target, tasks, shots)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -19,6 +19,9 @@ from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.running.isolation import undisturbed
 from bayesmeta.task_level.importance import TRUSTED_K, smoothed
 from bayesmeta.theta import Theta
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,8 @@ def leave_one_task_out(
         TasksError: where the posterior holds no data, as one that was loaded, or tasks with a
             query, or where theta has seen a task in part, or may have seen it.
     """
+    import pandas as pd
+
     seen = tasks_seen(posterior)
     check_left_out(posterior, seen)
     tasks, density = posterior.tasks, posterior.draws.centred

@@ -7,13 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import networkx as nx
-
 from bayesmeta.data.tasks import Tasks, check_tasks
 from bayesmeta.diagram.diagram import Diagram
-from bayesmeta.diagram.draw import draw
 from bayesmeta.diagram.factorisation import factorisation
-from bayesmeta.diagram.tikz import tikz
 from bayesmeta.diagram.vertices import Vertex, vertices
 from bayesmeta.graph.blanket import blanket
 from bayesmeta.graph.copies import Places, copies
@@ -25,6 +21,7 @@ from bayesmeta.model.structure import Role
 from bayesmeta.running.handlers import Model
 
 if TYPE_CHECKING:
+    import networkx as nx
     from matplotlib.figure import Figure
 
 
@@ -99,6 +96,8 @@ class Graph:
         Raises:
             ValueError: for another suffix, or a label of a node that is not there.
         """
+        from bayesmeta.diagram.draw import draw
+
         return draw(self.diagram, path, labels)
 
     def tikz(self, labels: Mapping[str, str] | None = None) -> str:
@@ -110,6 +109,8 @@ class Graph:
         Raises:
             ValueError: for a label of a node that is not there.
         """
+        from bayesmeta.diagram.tikz import tikz
+
         return tikz(self.diagram, labels)
 
     def roles(self) -> str:
@@ -205,6 +206,8 @@ class Graph:
 
 def _closed(net: nx.DiGraph, given: set[str], computed: set[str]) -> set[str]:
     """What is given, and what is a function of it."""
+    import networkx as nx
+
     known = set(given)
     for node in nx.topological_sort(net):
         if node in computed and set(net.predecessors(node)) <= known:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, pairwise
+from typing import TYPE_CHECKING
 
-import networkx as nx
+if TYPE_CHECKING:
+    import networkx as nx
+
 
 Path = tuple[str, ...]
 _MOST_PATHS = 8
@@ -27,6 +30,8 @@ class Separation:
     """
 
     def __init__(self, dag: nx.DiGraph, given: Iterable[str], factors: Iterable[str] = ()) -> None:
+        import networkx as nx
+
         self.dag, self.given, self.factors = dag, frozenset(given), frozenset(factors)
         self._opens = self.given.union(*(nx.ancestors(dag, node) for node in self.given))
 
@@ -66,6 +71,8 @@ class Separation:
 
     def paths(self, a: str, b: str, most: int) -> list[Path]:
         """The shortest paths from a to b, active or not, whichever way their arrows point."""
+        import networkx as nx
+
         skeleton = self.dag.to_undirected(as_view=True)
         if not nx.has_path(skeleton, a, b):
             return []
@@ -106,6 +113,8 @@ class Separation:
         return "\n".join(["; every path is blocked:", *lines, *more])
 
     def _reason(self, before: str, node: str, after: str) -> str:
+        import networkx as nx
+
         if node in self.factors:
             return f"{node} is a factor, which always counts as given"
         known = "given" if node in self.given else "not given"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import product
-
-import networkx as nx
+from typing import TYPE_CHECKING
 
 from bayesmeta.diagram.arrows import Arrows
 from bayesmeta.diagram.diagram import Diagram
@@ -13,6 +12,9 @@ from bayesmeta.diagram.vertices import Vertex
 from bayesmeta.graph.copies import Copies, Places, named, unrolled_plates
 from bayesmeta.model.checks import DATA, TASKS
 from bayesmeta.model.structure import Role
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 # The plates' indices of a copy.
 _At = Mapping[str, int]
@@ -144,6 +146,8 @@ def _net(diagram: Diagram, copies: Mapping[str, Sequence[_At]]) -> tuple[nx.DiGr
     too is read by way of a node "x[0,:]", all of it in a task. A tied group's "y[0,:] as one" reads
     what any of them does, and they read that.
     """
+    import networkx as nx
+
     arrows = Arrows(diagram.nodes)
     net: nx.DiGraph = nx.DiGraph()
     for vertex in diagram.nodes.values():

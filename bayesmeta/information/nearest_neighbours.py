@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from scipy.special import digamma
 
 from bayesmeta.information.normal_points import excess, log_ball
@@ -123,6 +122,8 @@ def _estimates(points: Array, counts: Array, ks: Sequence[int]) -> Array:
 
 def _radii(points: Array, ks: Sequence[int]) -> Array:
     """The distances of points to their k-th neighbours, (n, len(ks)); the first is the point."""
+    from scipy.spatial import cKDTree
+
     return np.asarray(cKDTree(points).query(points, [k + 1 for k in ks])[0])
 
 

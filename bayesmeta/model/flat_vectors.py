@@ -131,7 +131,10 @@ def assemble(
 
 def _unconstrained_shape(name: str, fn: Any, whole: tuple[int, ...]) -> tuple[int, ...]:
     try:
-        return tuple(bijection(fn).inverse_shape(torch.Size(whole)))
+        onto = bijection(fn)
+        # Elementwise maps keep it; some of torch import its symbolic shapes, .6 s, to say so.
+        by_element = onto.domain.event_dim == 0
+        return whole if by_element else tuple(onto.inverse_shape(torch.Size(whole)))
     except NotImplementedError as error:
         raise StructureError(
             f"site '{name}' ({distribution_name(fn)}) has the support {fn.support}, onto which no "

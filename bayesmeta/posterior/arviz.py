@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor
 
 from bayesmeta.data.row_index import RowIndex
@@ -24,6 +23,7 @@ from bayesmeta.task_level.importance import classic
 
 if TYPE_CHECKING:
     import arviz
+    import xarray as xr
 
 Variable = tuple[tuple[str, ...], np.ndarray]
 
@@ -55,6 +55,8 @@ def to_inference_data(groups: dict[str, xr.Dataset]) -> arviz.InferenceData:
 
 def to_datatree(groups: dict[str, xr.Dataset]) -> xr.DataTree:
     """The groups for ArviZ 1.x and its parts, arviz-base and arviz-stats."""
+    import xarray as xr
+
     return xr.DataTree.from_dict(groups)
 
 
@@ -192,6 +194,8 @@ def _dataset(
         tasks: whose they are.
         rows: which cells (tasks, data) a dim of datapoints is made of.
     """
+    import xarray as xr
+
     sizes = {d: n for dims, v in variables.values() for d, n in zip(dims, v.shape, strict=True)}
     coords: dict[str, Any] = {dim: np.arange(size) for dim, size in sizes.items()}
     if TASKS in sizes:

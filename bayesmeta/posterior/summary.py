@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 
 from bayesmeta.engine.mixing import ess_bulk, ess_tail, mcse_mean, mcse_sd, rhat
 from bayesmeta.posterior.arviz import flattened, to_datatree, with_computed
 from bayesmeta.posterior.draws import Draws
 from bayesmeta.task_level.importance import classic
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 _INTERVAL = 0.94
 _KINDS = ("all", "stats", "diagnostics")
@@ -33,6 +35,8 @@ def summary(posterior: Draws, kind: str = "all") -> pd.DataFrame:
     Raises:
         ValueError: where there is no such kind of table.
     """
+    import pandas as pd
+
     if kind not in _KINDS:
         raise ValueError(f"summary got kind={kind!r}; give one of {', '.join(_KINDS)}")
     dataset = with_computed(posterior)
@@ -46,6 +50,8 @@ def summary(posterior: Draws, kind: str = "all") -> pd.DataFrame:
 
 def _of_arviz_0(dataset: xr.Dataset, kind: str) -> pd.DataFrame:
     """The columns and decimals of ArviZ 0.23, with an equal-tailed interval, which it has not."""
+    import pandas as pd
+
     labels, draws = flattened(dataset)
     draws = draws.astype(float)
     columns: dict[str, np.ndarray] = {}
@@ -92,6 +98,8 @@ def _engine() -> Any:
 
 def _reduced(draws: xr.DataArray, figure: Callable[[np.ndarray], np.ndarray]) -> xr.DataArray:
     """A figure of each entry of (chain, draw, ...), under the names of the entries' dims."""
+    import xarray as xr
+
     found = figure(draws.values.reshape(*draws.shape[:2], -1).astype(float))
     kept = {name: at for name, at in draws.coords.items() if not {"chain", "draw"} & {*at.dims}}
     return xr.DataArray(found.reshape(draws.shape[2:]), kept, draws.dims[2:])

@@ -63,7 +63,9 @@ def bend(
 ) -> Tensor:
     """Minus the Hessian of `log_density` in phi times a vector, (tasks, d_phi); detached."""
     _, gradient, at = slope(density, theta, phi.detach(), parts, jacobian=jacobian)
-    return -torch.autograd.grad(gradient, at, grad_outputs=vector, materialize_grads=True)[0]
+    # Given `grad_outputs`, torch imports its symbolic shapes, for .6 s.
+    along = (gradient * vector).sum()
+    return -torch.autograd.grad(along, at, materialize_grads=True)[0]
 
 
 def diagonal(gradient: Tensor, phi: Tensor, signs: Tensor | None = None) -> Tensor:
