@@ -35,9 +35,9 @@ from bayesmeta.amortisation import (
     Simulated,
     SplineFlow,
 )
+from bayesmeta.capturing import CaptureError
 from bayesmeta.data import Classes, Tasks, TasksError
 from bayesmeta.distributions import Censored
-from bayesmeta.engine import CaptureError
 from bayesmeta.evaluation import (
     Calibration,
     Comparison,

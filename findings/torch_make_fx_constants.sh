@@ -13,7 +13,7 @@
 #   x.tolist()[0] * x                      (14, 18) where (49, 63) is right
 #   x.detach().numpy()[0] * x              (14, 18) where (49, 63) is right
 #
-# bayesmeta records models with such calls refused, where they read an input (engine/capture_errors.py).
+# bayesmeta records models with such calls refused, where they read an input (capturing/capture_errors.py).
 # Exits 0 while this is so, 1 where it has changed.
 set -euo pipefail
 folder=$(mktemp -d)

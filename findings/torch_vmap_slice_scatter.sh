@@ -10,7 +10,7 @@
 # the front does.
 #
 # Pyro's OrderedLogistic (probabilities of ordered classes) is written with such an assignment.
-# bayesmeta counts ends from the front in the graphs it batches (engine/capture.py).
+# bayesmeta counts ends from the front in the graphs it batches (capturing/capture.py).
 # Exits 0 while this is so, 1 where it has changed.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -22,6 +22,7 @@ WINGS = (
         "distributions",
         "running",
         "model",
+        "capturing",
         "engine",
         "nets",
         "task_level",

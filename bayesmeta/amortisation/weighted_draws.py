@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from bayesmeta.amortisation.guides import TaskPosterior
+from bayesmeta.capturing.capture import capture, over_draws
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import log_normal
 from bayesmeta.task_level.corrected_draws import candidate_noise, from_all, log_mixture

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from bayesmeta.capturing.capture import constants, fold_constants
+from bayesmeta.capturing.late_broadcast import work_before_broadcast
+from bayesmeta.capturing.recording import record
+from bayesmeta.capturing.sources import let_go, recompile
 from bayesmeta.engine import cache
-from bayesmeta.engine.capture import constants, fold_constants
-from bayesmeta.engine.late_broadcast import work_before_broadcast
-from bayesmeta.engine.recording import record
-from bayesmeta.engine.sources import let_go, recompile
 
 _KINDS = {torch.float64: b"d", torch.int64: b"l", torch.bool: b"?"}
 _MAX_INPUTS = 250

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bayesmeta.capturing.capture import capture
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.capture import capture
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
 from bayesmeta.phi import Exact, Laplace, Phi

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from bayesmeta.capturing.capture import capture, fold_constants, value_and_gradient
 from bayesmeta.data.selection import first_rows
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.capture import capture, fold_constants, value_and_gradient
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.fine_tuning.held_out import Best, splits_to_choose_by
 from bayesmeta.fine_tuning.optimisers import Optimiser, Walker

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_leaves, tree_map
 
 from bayesmeta.data.real_rows import asked_for_real_rows
@@ -71,7 +71,7 @@ def is_concrete(*tensors: Tensor) -> bool:
     return (
         all(type(x) in (Tensor, nn.Parameter) and not x.is_meta for x in tensors)
         and torch._C._functorch.maybe_current_level() is None
-        and get_proxy_mode() is None
+        and not _get_current_dispatch_mode_stack()
     )
 
 

@@ -22,9 +22,9 @@ from bayesmeta.amortisation.encoders import DeepSet, Encoder
 from bayesmeta.amortisation.guides import Anchor, Delta, FullNormal, Guide, TaskPosterior
 from bayesmeta.amortisation.simulated_phi import check_simulated, simulated_phi
 from bayesmeta.amortisation.weighted_draws import WeightedDraws, mixed
+from bayesmeta.capturing.capture import capture, over_draws
 from bayesmeta.data.arguments import check_whole, check_wholes
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.noise import normal
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.checks import StructureError

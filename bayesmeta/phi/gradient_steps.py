@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from bayesmeta.capturing.capture import capture, over_draws
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.noise import normal
 from bayesmeta.model.checks import StructureError, first_few
 from bayesmeta.model.density import Density

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from bayesmeta.capturing.capture import capture, over_draws
 from bayesmeta.data.arguments import check_wholes
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.capture import capture, over_draws
 from bayesmeta.engine.noise import normal
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density

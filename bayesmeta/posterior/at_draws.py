@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from bayesmeta.capturing.capture import capture, over_draws
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.capture import capture, over_draws
 
 Function = Callable[[Tensor, Tensor, Tasks], tuple[Tensor, ...]]
 Over = Callable[[Function, Tensor, Tensor, Tasks], tuple[Tensor, ...]]

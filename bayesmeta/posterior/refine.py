@@ -11,9 +11,9 @@ from torch.fx import GraphModule
 
 from bayesmeta.amortisation.guides import Anchor, Delta
 from bayesmeta.amortisation.weighted_draws import Candidates, mixed, picked_of
+from bayesmeta.capturing.capture import capture, over_draws, value_and_gradient
 from bayesmeta.data.arguments import check_number, check_wholes
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.capture import capture, over_draws, value_and_gradient
 from bayesmeta.engine.noise import seeds
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density, log_normal

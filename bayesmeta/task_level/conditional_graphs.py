@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from bayesmeta.capturing.capture import capture, compile_graph, over_draws
+from bayesmeta.capturing.repeats import without_repeats
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.capture import capture, compile_graph, over_draws
-from bayesmeta.engine.repeats import without_repeats
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import prior_mean, prior_sd
 from bayesmeta.task_level.curvature import Curvature, bend, log_density, parts_of, slope

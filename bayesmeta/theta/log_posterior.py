@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from bayesmeta.capturing.capture import capture, over_draws, value_and_gradient
+from bayesmeta.capturing.repeats import without_repeats
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.capture import capture, over_draws, value_and_gradient
 from bayesmeta.engine.newton import Minimum, minimise
-from bayesmeta.engine.repeats import without_repeats
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import theta_sd, theta_start
 from bayesmeta.phi.base import Phi

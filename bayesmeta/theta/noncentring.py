@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bayesmeta.capturing.capture import capture
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.distributions.wrappers import base_distribution
-from bayesmeta.engine.capture import capture
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
 from bayesmeta.model.enumeration import HOW_UNMIXED

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from bayesmeta.capturing.capture import capture, compile_graph, value_and_gradient
 from bayesmeta.data.arguments import check_number, check_whole, check_wholes
 from bayesmeta.data.size_groups import lay_out
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.capture import capture, compile_graph, value_and_gradient
 from bayesmeta.engine.native import NativeDensity, build, has_c_entries, why_unavailable
 from bayesmeta.engine.noise import seeds
 from bayesmeta.engine.sampler import Chains, LogDensity, sample

@@ -9,8 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from bayesmeta.capturing.capture_errors import CaptureError
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.capture_errors import CaptureError
 from bayesmeta.engine.newton import Minimum
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density

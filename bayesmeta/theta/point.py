@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from bayesmeta.capturing.capture_errors import CaptureError
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.capture_errors import CaptureError
 from bayesmeta.engine.noise import seeds
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import theta_sd, theta_start

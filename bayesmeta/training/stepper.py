@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from bayesmeta.capturing.capture import capture, compile_graph, value_and_gradient
+from bayesmeta.capturing.chunking import chunk_sizes, fitting, is_small, most_groups
+from bayesmeta.capturing.repeats import without_repeats
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.engine.capture import capture, compile_graph, value_and_gradient
-from bayesmeta.engine.chunking import chunk_sizes, fitting, is_small, most_groups
-from bayesmeta.engine.repeats import without_repeats
 from bayesmeta.task_level.implicit_mode import compile_searches
 from bayesmeta.training.optimiser import Parameters
 

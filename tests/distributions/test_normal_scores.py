@@ -13,10 +13,10 @@ from scipy import special, stats
 from torch import Tensor
 from torch.distributions.transforms import AffineTransform
 
+from bayesmeta.capturing.capture import capture, over_draws
 from bayesmeta.distributions.normal_scores import normal_scores, scores_of
 from bayesmeta.distributions.quantile_operations import BetaLogit, LogGamma, quantile
 from bayesmeta.distributions.supports import bijection
-from bayesmeta.engine.capture import capture, over_draws
 
 
 def t(*numbers: float) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributions import transforms as t
 
 import bayesmeta as bm
+from bayesmeta.capturing.capture import capture, over_draws, value_and_gradient
 from bayesmeta.distributions.supports import bijection, edges, log_prob_within, within
-from bayesmeta.engine.capture import capture, over_draws, value_and_gradient
 from bayesmeta.model.checked_run import run_followed
 from bayesmeta.model.checks import edges_read
 from bayesmeta.model.density import Density

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from bayesmeta.capturing.capture import capture, value_and_gradient
 from bayesmeta.engine import native
 from bayesmeta.engine.cache import folder
-from bayesmeta.engine.capture import capture, value_and_gradient
 
 pytestmark = pytest.mark.skipif(
     native.why_unavailable() is not None, reason="no C++ compiler is here"

@@ -7,8 +7,8 @@ import nutpie
 import pytest
 import torch
 
+from bayesmeta.capturing.capture import capture, value_and_gradient
 from bayesmeta.engine import native
-from bayesmeta.engine.capture import capture, value_and_gradient
 from bayesmeta.engine.sampler import sample
 
 PRECISION = torch.tensor([[2.0, 0.9], [0.9, 1.0]], dtype=torch.float64)

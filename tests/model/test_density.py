@@ -10,7 +10,7 @@ from pyro import poutine
 from torch import Tensor
 
 import bayesmeta as bm
-from bayesmeta.engine.capture import capture, over_draws, value_and_gradient
+from bayesmeta.capturing.capture import capture, over_draws, value_and_gradient
 from bayesmeta.model.density import Density, Terms
 from bayesmeta.model.outcomes import pointwise
 from bayesmeta.model.prior import draw_prior, theta_start

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bayesmeta import nets
-from bayesmeta.engine.capture import capture, compile_graph, value_and_gradient
+from bayesmeta.capturing.capture import capture, compile_graph, value_and_gradient
 from tests.nets.layers import CASES, F64, NO_LAYERS, Case
 
 KEPT = [name for name, case in CASES.items() if not case.refused]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import bayesmeta as bm
-from bayesmeta.engine.capture import capture
+from bayesmeta.capturing.capture import capture
 from bayesmeta.model.density import Density
 from bayesmeta.model.reading import read
 from bayesmeta.models import linear_regression, logistic_regression

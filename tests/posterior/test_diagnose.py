@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import bayesmeta as bm
-from bayesmeta.engine.capture import capture, over_draws
+from bayesmeta.capturing.capture import capture, over_draws
 from bayesmeta.models import eight_schools, normal_means
 from bayesmeta.phi import Joint
 from bayesmeta.posterior import arviz as conversion

@@ -14,13 +14,12 @@ from torch.fx.node import map_aggregate
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from bayesmeta.engine.sources import let_go
+from bayesmeta.capturing.sources import let_go
 
 _aten = torch.ops.aten
-# An index by one of these chooses as many as it has true values.
-_MASKS = (torch.bool, torch.uint8)
 _MEASURES = {_aten.size.default, _aten.stride.default, _aten.storage_offset.default}
-_DECIDED_BY_VALUES = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+# Others are numbers for Python. A check gives None, and is to be made by the graph too.
+_RECORDED = (Tensor, tuple, list, type(None))
 
 
 class ValueRead(RuntimeError):
@@ -96,11 +95,11 @@ class Recording(TorchDispatchMode):
             with self:
                 return func.decompose(*args, **kwargs)
         depends = torch.Tag.nondeterministic_seeded in func.tags or self._any_depends(args, kwargs)
-        if depends and _reads_values(func, args):
+        if depends and torch.Tag.data_dependent_output in func.tags:
             raise ValueRead(f"{func} asks for a value of a tensor")
         call = map_aggregate(args, self._argument), map_aggregate(kwargs, self._argument)
         results = func(*args, **kwargs)
-        if isinstance(results, Tensor | tuple | list):
+        if isinstance(results, _RECORDED):
             self._write_down(func, call, results, depends)
         if depends and func._schema.is_mutable:
             self._written |= {x.untyped_storage()._cdata for x in _tensors((args[:1], kwargs))}
@@ -112,7 +111,7 @@ class Recording(TorchDispatchMode):
         if isinstance(results, Tensor):
             self._keep(results, node)
         else:
-            for i, x in enumerate(results):
+            for i, x in enumerate(results or ()):
                 if isinstance(x, Tensor):
                     made.append(self._graph.call_function(operator.getitem, (node, i)))
                     self._keep(x, made[-1])
@@ -133,7 +132,8 @@ class Recording(TorchDispatchMode):
         if node is None:
             name = f"_constant{len(self._constants._buffers)}"
             self._constants.register_buffer(name, value.detach())
-            node = self._nodes[value] = self._graph.get_attr(name)
+            node = self._graph.get_attr(name)
+            self._keep(value, node)
         return node
 
     def _any_depends(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -143,17 +143,10 @@ class Recording(TorchDispatchMode):
 @functools.cache
 def _is_composite(func: Any) -> bool:
     """Whether it is made of other operations, which autograd, where it is active, has put there."""
-    key = torch._C.DispatchKey.CompositeImplicitAutograd  # type: ignore[attr-defined]
+    key = torch._C.DispatchKey.CompositeImplicitAutograd
     return func not in _MEASURES and torch._C._dispatch_has_kernel_for_dispatch_key(
         func.name(), key
     )
-
-
-def _reads_values(func: Any, args: tuple[Any, ...]) -> bool:
-    """Whether values decide what it returns to Python, or the shape."""
-    if func is _aten.index.Tensor:
-        return any(x is not None and x.dtype in _MASKS for x in args[1])
-    return bool(_DECIDED_BY_VALUES & set(func.tags))
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bayesmeta.engine.capture import capture, value_and_gradient
-from bayesmeta.engine.repeats import without_repeats
+from bayesmeta.capturing.capture import capture, value_and_gradient
+from bayesmeta.capturing.repeats import without_repeats
 
 
 def _loss(theta: Tensor, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import bayesmeta as bm
-from bayesmeta.engine.capture import capture, value_and_gradient
+from bayesmeta.capturing.capture import capture, value_and_gradient
 
 X = torch.tensor([0.5, 2.0, 3.0], dtype=torch.float64)
 CONSTANT = torch.tensor([1.0, 4.0], dtype=torch.float64)

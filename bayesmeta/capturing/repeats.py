@@ -6,7 +6,7 @@ import torch
 from torch.fx import GraphModule, Node
 from torch.fx.passes.dialect.common.cse_pass import CSEPass, get_CSE_banned_ops
 
-from bayesmeta.engine.sources import let_go, recompile
+from bayesmeta.capturing.sources import let_go, recompile
 
 _aten = torch.ops.aten
 _DETACHED = {_aten.detach.default, _aten.alias.default}

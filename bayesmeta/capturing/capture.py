@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from bayesmeta.capturing.capture_errors import CaptureError, RefuseValues, in_words
+from bayesmeta.capturing.recording import record
+from bayesmeta.capturing.sources import let_go, recompile
 from bayesmeta.data.columns import TasksError
-from bayesmeta.engine.capture_errors import CaptureError, RefuseValues, in_words
-from bayesmeta.engine.recording import record
-from bayesmeta.engine.sources import let_go, recompile
 from bayesmeta.model.checks import StructureError
 from bayesmeta.running.isolation import unvalidated
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bayesmeta import CaptureError
-from bayesmeta.engine.capture import (
+from bayesmeta.capturing.capture import (
     capture,
     compile_graph,
     over_draws,

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.distributions import Normal, StudentT
 from torch.fx import GraphModule
 
-from bayesmeta.engine.capture import capture
-from bayesmeta.engine.late_broadcast import work_before_broadcast
+from bayesmeta.capturing.capture import capture
+from bayesmeta.capturing.late_broadcast import work_before_broadcast
 
 Function = Callable[[Tensor, Tensor], Tensor]
 aten = torch.ops.aten

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 
-from bayesmeta.engine.sources import recompile
+from bayesmeta.capturing.sources import recompile
 
 _aten = torch.ops.aten
 
@@ -21,7 +21,7 @@ def work_before_broadcast(graph: GraphModule) -> GraphModule:
     becomes x * (1 / s), which may change the last bit.
 
     Args:
-        graph: as make_fx captured it; it is edited.
+        graph: as it was captured; it is edited.
     """
     for node in list(graph.graph.nodes):
         if _is_pointwise(node):

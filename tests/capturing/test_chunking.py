@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bayesmeta as bm
-from bayesmeta.engine import chunking
-from bayesmeta.engine.capture import capture
+from bayesmeta.capturing import chunking
+from bayesmeta.capturing.capture import capture
 from bayesmeta.models import few_shot_classifier, omniglot, sinusoid
 from bayesmeta.training.stepper import Stepper
 

@@ -12,8 +12,8 @@ import torch
 from torch.fx import graph_module
 
 import bayesmeta as bm
-from bayesmeta.engine import sources
-from bayesmeta.engine.capture import capture, fold_constants
+from bayesmeta.capturing import sources
+from bayesmeta.capturing.capture import capture, fold_constants
 from bayesmeta.models import normal_means
 
 TASKS = normal_means.tasks(num_tasks=5, num_data=4)
@@ -67,7 +67,7 @@ def test_a_graph_that_is_in_use_has_its_source():
 MEMORY = """
 import gc, sys, psutil
 import bayesmeta as bm
-from bayesmeta.engine import sources
+from bayesmeta.capturing import sources
 from bayesmeta.models import normal_means
 from tests.engine.test_sources import PAIRS, TASKS
 

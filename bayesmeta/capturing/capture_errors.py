@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from bayesmeta.engine.recording import ValueRead, depends_on_input
+from bayesmeta.capturing.recording import ValueRead, depends_on_input
 
 # What torch says where a value is asked for while it records, or under vmap.
 _ASKS_FOR_A_VALUE = (
