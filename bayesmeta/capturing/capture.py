@@ -14,7 +14,7 @@ from torch.fx import GraphModule, Node
 
 from bayesmeta.capturing.capture_errors import CaptureError, RefuseValues, in_words
 from bayesmeta.capturing.recording import record
-from bayesmeta.capturing.sources import let_go, recompile
+from bayesmeta.capturing.sources import Recorded
 from bayesmeta.data.columns import TasksError
 from bayesmeta.model.checks import StructureError
 from bayesmeta.running.isolation import unvalidated
@@ -56,7 +56,7 @@ def _finish(graph: GraphModule) -> None:
     _count_masks(graph)
     _write_anew(graph)
     graph.graph.eliminate_dead_code()
-    recompile(graph)
+    graph.recompile()
 
 
 def _for_vmap(graph: GraphModule) -> None:
@@ -121,7 +121,7 @@ def fold_constants(graph: GraphModule) -> None:
                 node.replace_all_uses_with(graph.graph.get_attr(name))
     graph.graph.eliminate_dead_code()
     graph.delete_all_unused_submodules()
-    recompile(graph)
+    graph.recompile()
 
 
 def _count_masks(graph: GraphModule) -> None:
@@ -189,7 +189,7 @@ def _untransposed(graph: GraphModule) -> GraphModule:
     119 against 25 microseconds for 25 products (40, 40) @ (40, 10), on one core.
     """
     aten = torch.ops.aten
-    copied = let_go(GraphModule(graph, copy.deepcopy(graph.graph)))
+    copied = Recorded(graph, copy.deepcopy(graph.graph))
     for node in copied.graph.find_nodes(op="call_function", target=aten.bmm.default):
         a, b = node.args
         tall, narrow = a.meta["val"].shape[-2], b.meta["val"].shape[-1]
@@ -203,7 +203,7 @@ def _untransposed(graph: GraphModule) -> GraphModule:
         new.meta["val"] = node.meta["val"]
         node.replace_all_uses_with(new)
         copied.graph.erase_node(node)
-    return recompile(copied)
+    return copied
 
 
 def _column_major(node: Node) -> bool:

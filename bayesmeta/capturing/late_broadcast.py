@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 
-from bayesmeta.capturing.sources import recompile
-
 _aten = torch.ops.aten
 
 
@@ -27,7 +25,8 @@ def work_before_broadcast(graph: GraphModule) -> GraphModule:
         if _is_pointwise(node):
             _rewrite(graph.graph, node)
     graph.graph.eliminate_dead_code()
-    return recompile(graph)
+    graph.recompile()
+    return graph
 
 
 def _is_pointwise(node: Node) -> bool:

@@ -14,7 +14,7 @@ from torch.fx.node import map_aggregate
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from bayesmeta.capturing.sources import let_go
+from bayesmeta.capturing.sources import Recorded
 
 _aten = torch.ops.aten
 _MEASURES = {_aten.size.default, _aten.stride.default, _aten.storage_offset.default}
@@ -82,7 +82,7 @@ class Recording(TorchDispatchMode):
     def finished(self, results: Any) -> GraphModule:
         """The graph with these results, to be called with the inputs."""
         self._graph.output(map_aggregate(results, self._argument))
-        return let_go(GraphModule(self._constants, self._graph))
+        return Recorded(self._constants, self._graph)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

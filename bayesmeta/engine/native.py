@@ -22,7 +22,7 @@ from torch.fx import GraphModule
 from bayesmeta.capturing.capture import constants, fold_constants
 from bayesmeta.capturing.late_broadcast import work_before_broadcast
 from bayesmeta.capturing.recording import record
-from bayesmeta.capturing.sources import let_go, recompile
+from bayesmeta.capturing.sources import Recorded
 from bayesmeta.engine import cache
 
 _KINDS = {torch.float64: b"d", torch.int64: b"l", torch.bool: b"?"}
@@ -145,7 +145,7 @@ def _pure(graph: GraphModule, q: Tensor, data: Sequence[Tensor]) -> GraphModule:
 
 def _prepare(graph: GraphModule, count: int) -> tuple[GraphModule, list[int]]:
     """A copy with constants folded and unused data inputs dropped, and which data are left."""
-    graph = let_go(torch.fx.GraphModule(graph, _copy(graph.graph)))
+    graph = Recorded(graph, _copy(graph.graph))
     # AOTInductor trips over powers of constants.
     fold_constants(graph)
     placeholders = [n for n in graph.graph.nodes if n.op == "placeholder"][1:]
@@ -153,7 +153,7 @@ def _prepare(graph: GraphModule, count: int) -> tuple[GraphModule, list[int]]:
     for i in range(count):
         if i not in kept:
             graph.graph.erase_node(placeholders[i])
-    recompile(graph)
+    graph.recompile()
     return graph, kept
 
 

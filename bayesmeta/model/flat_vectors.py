@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions.transforms import IndependentTransform
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.distributions.supports import bijection
@@ -132,12 +133,13 @@ def assemble(
 def _unconstrained_shape(name: str, fn: Any, whole: tuple[int, ...]) -> tuple[int, ...]:
     try:
         onto = bijection(fn)
-        # Elementwise maps keep it; some of torch import its symbolic shapes, .6 s, to say so.
-        by_element = onto.domain.event_dim == 0
-        return whole if by_element else tuple(onto.inverse_shape(torch.Size(whole)))
     except NotImplementedError as error:
         raise StructureError(
             f"site '{name}' ({distribution_name(fn)}) has the support {fn.support}, onto which no "
             "map of real numbers is known, by which strategies move; draw it from a distribution "
             "on all reals, the positive numbers, one interval or a simplex, and transform that"
         ) from error
+    while isinstance(onto, IndependentTransform):
+        onto = onto.base_transform
+    # Elementwise maps keep it; torch imports its symbolic shapes, for .6 s, to say so.
+    return whole if onto.domain.event_dim == 0 else tuple(onto.inverse_shape(torch.Size(whole)))

@@ -79,11 +79,20 @@ def _modes_at(
 
 
 def climb(
-    conditional: Conditional, theta: Tensor, data: Sequence[Tensor] | None = None
+    conditional: Conditional,
+    theta: Tensor,
+    data: Sequence[Tensor] | None = None,
+    near: Tensor | None = None,
 ) -> tuple[Tensor, DensePrecision]:
     """Maximise log p(phi_i, D_i | theta) by Newton's method, for each draw (draws, d_theta).
 
-    It starts at the mean of p(phi | theta) and never goes down.
+    It starts at the mean of p(phi | theta), or where it is told to, and never goes down.
+
+    Args:
+        conditional: the graphs, captured at the shapes of the data.
+        theta: draws (draws, d_theta).
+        data: of the tasks, where they are not those of the graphs.
+        near: where to start, (draws, tasks, d_phi), if the density is positive there.
 
     Returns:
         phi (draws, tasks, d_phi), and the Hessian there.
@@ -92,7 +101,12 @@ def climb(
     def look(phi: Tensor) -> View:
         return conditional.at(conditional.curve, theta, phi, data=data)
 
-    phi, view = _newton(look, _start(conditional, theta, data))
+    phi = _start(conditional, theta, data) if near is None else near
+    view = look(phi)
+    if near is not None and not torch.isfinite(view[0]).all():
+        phi = _start(conditional, theta, data)
+        view = look(phi)
+    phi, view = _newton(look, phi, view)
     return phi, DensePrecision(*view[3:])
 
 
@@ -147,13 +161,13 @@ def _start(conditional: Conditional, theta: Tensor, data: Sequence[Tensor] | Non
     return _possible(conditional, theta, phi, data)
 
 
-def _newton(look: Callable[[Tensor], View], phi: Tensor) -> tuple[Tensor, View]:
-    """Damped Newton: a step that does not go up is halved.
+def _newton(look: Callable[[Tensor], View], phi: Tensor, view: View) -> tuple[Tensor, View]:
+    """Damped Newton from phi, of which the view is: a step that does not go up is halved.
 
     Where the curvature is not positive definite its eigenvalues are made positive, so that each
     step goes uphill.
     """
-    view, share = look(phi), torch.ones_like(phi[..., 0])
+    share = torch.ones_like(phi[..., 0])
     for _ in range(_NEWTON_STEPS):
         value, gradient, step, *tensors = view
         step = _uphill(step, gradient, DensePrecision(*tensors))

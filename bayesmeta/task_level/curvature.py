@@ -64,7 +64,8 @@ def bend(
     """Minus the Hessian of `log_density` in phi times a vector, (tasks, d_phi); detached."""
     _, gradient, at = slope(density, theta, phi.detach(), parts, jacobian=jacobian)
     # Given `grad_outputs`, torch imports its symbolic shapes, for .6 s.
-    along = (gradient * vector).sum()
+    with torch.enable_grad():
+        along = (gradient * vector).sum()
     return -torch.autograd.grad(along, at, materialize_grads=True)[0]
 
 

@@ -60,6 +60,8 @@ class ModeSolver:
         self.jacobian, self.with_query = jacobian, with_query
         self.number = next(_numbers)
         self._conditionals: dict[tuple[Any, ...], Conditional] = {}
+        self._last: Tensor | None = None
+        self._follows = False
         _solvers[self.number] = self
 
     def __call__(self, theta: Tensor, tasks: Tasks) -> Tensor:
@@ -82,7 +84,12 @@ class ModeSolver:
         """
         conditional = self._conditional(data)
         if self.curvature.is_exact:
-            phi, precision = climb(conditional, theta, data)
+            near = self._last
+            if near is not None:
+                near = near.expand(len(theta), -1, -1)
+            phi, precision = climb(conditional, theta, data, near)
+            if self._follows and len(theta) == 1:
+                self._last = phi
             return phi, precision.matrix
         phi = approach(conditional, theta, data, self.curvature.steps_in(theta.dtype))
         return phi, _none_of(phi)
@@ -103,6 +110,10 @@ class ModeSolver:
             steps=_PRODUCTS,
             tolerance=_RESIDUAL[right.dtype],
         )
+
+    def follow(self, follows: bool) -> None:
+        """Whether searches start where that at the last single theta ended; of one data alone."""
+        self._follows, self._last = follows, None
 
     def compile(self) -> None:
         """Compile the search, for all shapes of data that it has met."""
@@ -141,6 +152,13 @@ def compile_searches(graph: GraphModule) -> None:
     for node in graph.graph.nodes:
         if node.target is torch.ops.bayesmeta.mode.default:
             _solvers[node.args[2]].compile()
+
+
+def follow_searches(graph: GraphModule, follows: bool) -> None:
+    """Whether searches for modes that a captured graph runs start at the last ones, or afresh."""
+    for node in graph.graph.nodes:
+        if node.target is torch.ops.bayesmeta.mode.default:
+            _solvers[node.args[2]].follow(follows)
 
 
 def _none_of(phi: Tensor) -> Tensor:
@@ -216,3 +234,18 @@ def _backward(ctx: Any, slope: Tensor) -> tuple[Any, ...]:
 
 
 _newton.register_autograd(_backward, setup_context=_keep)
+
+
+def _spare_compiler(operation: Any) -> None:
+    """Torch imports its compiler, for 1.2 s, where an operation of one's own is first called.
+
+    It does so to keep the compiler out of it, which is not there where nothing is compiled.
+    """
+    for kernel in getattr(operation, "_backend_fns", {}).values():
+        inner = getattr(kernel, "__wrapped__", None)
+        if inner is not None:
+            inner.__dynamo_disable = inner
+
+
+for _operation in (_mode, _newton):
+    _spare_compiler(_operation)

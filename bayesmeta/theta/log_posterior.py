@@ -16,9 +16,11 @@ from bayesmeta.model.density import Density
 from bayesmeta.model.prior import theta_sd, theta_start
 from bayesmeta.phi.base import Phi
 from bayesmeta.task_level.gauss_newton import choose
-from bayesmeta.task_level.implicit_mode import solver_of
+from bayesmeta.task_level.implicit_mode import follow_searches, solver_of
 
 _CELLS_AT_ONCE = 1_000_000
+# Nats between the function with searches that follow each other and with searches afresh.
+_SAME = 1e-4
 
 
 class LogPosterior:
@@ -51,7 +53,15 @@ class LogPosterior:
         """By so many steps of Newton from the middle of the prior; of minus this function."""
         if start is None:
             start = theta_start(self.density, self.tasks)
-        return minimise(self.slopes, start, theta_sd(self.density, self.tasks), steps)
+        units = theta_sd(self.density, self.tasks)
+        # Modes of phi move little from one theta to the next, and may stay on a lower peak.
+        follow_searches(self._graph, True)
+        found = minimise(self.slopes, start, units, steps)
+        follow_searches(self._graph, False)
+        (afresh,), _ = self.slopes(found.at[None])
+        if not torch.isfinite(found.value) or float((afresh - found.value).abs()) < _SAME:
+            return found
+        return minimise(self.slopes, start, units, steps)
 
     def slopes(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Minus the function, and its gradients, at theta (n, d_theta): (n,) and (n, d_theta)."""
