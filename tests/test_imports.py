@@ -26,6 +26,7 @@ WINGS = (
         "engine",
         "nets",
         "task_level",
+        "sufficiency",
         "training",
         "amortisation",
         "fine_tuning",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from torch import Tensor
 _STEP = 1e-3
 # In the units of the curvature: a thousandth of a posterior standard deviation, and far below.
 _SMALL = 1e-6
+# Curvature of the value over the squared units that counts for none, and a gain in its units.
+_FLAT, _NO_GAIN = 1e-6, 1e-8
 
 Slopes = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -60,12 +63,13 @@ def minimise(slopes: Slopes, start: Tensor, units: Tensor, steps: int = 200) -> 
     from scipy.optimize import minimize
 
     search = _Search(slopes, start, units)
-    if len(start) and torch.isfinite(search.here):
+    while len(start) and torch.isfinite(search.here):
+        was_central = search.is_central
         # By it SciPy 1.17 says that it knows no step to take.
         with suppress(UnboundLocalError):
             found = minimize(
                 search.value,
-                np.zeros(len(start)),
+                search.at.copy(),
                 jac=search.gradient,
                 hess=search.hessian,
                 method="trust-exact",
@@ -73,6 +77,10 @@ def minimise(slopes: Slopes, start: Tensor, units: Tensor, steps: int = 200) -> 
                 options={"maxiter": steps, "gtol": 0.0, "max_trust_radius": 1e4},
             )
             search.look(found.x)
+        if was_central or search.is_central:
+            break
+        search.be_central()
+    search.be_central()
     return search.minimum()
 
 
@@ -100,6 +108,7 @@ class _Search:
         self.at = np.full(len(start), np.nan)
         self.look(np.zeros(len(start)))
         self.bent: tuple[bytes, Tensor] | None = None
+        self.is_central = False
 
     def look(self, z: np.ndarray) -> None:
         """Value and gradient at z."""
@@ -131,7 +140,8 @@ class _Search:
         key = self.at.tobytes()
         if self.bent is None or self.bent[0] != key:
             for _ in range(6):
-                found = hessian(self.slopes, self.point, self.steps, self.slope)
+                slope = None if self.is_central else self.slope
+                found = hessian(self.slopes, self.point, self.steps, slope)
                 curved = found.diagonal().abs().rsqrt().nan_to_num(torch.inf, posinf=torch.inf)
                 before, self.steps = self.steps, torch.minimum(curved, self.units)
                 if (self.steps > 0.1 * before).all():
@@ -141,16 +151,32 @@ class _Search:
 
     def watch(self, z: np.ndarray) -> None:
         """End where what is left to go is nothing in the units of the curvature."""
-        if self.minimum_at(z).distance < _SMALL:
-            raise StopIteration
+        if self._is_there(z):
+            self.be_central()
+            if self._is_there(z):
+                raise StopIteration
 
-    def minimum_at(self, z: np.ndarray) -> Minimum:
-        """What is known at z, nearly."""
+    def be_central(self) -> None:
+        """Take central differences from here on: forward ones may hide that a way is flat."""
+        if not self.is_central:
+            self.is_central, self.bent = True, None
+
+    def _is_there(self, z: np.ndarray) -> bool:
         self.look(z)
-        return Minimum(self.point, self.here, self.slope, self.bend())
+        found = self.minimum()
+        return found.distance < _SMALL or self._is_flat(found)
+
+    def _is_flat(self, found: Minimum) -> bool:
+        """Whether there is no minimum to come near, but a way on that gains nothing more.
+
+        So it is where a scale goes to 0, its logarithm without end.
+        """
+        if not (math.isinf(found.distance) and torch.isfinite(found.hessian).all()):
+            return False
+        bent, ways = torch.linalg.eigh(found.hessian * self.units[:, None] * self.units)
+        along = ways.mT @ (found.gradient * self.units)
+        return float((along**2 / bent.abs().clamp(min=_FLAT)).sum()) < 2 * _NO_GAIN
 
     def minimum(self) -> Minimum:
         """What is known where the search is."""
-        self.bend()
-        curvature = hessian(self.slopes, self.point, self.steps)
-        return Minimum(self.point, self.here, self.slope, curvature)
+        return Minimum(self.point, self.here, self.slope, self.bend())

@@ -120,6 +120,13 @@ class Phi(ABC):
         """
         return []
 
+    def shortened(self, density: Density, tasks: Tasks) -> tuple[Density, Phi, Tasks] | None:
+        """A density on fewer data, with the strategy for it, that gives the same log evidence.
+
+        None where there is none; see `sufficiency.sufficient`.
+        """
+        return None
+
     def log_evidence(
         self,
         density: Density,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -16,6 +16,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
+from bayesmeta.sufficiency import sufficient
 from bayesmeta.task_level.ascent import Modes, modes
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.curvature import Curvature, parts_of
@@ -63,6 +64,13 @@ class Integrated(Phi):
     def chosen(self, density: Density, tasks: Tasks) -> Curvature:
         """The curvature given, or the one that suits the model."""
         return choose(self.curvature, density, tasks, self.most_dense)
+
+    def shortened(self, density: Density, tasks: Tasks) -> tuple[Density, Phi, Tasks] | None:
+        """The same strategy, with the Hessian of few datapoints, which is that of all."""
+        found = sufficient(density, tasks) if self.curvature is None else None
+        if found is None:
+            return None
+        return found.density, replace(self, curvature=found.curvature), found.tasks
 
     @abstractmethod
     def point(self, density: Density, theta: Tensor, tasks: Tasks, *, with_query: bool) -> Tensor:

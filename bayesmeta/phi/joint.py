@@ -13,6 +13,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.hmc import HMC
+from bayesmeta.sufficiency import sufficient
 from bayesmeta.task_level.ascent import find_mode
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.gauss_newton import choose
@@ -30,6 +31,11 @@ class Joint(Phi):
     is_joint: ClassVar[bool] = True
     has_evidence: ClassVar[bool] = False
     is_smooth: ClassVar[bool] = True
+
+    def shortened(self, density: Density, tasks: Tasks) -> tuple[Density, Phi, Tasks] | None:
+        """The same strategy on few datapoints."""
+        found = sufficient(density, tasks)
+        return None if found is None else (found.density, self, found.tasks)
 
     def infer(
         self,

@@ -170,9 +170,11 @@ def _newton(look: Callable[[Tensor], View], phi: Tensor, view: View) -> tuple[Te
     share = torch.ones_like(phi[..., 0])
     for _ in range(_NEWTON_STEPS):
         value, gradient, step, *tensors = view
-        step = _uphill(step, gradient, DensePrecision(*tensors))
+        precision = DensePrecision(*tensors)
+        step = _uphill(step, gradient, precision)
         # A task that has arrived stays, however long others take.
-        goes_on = step.abs().amax(-1) > _SMALL_STEP[phi.dtype] * (1 + phi.abs().amax(-1))
+        near = _SMALL_STEP[phi.dtype] * (_units(precision) + phi.abs())
+        goes_on = (step.abs() > near).any(-1)
         if not goes_on.any():
             break
         proposal = phi + share[..., None] * step
@@ -182,6 +184,12 @@ def _newton(look: Callable[[Tensor], View], phi: Tensor, view: View) -> tuple[Te
         phi, *rest = where(up, (proposal, *new), (phi, *view))
         view = tuple(rest)
     return phi, view
+
+
+def _units(precision: DensePrecision) -> Tensor:
+    """The sd of each number of phi given the others, (draws, tasks, d_phi); 1 without curvature."""
+    bends = precision.matrix.diagonal(dim1=-2, dim2=-1).abs()
+    return torch.where(bends > 0, bends.rsqrt(), 1.0)
 
 
 def _positive(precision: DensePrecision) -> DensePrecision:

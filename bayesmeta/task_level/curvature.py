@@ -80,11 +80,14 @@ def diagonal(gradient: Tensor, phi: Tensor, signs: Tensor | None = None) -> Tens
     """
     if not gradient.requires_grad:
         return torch.zeros_like(phi)
-    vector = torch.ones_like(phi) if signs is None else signs
+    if signs is None:
+        return -torch.autograd.grad(gradient.sum(), phi, create_graph=True, materialize_grads=True)[
+            0
+        ]
     (product,) = torch.autograd.grad(
-        gradient, phi, grad_outputs=vector, create_graph=True, materialize_grads=True
+        gradient, phi, grad_outputs=signs, create_graph=True, materialize_grads=True
     )
-    return -product * vector
+    return -product * signs
 
 
 def newton_step(gradient: Tensor, phi: Tensor) -> Tensor:

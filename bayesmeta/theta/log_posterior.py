@@ -13,14 +13,17 @@ from bayesmeta.capturing.repeats import without_repeats
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.newton import Minimum, minimise
 from bayesmeta.model.density import Density
-from bayesmeta.model.prior import theta_sd, theta_start
+from bayesmeta.model.prior import draw_prior_phi, theta_sd, theta_start
 from bayesmeta.phi.base import Phi
+from bayesmeta.running.isolation import isolated
+from bayesmeta.sufficiency import SufficientDensity, agree
 from bayesmeta.task_level.gauss_newton import choose
 from bayesmeta.task_level.implicit_mode import follow_searches, solver_of
 
 _CELLS_AT_ONCE = 1_000_000
 # Nats between the function with searches that follow each other and with searches afresh.
 _SAME = 1e-4
+_DRAWS = 2
 
 
 class LogPosterior:
@@ -42,7 +45,15 @@ class LogPosterior:
     ) -> None:
         self.density, self.phi, self.jacobian, self.weight = density, phi, jacobian, weight
         self.tasks = tasks.to(dtype=torch.float64)
-        self.data = self.tasks.tensors()
+        self._whole = density, phi, self.tasks
+        short = phi.shortened(density, self.tasks)
+        if short is not None:
+            self.density, self.phi, self.tasks = short
+        self._capture()
+
+    def _capture(self) -> None:
+        self.__dict__.pop("_value_graph", None)
+        density, self.data = self.density, self.tasks.tensors()
         cells = self.tasks.num_tasks * self.tasks.num_data * (1 + density.width(self.tasks))
         self._at_once = max(1, _CELLS_AT_ONCE // max(1, cells))
         example = torch.zeros(density.d_theta, dtype=torch.float64)
@@ -58,10 +69,24 @@ class LogPosterior:
         follow_searches(self._graph, True)
         found = minimise(self.slopes, start, units, steps)
         follow_searches(self._graph, False)
+        if not self._holds_at(found.at):
+            self.density, self.phi, self.tasks = self._whole
+            self._capture()
+            return self.maximum(steps, start)
         (afresh,), _ = self.slopes(found.at[None])
         if not torch.isfinite(found.value) or float((afresh - found.value).abs()) < _SAME:
             return found
         return minimise(self.slopes, start, units, steps)
+
+    def _holds_at(self, theta: Tensor) -> bool:
+        """Whether a density on fewer datapoints is that on all of them also where it led to."""
+        density, _, tasks = self._whole
+        if not isinstance(self.density, SufficientDensity) or not torch.isfinite(theta).all():
+            return True
+        with isolated(seed=0), torch.no_grad():
+            phi = [draw_prior_phi(density, theta, tasks) for _ in range(_DRAWS)]
+            places = [(theta, x) for x in phi]
+            return agree(density, tasks, self.density, self.tasks, places)
 
     def slopes(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Minus the function, and its gradients, at theta (n, d_theta): (n,) and (n, d_theta)."""
