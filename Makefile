@@ -10,10 +10,8 @@ TEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2
 
 .PHONY: demo test test-all test-newest test-oldest lint bench bench-newest bench-maml clean
 
-# Torch tries out the compiler's vector instructions for 10 s; any compiler of today has them, and
-# with one that has not the demo samples without compiling.
 demo: .venv/installed
-	TORCHINDUCTOR_VEC_ISA_OK=1 .venv/bin/python examples/radon.py
+	.venv/bin/python examples/radon.py
 
 test: lint
 	$(TEST) -m "not slow"

@@ -6,7 +6,7 @@ import copy
 import functools
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ from bayesmeta.model.checks import StructureError
 from bayesmeta.running.isolation import unvalidated
 
 Outputs = tuple[Tensor, ...]
+Options = dict[str, bool | int | str]
+Compiled = TypeVar("Compiled")
 
 
 def capture(function: Callable[..., Outputs], inputs: Sequence[Tensor]) -> GraphModule:
@@ -241,12 +243,30 @@ def compile_graph(
     A call costs about 40 microseconds more than its computation. With `threads` the results do not
     depend on how many threads torch has; None takes all of them.
     """
-    options: dict[str, bool | int] = {"cpp_cache_precompile_headers": False}
+    options: Options = {"cpp_cache_precompile_headers": False}
     graph = _untransposed(graph)
     if threads is not None:
         options["cpp.threads"] = threads
-    with warnings.catch_warnings():
-        # torch's own lowering calls what torch deprecates.
-        warnings.filterwarnings("ignore", message=r".*_prims_common\.check", category=FutureWarning)
-        compiled = torch._inductor.compile(graph, [x.detach() for x in inputs], options=options)
+
+    def compiled_with(options: Options) -> Any:
+        return torch._inductor.compile(graph, [x.detach() for x in inputs], options=options)
+
+    compiled = by_inductor(compiled_with, options)
     return lambda *given: tuple(compiled(*given))
+
+
+def by_inductor(compiled: Callable[[Options], Compiled], options: Options) -> Compiled:
+    """What inductor compiles with these options, by a compiler that knows the processor.
+
+    Else torch tries for 5 to 10 s which vector instructions the compiler knows. Those of today know
+    all; where one fails, that is tried.
+    """
+    with warnings.catch_warnings():
+        # Torch's lowering calls what torch deprecates, and its export copies its own tree specs so.
+        for message in (r".*_prims_common\.check", r".*LeafSpec"):
+            warnings.filterwarnings("ignore", message=message, category=FutureWarning)
+        try:
+            return compiled({"cpp.vec_isa_ok": True, **options})
+        except Exception:
+            torch._inductor.cpu_vec_isa.valid_vec_isa_list.cache_clear()
+            return compiled(options)

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from bayesmeta.capturing.capture import constants, fold_constants
+from bayesmeta.capturing.capture import Options, by_inductor, constants, fold_constants
 from bayesmeta.capturing.late_broadcast import work_before_broadcast
 from bayesmeta.capturing.recording import record
 from bayesmeta.capturing.sources import Recorded
@@ -165,7 +164,7 @@ def _copy(graph: torch.fx.Graph) -> torch.fx.Graph:
 
 
 def _compile(graph: GraphModule, inputs: tuple[Tensor, ...], model: Path) -> None:
-    options = {
+    options: Options = {
         "cpp.threads": 1,
         # Dozens of small buffers a call: on the stack they halve the time of a small density.
         "aot_inductor.allow_stack_allocation": True,
@@ -174,12 +173,13 @@ def _compile(graph: GraphModule, inputs: tuple[Tensor, ...], model: Path) -> Non
         "aot_inductor.compile_wrapper_opt_level": "O1",
         "aot_inductor.package": False,
     }
-    with torch.no_grad(), warnings.catch_warnings():
-        # torch.export copies its own tree specs in a way that torch deprecates.
-        warnings.filterwarnings("ignore", message=r".*LeafSpec", category=FutureWarning)
+
+    def compiled(options: Options) -> str:
         exported = torch.export.export(graph, inputs)
-        built = torch._inductor.aot_compile(exported.module(), inputs, options=options)
-    cache.place(Path(str(built)), model)
+        return str(torch._inductor.aot_compile(exported.module(), inputs, options=options))
+
+    with torch.no_grad():
+        cache.place(Path(by_inductor(compiled, options)), model)
 
 
 def _key(graph: GraphModule, inputs: Sequence[Tensor]) -> str:

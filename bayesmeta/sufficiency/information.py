@@ -68,6 +68,12 @@ def linear_in_phi(
     return first if bool(((first - second).abs() <= 1e-10 * size).all()) else None
 
 
+def has_prior(density: Density, tasks: Tasks, theta: Tensor, phi: Tensor) -> bool:
+    """Whether there is phi, with a density that is not flat."""
+    with torch.enable_grad():
+        return density.terms(theta, phi.detach().requires_grad_(), tasks).phi.requires_grad
+
+
 def has_diagonal_prior(density: Density, tasks: Tasks, theta: Tensor, phi: Tensor) -> bool:
     """Whether numbers of phi are independent given theta, by products with signs."""
     with torch.enable_grad():

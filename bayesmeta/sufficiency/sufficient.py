@@ -20,6 +20,7 @@ from bayesmeta.sufficiency.information import (
     INFORMATION,
     Information,
     has_diagonal_prior,
+    has_prior,
     linear_in_phi,
 )
 from bayesmeta.sufficiency.skeleton import Skeleton, skeleton
@@ -153,7 +154,7 @@ def _reduced(tasks: Tasks, found: Skeleton, proportions: Tensor) -> Tasks:
 def _with_information(density: SufficientDensity, few: Tasks) -> Short:
     """The Hessian by what is known of it, where means are linear in phi."""
     one, other = islice(_places(density, few), 2)
-    slopes = linear_in_phi(density, few, one, other)
+    slopes = linear_in_phi(density, few, one, other) if has_prior(density, few, *one) else None
     if slopes is None:
         return Short(density, few, Hessian())
     curvature = Information(is_diagonal=has_diagonal_prior(density, few, *one))

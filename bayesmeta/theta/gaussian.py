@@ -21,7 +21,7 @@ from bayesmeta.running.isolation import at_dtype
 from bayesmeta.theta.base import Fit, Theta
 from bayesmeta.theta.convergence import doubts_about_gaussian
 from bayesmeta.theta.families import Family, FullRank
-from bayesmeta.theta.levels import check_training, d_free, held_out, level_terms
+from bayesmeta.theta.levels import check_training, d_free, held_out, holds_at_draws, level_terms
 from bayesmeta.theta.noncentring import check_names, noncentre
 from bayesmeta.theta.pilot import find_pilot
 from bayesmeta.theta.units import InUnits, in_units
@@ -85,12 +85,30 @@ class Gaussian(Theta):
         family, adam = self.family, self.adam or Adam()
         if pilot is not None:
             # It starts within a fraction of a standard deviation of where it ends.
-            adam = self.adam or Adam(steps=2000, patience=200)
+            adam = self.adam or Adam(steps=1200, patience=120)
             density = density.starting_at(pilot.theta, pilot.sd)
             family = in_units(family, density, tasks, pilot, d_free(density, phi, tasks))
         training = replace(self, family=family, adam=adam)
-        found = training._train(density, tasks, phi, replace(options, seed=seed_train))
+        options = replace(options, seed=seed_train)
+        found = training._train_short(density, tasks, phi, options)
+        found = found or training._train(density, tasks, phi, options)
         return replace(found, notes=(*notes, *found.notes))
+
+    def _train_short(
+        self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions
+    ) -> Fit | None:
+        """On a few datapoints of each task, where they tell all; else None."""
+        if self.batch_size is not None or options.validation is not None:
+            return None
+        tasks = tasks.to(dtype=torch.float64)
+        short = phi.shortened(density, tasks)
+        if short is None:
+            return None
+        less, by, few = short
+        found = self._train(less, few, by, options)
+        if not holds_at_draws(found, density, tasks):
+            return None
+        return replace(found, density=density, tasks=tasks)
 
     def _train(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
         seed_train, seed_draw = seeds(options.seed, 2)

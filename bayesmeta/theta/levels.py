@@ -10,11 +10,16 @@ from torch import Tensor
 from bayesmeta.data.arguments import check_whole
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
+from bayesmeta.model.prior import draw_prior_phi
 from bayesmeta.phi.base import Phi, listen
+from bayesmeta.running.isolation import isolated
+from bayesmeta.sufficiency import SufficientDensity, agree
+from bayesmeta.theta.base import Fit
 from bayesmeta.training.adam import Adam
 from bayesmeta.training.fit_options import FitOptions
 
 LevelTerms = Callable[..., tuple[Tensor, Tensor]]
+_DRAWS_TRIED = 8
 
 
 def level_terms(
@@ -112,3 +117,17 @@ def infer_phi(
         return x.expand(len(draws), *x.shape[1:]).reshape(*theta.shape[:2], *x.shape[1:])
 
     return by_chain(flat), {name: by_chain(x) for name, x in told.items()}
+
+
+def holds_at_draws(found: Fit, density: Density, tasks: Tasks) -> bool:
+    """Whether densities on fewer and on all datapoints are the same at some of the draws."""
+    assert isinstance(found.density, SufficientDensity)
+    theta = found.theta.flatten(0, 1)
+    chosen = torch.linspace(0, len(theta) - 1, _DRAWS_TRIED).long()
+    with isolated(seed=0), torch.no_grad():
+        if found.phi is None:
+            phi = [draw_prior_phi(density, theta[k], tasks) for k in chosen]
+        else:
+            phi = list(found.phi.flatten(0, 1)[chosen])
+        places = zip(theta[chosen], phi, strict=True)
+        return agree(density, tasks, found.density, found.tasks, places)

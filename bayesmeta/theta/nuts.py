@@ -21,14 +21,11 @@ from bayesmeta.engine.native import NativeDensity, build, has_c_entries, why_una
 from bayesmeta.engine.noise import seeds
 from bayesmeta.engine.sampler import Chains, LogDensity, sample
 from bayesmeta.model.density import Density
-from bayesmeta.model.prior import draw_prior_phi
 from bayesmeta.phi.base import Phi
-from bayesmeta.running.isolation import isolated
-from bayesmeta.sufficiency import SufficientDensity, agree
 from bayesmeta.task_level.implicit_mode import compile_searches
 from bayesmeta.theta.base import Fit, Theta
 from bayesmeta.theta.joint_vector import JointVector
-from bayesmeta.theta.levels import level_terms
+from bayesmeta.theta.levels import holds_at_draws, level_terms
 from bayesmeta.theta.noncentring import check_names, noncentre
 from bayesmeta.theta.pilot import Pilot, find_pilot
 from bayesmeta.theta.starts import Start, Starts, check_start
@@ -41,7 +38,6 @@ _COMPILE_SECONDS = 15.0
 # A run of fewer gradients is compiled in this process: 20 s sooner, 40 us slower a gradient.
 _SHORT_RUN = 50_000
 _STARTS_A_CHAIN = 4
-_DRAWS_TRIED = 8
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,7 @@ class NUTS(Theta):
         if short is not None:
             less, by, few = short
             found = self._run(less, few, by, pilot, chain_seed, options)
-            if _holds(found, density, tasks):
+            if holds_at_draws(found, density, tasks):
                 return replace(found, density=density, tasks=tasks, notes=notes)
         return replace(self._run(density, tasks, phi, pilot, chain_seed, options), notes=notes)
 
@@ -193,20 +189,6 @@ class NUTS(Theta):
     @property
     def _cores(self) -> int:
         return self.cores or os.cpu_count() or 1
-
-
-def _holds(found: Fit, density: Density, tasks: Tasks) -> bool:
-    """Whether densities on fewer and on all datapoints are the same at some of the draws."""
-    assert isinstance(found.density, SufficientDensity)
-    theta = found.theta.flatten(0, 1)
-    chosen = torch.linspace(0, len(theta) - 1, _DRAWS_TRIED).long()
-    with isolated(seed=0), torch.no_grad():
-        if found.phi is None:
-            phi = [draw_prior_phi(density, theta[k], tasks) for k in chosen]
-        else:
-            phi = list(found.phi.flatten(0, 1)[chosen])
-        places = zip(theta[chosen], phi, strict=True)
-        return agree(density, tasks, found.density, found.tasks, places)
 
 
 def _by_callback(graph: Callable[..., tuple[Tensor, ...]], data: list[Tensor]) -> LogDensity:

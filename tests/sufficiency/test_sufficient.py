@@ -172,6 +172,18 @@ def test_what_holds_where_it_was_tried_is_tried_where_it_led_to(
     assert float(found.at.exp()) < 1e-4
 
 
+def without_phi(tasks: bm.Tasks) -> None:
+    beta = pyro.sample("beta", dist.Normal(0.0, 1.0))
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2), pyro.plate("data", tasks.num_data, dim=-1):
+        pyro.sample("y", dist.Normal(beta * tasks.x["se"], 1.0), obs=tasks.y)
+
+
+def test_a_model_without_phi_is_of_few_data_too() -> None:
+    short = sufficient(density_of(without_phi), TASKS)
+    assert short is not None
+    assert short.tasks.num_data == 1
+
+
 def test_radon_is_two_houses_a_county() -> None:
     tasks = radon.tasks().to(dtype=torch.float64)
     short = sufficient(density_of(radon.model, tasks), tasks)
