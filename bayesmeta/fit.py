@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -102,7 +103,7 @@ def fit(
         check_query(validation, validation.query)
     where = tasks.device if device is None else device_of(device)
     check_device(theta, where)
-    phi = phi if progress else phi.silent()
+    phi, began = phi if progress else phi.silent(), time.perf_counter()
     with on_device(where):
         tasks = tasks.to(where)
         query, validation = (t if t is None else t.to(where) for t in (query, validation))
@@ -120,9 +121,12 @@ def fit(
                 checkpoint_seconds,
                 _about(theta, phi, seed, density.structure, tasks, validation),
             )
+            read = time.perf_counter()
             with _naming_edges(density):
                 found = theta.fit(density, tasks, phi, options)
-            found = _noted(found, theta, progress)
+            seconds = {"read": read - began, **found.seconds}
+            seconds["rest"] = time.perf_counter() - began - sum(seconds.values())
+            found = _noted(replace(found, seconds=seconds), theta, progress)
             if theta.infers and (density.d_theta or found.state):
                 found = replace(found, learned_from=LearnedFrom.of(tasks))
     return Posterior(Draws(found, phi, theta.is_point, posterior_seed))

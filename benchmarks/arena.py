@@ -64,12 +64,12 @@ class Arena:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=self._environment(),
+            env=self.environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=self._pin,
+            preexec_fn=self.pin,
         )
         try:
             _, errors = process.communicate(timeout=self.timeout_s)
@@ -84,11 +84,11 @@ class Arena:
         last = (errors.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
         return f"failed: {last[:120]}"
 
-    def _pin(self) -> None:
+    def pin(self) -> None:
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, {self.core})
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         threads = ("OMP", "MKL", "OPENBLAS", "NUMBA", "RAYON")
         return {
             **os.environ,

@@ -74,6 +74,34 @@ def logistic(num_tasks: int = 200, num_data: int = 20, num_features: int = 5) ->
     return Problem("logistic", {"x": x, "y": y})
 
 
+def logistic_rows() -> Problem:
+    """The same, row by row: y and task of shape (rows,), x (rows, features)."""
+    data = logistic().data
+    tasks, each, features = data["x"].shape
+    task = np.repeat(np.arange(float(tasks)), each)
+    x, y = data["x"].reshape(-1, features), data["y"].ravel()
+    return Problem("logistic", {"x": x, "y": y, "task": task})
+
+
+def school(rows: int = 15_362, num_tasks: int = 139, num_features: int = 28) -> Problem:
+    """Simulated, of the size of the London school data of Bakker & Heskes (2003), row by row.
+
+    An intercept and 27 indicators, with slopes of each school: y and task of shape (rows,), x
+    (rows, features).
+    """
+    rng = np.random.default_rng([0, 2])
+    share = rng.gamma(4.0, 1.0, num_tasks)
+    extra = rng.multinomial(rows - 22 * num_tasks, share / share.sum())
+    task = np.repeat(np.arange(float(num_tasks)), 22 + extra)
+    x = (rng.random((rows, num_features)) < rng.uniform(0.05, 0.5, num_features)).astype(float)
+    x[:, 0] = 1.0
+    mu, tau = rng.normal(0.0, 3.0, num_features), np.abs(rng.normal(0.0, 1.5, num_features))
+    mu[0] = 20.0
+    w = rng.normal(mu, tau, (num_tasks, num_features))
+    y = (x * w[task.astype(int)]).sum(1) + rng.normal(0.0, 10.0, rows)
+    return Problem("school", {"x": x, "y": y, "task": task})
+
+
 # Per problem: the parameter of each task, from which mean, scale and standard normal it comes.
 _NONCENTRED = {
     "eight_schools": {"effect": ("mu", "tau", "z")},

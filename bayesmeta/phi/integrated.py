@@ -16,7 +16,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
-from bayesmeta.sufficiency import sufficient
+from bayesmeta.sufficiency import SufficientDensity, agree, sufficient
 from bayesmeta.task_level.ascent import Modes, modes
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.curvature import Curvature, parts_of
@@ -114,10 +114,23 @@ class Integrated(Phi):
         state: Sequence[Tensor] = (),
     ) -> Tensor:
         """A draw of N(mode, A^{-1}) for each draw of theta."""
+        noise, short = TaskNoise(generator, tasks), self.shortened(density, tasks)
+        if short is not None:
+            less, by, few = short
+            assert isinstance(less, SufficientDensity) and isinstance(by, Integrated)
+            phi = by._drawn(less, theta, few, noise, is_point=is_point)
+            ends = [(theta[k], phi[k]) for k in (0, -1)]
+            with torch.no_grad():
+                if agree(density, tasks, less, few, ends):
+                    return phi
+        return self._drawn(density, theta, tasks, noise, is_point=is_point)
+
+    def _drawn(
+        self, density: Density, theta: Tensor, tasks: Tasks, noise: TaskNoise, *, is_point: bool
+    ) -> Tensor:
         curvature = self.chosen(density, tasks)
         # A point estimate is repeated for each draw of phi, but has a single mode.
-        points = theta[:1] if is_point else theta
-        noise, found = TaskNoise(generator, tasks), []
+        points, found = theta[:1] if is_point else theta, []
         for part, conditional, mode in modes(density, points, tasks, curvature, jacobian=True):
             mine = noise.select(part)
             found.append(self.drawn(conditional, theta, mode, mine, is_point=is_point))

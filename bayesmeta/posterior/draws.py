@@ -145,6 +145,21 @@ class Draws:
         }
 
     @made_when_asked
+    def theta_values(self) -> dict[str, Tensor]:
+        """Those of the shared sites alone, (chain, draw, ...), for which phi is not inferred."""
+        names = self.structure.theta
+        if self.fit.phi is not None or "values" in self.__dict__:
+            return {name: self.values[name] for name in names}
+        few = self.tasks.select(torch.arange(min(2, self.tasks.num_tasks)))
+        phi = self.fit.theta.new_zeros(*self.fit.theta.shape[:2], len(few), self.density.width(few))
+
+        def constrain(theta: Tensor, phi: Tensor, tasks: Tasks) -> tuple[Tensor, ...]:
+            values = self.density.constrain(theta, phi, tasks)
+            return tuple(values[name] for name in names)
+
+        return dict(zip(names, at_draws(constrain, self.fit.theta, phi, few), strict=True))
+
+    @made_when_asked
     def states(self) -> Tensor:
         """Joint values of discrete latents, given theta, phi and the tasks' outcomes.
 

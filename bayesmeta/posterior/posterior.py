@@ -49,8 +49,7 @@ class Posterior:
 
         The latter are `pyro.deterministic` sites that read neither phi nor the plate "tasks".
         """
-        latent = {name: self.draws.values[name] for name in self.structure.theta}
-        return latent | self.draws.computed_theta
+        return self.draws.theta_values | self.draws.computed_theta
 
     @property
     def phi(self) -> dict[str, Tensor]:
@@ -113,7 +112,11 @@ class Posterior:
 
     @property
     def seconds(self) -> Mapping[str, float]:
-        """What the parts of a sampler's run took, in seconds: "compile" and "sample"."""
+        """What the parts of the fit took, which are all of it.
+
+        They are "read" (the model, with checks), and for samplers "pilot", "capture", "compile"
+        (0 where cached) and "sample"; "rest" is what remains.
+        """
         return self.fit.seconds
 
     @property

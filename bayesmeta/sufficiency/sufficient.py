@@ -31,6 +31,8 @@ _GRAM, _REST = "sufficient gram", "sufficient rest"
 _SPARE, _CHECKS = 12, 4
 # Numbers of phi for which second derivatives are taken as they are, of this density too.
 _MOST = 64
+# Numbers of means that are held at once.
+_HELD = 20_000_000
 # Scales of a task's datapoints are in fixed proportion; densities are the same, beside their size.
 _PROPORTION, _TOLERANCE = 1e-9, 1e-9
 
@@ -100,8 +102,14 @@ def _may_have(density: Density, tasks: Tasks) -> bool:
     is_plain = type(density) is Density and density.reading.summed is None
     has_one = len(structure.data) == 1 and not structure.local and not density.has_data_factors
     is_small = 2 * max(1, density.d_phi) < tasks.num_data and density.d_phi <= _MOST
-    is_here = tasks.y is not None and tasks.query is None and not tasks.are_episodes
-    return is_plain and has_one and is_here and is_small
+    held = tasks.num_tasks * tasks.num_data * (density.d_phi + _SPARE)
+    is_here = (
+        tasks.dtype == torch.float64
+        and tasks.y is not None
+        and tasks.query is None
+        and not tasks.are_episodes
+    )
+    return is_plain and has_one and is_here and is_small and held <= _HELD
 
 
 def _places(density: Density, tasks: Tasks) -> Iterator[tuple[Tensor, Tensor]]:

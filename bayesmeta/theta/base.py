@@ -54,7 +54,8 @@ class Fit:
         log_weights: log p(phi_i, D_i | theta) - log q(phi_i | theta) at each draw, (chain, draw,
             tasks), where q was fitted; else None.
         log_q: log q(theta) at each draw, (chain, draw), where q was fitted; else None.
-        seconds: what the parts took: "compile" (0 where cached) and "sample" for samplers.
+        seconds: what the parts took: "read" (the model, with checks); of samplers "pilot",
+            "capture", "compile" (0 where cached) and "sample"; and the "rest".
         notes: sentences for the user on what was chosen and why.
         doubts: sentences on why theta has not converged; none where it has, None where that was
             not looked at.

@@ -79,19 +79,19 @@ class NUTS(Theta):
 
     def fit(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
         """Sample theta, and phi with it or given it."""
-        tasks = tasks.to(dtype=torch.float64)
+        began, tasks = time.perf_counter(), tasks.to(dtype=torch.float64)
         _check_phi(density, phi, tasks)
         pilot_seed, chain_seed = seeds(options.seed, 2)
         pilot = find_pilot(density, tasks, phi, pilot_seed)
         given = self.noncentred, density, tasks, phi, pilot_seed, pilot
         density, notes, pilot = noncentre(*given)
-        short = phi.shortened(density, tasks)
-        if short is not None:
-            less, by, few = short
-            found = self._run(less, few, by, pilot, chain_seed, options)
-            if holds_at_draws(found, density, tasks):
-                return replace(found, density=density, tasks=tasks, notes=notes)
-        return replace(self._run(density, tasks, phi, pilot, chain_seed, options), notes=notes)
+        less, by, few = phi.shortened(density, tasks) or (density, phi, tasks)
+        seconds = {"pilot": time.perf_counter() - began}
+        found = self._run(less, few, by, pilot, chain_seed, options)
+        if less is not density and not holds_at_draws(found, density, tasks):
+            found = self._run(density, tasks, phi, pilot, chain_seed, options)
+        seconds |= found.seconds
+        return replace(found, density=density, tasks=tasks, notes=notes, seconds=seconds)
 
     def _run(
         self,
@@ -103,17 +103,18 @@ class NUTS(Theta):
         options: FitOptions,
     ) -> Fit:
         """Chains of theta, and of phi where it is joint, on a density as it is."""
-        vector = JointVector.of(density, tasks, phi)
+        began, vector = time.perf_counter(), JointVector.of(density, tasks, phi)
         data = [lay_out(t) for group in vector.groups for t in group.tensors()]
         inputs = [torch.zeros(vector.dim, dtype=torch.float64), *data]
         graph = capture(value_and_gradient(_target(vector, phi), 1), inputs)
         starts = Starts(vector, _by_callback(graph, data), self.start, pilot)
         starts.prepare(chain_seed, _STARTS_A_CHAIN * self.chains)
-        draws, seconds = self._sample(graph, inputs, starts, chain_seed, options.progress)
+        seconds = {"capture": time.perf_counter() - began}
+        draws, more = self._sample(graph, inputs, starts, chain_seed, options.progress)
         q = torch.from_numpy(draws.q)
         stats = {name: torch.from_numpy(np.asarray(s)) for name, s in draws.stats.items()}
         theta, found = q[..., : density.d_theta], vector.phi(q) if vector.has_phi else None
-        return Fit(density, tasks, theta, found, stats=stats, seconds=seconds)
+        return Fit(density, tasks, theta, found, stats=stats, seconds=seconds | more)
 
     def _sample(
         self,

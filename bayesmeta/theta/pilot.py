@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -83,9 +84,9 @@ def find_pilot(density: Density, tasks: Tasks, phi: Phi, seed: int) -> Pilot | N
     cells = _CELLS if is_last else int(_SHARE_BEFORE_TRAINING * _CELLS)
     some = _some(tasks, density.width(tasks), cells, seed)
     weight = tasks.num_tasks / some.num_tasks
-    by = phi if isinstance(phi, Exact) else Laplace()
     try:
         with warnings.catch_warnings():
+            by = phi if isinstance(phi, Exact) else _evidence(density, some)
             # What Laplace's method warns of does not matter to a place to start from.
             warnings.simplefilter("ignore")
             target = LogPosterior(density, by, some, jacobian=True, weight=weight)
@@ -93,6 +94,14 @@ def find_pilot(density: Density, tasks: Tasks, phi: Phi, seed: int) -> Pilot | N
     except (CaptureError, StructureError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
         return None
     return Pilot(found.at, found.hessian) if _is_clear(found) else None
+
+
+def _evidence(density: Density, tasks: Tasks) -> Phi:
+    """Laplace's, without a search where it is the closed form."""
+    with suppress(StructureError):
+        Exact().check(density, tasks)
+        return Exact()
+    return Laplace()
 
 
 def _is_clear(found: Minimum) -> bool:

@@ -1,0 +1,1 @@
+"""What `benchmarks.first_answer` runs, each in a process of its own."""
