@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,8 +49,9 @@ def sample(
     seed: int,
     start: Callable[[int], np.ndarray],
     progress: bool,
+    low_rank: bool = False,
 ) -> Chains:
-    """Sample exp(density) with nutpie (diagonal mass matrix from draws and gradients).
+    """Sample exp(density) with nutpie (mass matrix from draws and gradients).
 
     The same seed gives the same draws for any number of cores. An interrupt (Ctrl-C) keeps the
     draws that all chains have.
@@ -64,12 +66,15 @@ def sample(
         seed: of all chains.
         start: an initial point (dim,) for a seed.
         progress: whether to show nutpie's progress bar (draws, divergences, steps, time left).
+        low_rank: whether the mass matrix is diagonal and of low rank, and not diagonal alone.
 
     Raises:
         RuntimeError: where no start has a finite density, or the density raises; with its error.
     """
+    nutpie = _import_nutpie()
     run = partial(
-        _import_nutpie().sample,
+        nutpie.sample,
+        **_low_rank(nutpie) if low_rank else {},
         chains=chains,
         tune=tune,
         draws=draws,
@@ -86,6 +91,13 @@ def sample(
     except RuntimeError as error:
         raise _in_words(error, failures) from error
     return _read(trace, dim, draws)
+
+
+def _low_rank(nutpie: ModuleType) -> dict[str, Any]:
+    """The setting as nutpie 0.16.11 has it, or 0.16.8."""
+    if "adaptation" in inspect.signature(nutpie.sample).parameters:
+        return {"adaptation": "low_rank"}
+    return {"low_rank_modified_mass_matrix": True}
 
 
 def _trace(

@@ -28,6 +28,8 @@ from bayesmeta.theta.log_posterior import LogPosterior
 _MOST_TASKS, _FEWEST_TASKS, _CELLS = 256, 16, 200_000
 # Of those cells, where training goes on from the pilot for thousands of steps.
 _SHARE_BEFORE_TRAINING = 0.25
+# By how much variances of directions differ where they are told to be correlated.
+_CORRELATED = 50.0
 # In posterior standard deviations: what is farther from its mode is no mode.
 _FAR, _STEPS, _FLAT = 0.1, 50, 1e-6
 # Each second derivative of theta is by differences. Phi that is no smooth function of theta is most
@@ -64,6 +66,13 @@ class Pilot:
     def sd(self) -> Tensor:
         """Of each coordinate, (d_theta,)."""
         return self.root.square().sum(1).sqrt()
+
+    @property
+    def is_correlated(self) -> bool:
+        """Whether some direction is far narrower than others, in units of each number's sd."""
+        whitened = self.root / self.sd[:, None]
+        spread = torch.linalg.eigvalsh(whitened @ whitened.mT)
+        return bool(spread[-1] > _CORRELATED * spread[0])
 
 
 def find_pilot(density: Density, tasks: Tasks, phi: Phi, seed: int) -> Pilot | None:

@@ -27,7 +27,7 @@ def python_density(precision):
     return density
 
 
-def draw(density, seed=1, cores=2, draws=2000):
+def draw(density, seed=1, cores=2, draws=2000, low_rank=False):
     return sample(
         density,
         2,
@@ -40,6 +40,7 @@ def draw(density, seed=1, cores=2, draws=2000):
         seed=seed,
         start=lambda s: np.random.default_rng(s).uniform(-1, 1, 2),
         progress=False,
+        low_rank=low_rank,
     )
 
 
@@ -121,3 +122,13 @@ def test_an_error_in_the_density_surfaces_as_itself():
 def test_a_density_that_is_nowhere_finite_says_what_to_check():
     with pytest.raises(RuntimeError, match="finite density"):
         draw(lambda q: (float("-inf"), np.zeros(2)))
+
+
+def test_a_mass_matrix_of_low_rank_knows_of_a_correlation():
+    narrow = torch.linalg.inv(torch.tensor([[1.0, 0.999], [0.999, 1.0]], dtype=torch.float64))
+    steps = {}
+    for low_rank in (False, True):
+        chains = draw(python_density(narrow), draws=500, low_rank=low_rank)
+        steps[low_rank] = chains.stats["n_steps"].mean()
+        assert np.abs(np.corrcoef(chains.q.reshape(-1, 2).T)[0, 1] - 0.999) < 0.001
+    assert steps[True] < steps[False] / 2

@@ -60,3 +60,44 @@ def test_correlated_effects_compile() -> None:
     post = bm.fit(model, TASKS, theta=short, phi=bm.Joint(), progress=False)
     assert post.seconds["compile"] > 0
     assert torch.isfinite(post.phi["b"]).all()
+
+
+def collinear(tasks: bm.Tasks) -> None:
+    """Six predictors that are almost one."""
+    beta = pyro.sample("beta", dist.Normal(0.0, 5.0).expand([6]).to_event(1))
+    s = pyro.sample("s", dist.HalfNormal(1.0))
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            mean = a + (tasks.x["x"] * beta).sum(-1)
+            pyro.sample("y", dist.Normal(mean, s), obs=tasks.y)
+
+
+class Begun(Exception):
+    """The sampler was called."""
+
+
+@pytest.mark.parametrize("near", [0.05, 1.0])
+def test_correlations_are_adapted_to_where_a_pilot_sees_them(
+    near: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def sample(*args: object, low_rank: bool, **kwargs: object) -> None:
+        asked.append(low_rank)
+        raise Begun
+
+    monkeypatch.setattr(nuts, "sample", sample)
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(10, 8, 1, generator=draw) + near * torch.randn(10, 8, 6, generator=draw)
+    tasks = bm.Tasks.from_arrays(x.sum(-1) + torch.randn(10, 8, generator=draw), x={"x": x})
+    for low_rank in (None, False, True):
+        theta = bm.NUTS(chains=1, low_rank=low_rank, compile=False)
+        with pytest.raises(Begun):
+            bm.fit(collinear, tasks, theta=theta, progress=False)
+    assert asked == [near < 0.1, False, True]
+
+
+def test_low_rank_is_yes_or_no() -> None:
+    with pytest.raises(TypeError, match=r"low_rank=3; give True, False or None"):
+        bm.NUTS(low_rank=3)  # type: ignore[arg-type]
