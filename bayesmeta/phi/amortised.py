@@ -102,6 +102,8 @@ class Amortised(Phi):
     sees_theta: bool | None = None
     mixed_precision: bool = False
 
+    # A network learns as much from 256 tasks a step as from 2,000, in a sixth of the time.
+    tasks_a_step: ClassVar[int | None] = 256
     remedy: ClassVar[str] = (
         "adapt(tasks, refine=bm.Refine()) improves on phi task by task and runs again what stays "
         "above; theta, where it was fitted with this q, may be off with it: train longer, on more "

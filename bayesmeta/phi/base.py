@@ -48,12 +48,15 @@ class Phi(ABC):
             it infers phi where theta is known.
         is_smooth: whether the log evidence (of Joint, its maximum over phi) is a smooth function of
             theta alone, so that the best theta is found by Newton's method.
+        tasks_a_step: how many tasks a training step takes at most, if no number is given; None takes
+            all.
         remedy: what to do where its q(phi_i) is far from the posterior.
     """
 
     is_joint: ClassVar[bool] = False
     has_evidence: ClassVar[bool] = True
     is_smooth: ClassVar[bool] = False
+    tasks_a_step: ClassVar[int | None] = None
     remedy: ClassVar[str] = (
         "adapt(tasks, refine=bm.Refine()) improves on it task by task and runs again what stays "
         "above; or train longer, or on more tasks"

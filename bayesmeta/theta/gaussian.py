@@ -47,7 +47,7 @@ class Gaussian(Theta):
 
     Attributes:
         family: MeanField(), FullRank() (the default) or LowRank(rank).
-        batch_size: tasks a step; None takes all.
+        batch_size: tasks a step; None takes all, or where a network infers phi 256.
         particles: draws of q a step.
         draws: draws of the fitted q that the posterior holds.
         noncentred: location-scale sites to treat as loc + scale * u, which a Gaussian fits
@@ -129,7 +129,8 @@ class Gaussian(Theta):
         )
         assert self.adam is not None
         training = replace(options, seed=seed_train)
-        done = train(objective, tasks, batch_size=self.batch_size, adam=self.adam, options=training)
+        size = self.batch_size or phi.tasks_a_step
+        done = train(objective, tasks, batch_size=size, adam=self.adam, options=training)
         family = Parameters(start.shared[:n_shared], start.rows)
         theta, found, log_theta, log_phi = self._sample(
             density, family, tasks, d_free(density, phi, tasks), seed_draw

@@ -43,7 +43,7 @@ class Point(Theta):
     learned scale can shrink to 0 with phi at its mean: such a model needs another phi strategy.
 
     Attributes:
-        batch_size: tasks a step; None takes all.
+        batch_size: tasks a step; None takes all, or where a network infers phi 256.
         adam: how to train; None solves where that can be done, and trains by bm.Adam() elsewhere.
     """
 
@@ -121,7 +121,8 @@ class Point(Theta):
             title="point",
         )
         adam = self.adam or Adam()
-        done = train(objective, tasks, batch_size=self.batch_size, adam=adam, options=options)
+        size = self.batch_size or phi.tasks_a_step
+        done = train(objective, tasks, batch_size=size, adam=adam, options=options)
         theta, found = place(start.shared[0], start.rows)
         trained = tuple(start.shared[1:])
         doubts = None
