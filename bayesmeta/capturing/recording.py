@@ -142,7 +142,7 @@ class Recording(TorchDispatchMode):
 
 @functools.cache
 def _is_composite(func: Any) -> bool:
-    """Whether it is made of other operations, which autograd, where it is active, has put there."""
+    """Whether it is made of other operations, which autograd puts in its place where it is on."""
     key = torch._C.DispatchKey.CompositeImplicitAutograd
     return func not in _MEASURES and torch._C._dispatch_has_kernel_for_dispatch_key(
         func.name(), key

@@ -48,8 +48,7 @@ class Phi(ABC):
             it infers phi where theta is known.
         is_smooth: whether the log evidence (of Joint, its maximum over phi) is a smooth function of
             theta alone, so that the best theta is found by Newton's method.
-        tasks_a_step: how many tasks a training step takes at most, if no number is given; None takes
-            all.
+        tasks_a_step: how many tasks a training step takes where no number is given; None is all.
         remedy: what to do where its q(phi_i) is far from the posterior.
     """
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
@@ -33,6 +35,8 @@ _SPARE, _CHECKS = 12, 4
 _MOST = 64
 # Numbers of means that are held at once.
 _HELD = 20_000_000
+# Of models that are run where, and on what, they were not written for.
+_FAILURES = RuntimeError, ValueError, LookupError
 # Scales of a task's datapoints are in fixed proportion; densities are the same, beside their size.
 _PROPORTION, _TOLERANCE = 1e-9, 1e-9
 
@@ -78,23 +82,29 @@ def sufficient(density: Density, tasks: Tasks) -> Short | None:
     """
     if not _may_have(density, tasks):
         return None
-    with isolated(seed=0), torch.no_grad():
-        for count in (density.d_phi + _SPARE, 2 * density.d_phi + 3 * _SPARE):
-            means, scales = _outcomes(density, tasks, count)
-            found = None if means is None else skeleton(means, tasks.mask)
-            if found is not None or means is None:
-                break
-        if found is None or 2 * found.rows.shape[1] > tasks.num_data:
-            return None
-        proportions = _proportions(scales, found, tasks)
-        if proportions is None:
-            return None
-        few = _reduced(tasks, found, proportions)
-        short = SufficientDensity(density.reading, density.noncentred, density.start)
-        places = islice(_places(density, tasks), _CHECKS)
-        if not agree(density, tasks, short, few, places):
-            return None
-        return _with_information(short, few)
+    with isolated(seed=0), torch.no_grad(), warnings.catch_warnings(), suppress(*_FAILURES):
+        # Of a model far from its data, or of a prior without draws or means.
+        warnings.simplefilter("ignore")
+        return _found(density, tasks)
+    return None
+
+
+def _found(density: Density, tasks: Tasks) -> Short | None:
+    for count in (density.d_phi + _SPARE, 2 * density.d_phi + 3 * _SPARE):
+        means, scales = _outcomes(density, tasks, count)
+        found = None if means is None else skeleton(means, tasks.mask)
+        if found is not None or means is None:
+            break
+    if found is None or 2 * found.rows.shape[1] > tasks.num_data:
+        return None
+    proportions = _proportions(scales, found, tasks)
+    if proportions is None:
+        return None
+    few = _reduced(tasks, found, proportions)
+    short = SufficientDensity(density.reading, density.noncentred, density.start)
+    if not agree(density, tasks, short, few, islice(_places(density, tasks), _CHECKS)):
+        return None
+    return _with_information(short, few)
 
 
 def _may_have(density: Density, tasks: Tasks) -> bool:
@@ -105,6 +115,7 @@ def _may_have(density: Density, tasks: Tasks) -> bool:
     held = tasks.num_tasks * tasks.num_data * (density.d_phi + _SPARE)
     is_here = (
         tasks.dtype == torch.float64
+        and tasks.device.type == "cpu"
         and tasks.y is not None
         and tasks.query is None
         and not tasks.are_episodes
@@ -181,7 +192,7 @@ def agree(
     for theta, phi in places:
         try:
             one, other = (d.terms(theta, phi, t) for d, t in ((density, tasks), (short, few)))
-        except (RuntimeError, ValueError, KeyError, IndexError):
+        except _FAILURES:
             return False  # A model that reads all of its columns, or how many data there are.
         for a, b in zip(one, other, strict=True):
             if not bool(((a - b).abs() <= _TOLERANCE * (1 + a.abs())).all()):

@@ -9,6 +9,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 
 import bayesmeta as bm
 from bayesmeta.model.density import Density
@@ -108,6 +109,34 @@ def test_the_density_of_few_is_that_of_all(name: str, noncentred: bool) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_other_densities_are_of_all_data(name: str) -> None:
     assert sufficient(density_of(model_of(ALL[name])), TASKS) is None
+
+
+def weighted(tasks: bm.Tasks) -> None:
+    """Each task's likelihood to the power of a half."""
+    with poutine.scale(scale=0.5):
+        model_of(linear)(tasks)
+
+
+def counted(tasks: bm.Tasks) -> None:
+    """It runs on the number of datapoints that it was written for alone."""
+    if tasks.num_data != max(SIZES):
+        raise ValueError("there are 40 of them")
+    model_of(linear)(tasks)
+
+
+@pytest.mark.parametrize("model", [weighted, counted])
+def test_models_that_it_does_not_know_are_of_all_data(model: Callable) -> None:
+    assert sufficient(density_of(model), TASKS) is None
+
+
+def test_what_cannot_be_tried_is_of_all_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_draws(*given: object) -> None:
+        raise NotImplementedError
+
+    density = density_of(model_of(linear))
+    assert sufficient(density, TASKS) is not None
+    monkeypatch.setattr("bayesmeta.sufficiency.sufficient.draw_prior", no_draws)
+    assert sufficient(density, TASKS) is None
 
 
 def test_means_linear_in_phi_need_no_derivatives_of_data() -> None:
