@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -135,7 +136,7 @@ def test_what_cannot_be_tried_is_of_all_data(monkeypatch: pytest.MonkeyPatch) ->
 
     density = density_of(model_of(linear))
     assert sufficient(density, TASKS) is not None
-    monkeypatch.setattr("bayesmeta.sufficiency.sufficient.draw_prior", no_draws)
+    monkeypatch.setattr(sys.modules[sufficient.__module__], "draw_prior", no_draws)
     assert sufficient(density, TASKS) is None
 
 
