@@ -8,7 +8,7 @@ PEERS := jax numba numpyro pymc pystan higher learn2learn torchopt "setuptools<8
 # Two workers with one thread each: the tests are many small computations.
 TEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2
 
-.PHONY: demo test test-all test-newest test-oldest lint bench bench-newest bench-maml clean
+.PHONY: demo test test-all test-newest test-oldest lint bench bench-newest bench-first bench-maml clean
 
 demo: .venv/installed
 	.venv/bin/python examples/radon.py
@@ -37,6 +37,10 @@ bench-newest: .venv-bench-newest/installed
 	.venv-bench-newest/bin/python -m benchmarks.nuts --out benchmarks/newest \
 		--only bayesmeta "nutpie + PyMC" NumPyro
 	.venv-bench-newest/bin/python -m benchmarks.amortised --out benchmarks/newest
+
+# R's lme4 and glmmTMB are measured beside where they are installed.
+bench-first: .venv-bench/installed
+	.venv-bench/bin/python -m benchmarks.first_answer
 
 bench-maml: .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks.maml
