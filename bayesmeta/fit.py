@@ -124,6 +124,8 @@ def fit(
             read = time.perf_counter()
             with _naming_edges(density):
                 found = theta.fit(density, tasks, phi, options)
+            if theta.infers:
+                phi.check_found(density, tasks, found.theta.flatten(0, 1))
             seconds = {"read": read - began, **found.seconds}
             seconds["rest"] = time.perf_counter() - began - sum(seconds.values())
             found = _noted(replace(found, seconds=seconds), theta, progress)

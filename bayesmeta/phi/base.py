@@ -97,6 +97,18 @@ class Phi(ABC):
             StructureError: naming what of the model does not fit, and what to use instead.
         """
 
+    def check_found(self, density: Density, tasks: Tasks, theta: Tensor) -> None:  # noqa: B027
+        """Refuse a model that this strategy turns out not to treat where inference led to.
+
+        Args:
+            density: the model's density.
+            tasks: what theta was inferred from.
+            theta: draws of it, (draws, d_theta).
+
+        Raises:
+            StructureError: naming what of the model does not fit, and what to use instead.
+        """
+
     def start(self, density: Density, tasks: Tasks, seed: int = 0) -> list[Tensor]:
         """What of this strategy is trained together with theta, at its start: its state.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ def doubts_about_mode(found: Minimum, density: Density, *, is_joint: bool) -> tu
             "and is no summary of what the data say of it; average over it by theta=bm.NUTS() or "
             "bm.Gaussian(), or give it a prior that is 0 at the edge, as a Gamma(2, ...)",
         )
-    flattest = torch.linalg.eigh(found.hessian)[1][:, 0].abs().argmax()
+    flattest = _flattest(found.hessian)
     why = (
         "a learned scale shrinks to 0, where the joint density of theta and phi has no maximum: "
         "take phi=bm.Laplace(), or bm.Exact()"
@@ -52,6 +53,14 @@ def doubts_about_mode(found: Minimum, density: Density, *, is_joint: bool) -> tu
     )
     where = names[flattest]
     return (f"there is no best theta: the search went on along {where} to its end; {why}",)
+
+
+def _flattest(hessian: Tensor) -> Tensor:
+    """Which coordinate leads where it bends least; the first, where these are no such numbers."""
+    if torch.isfinite(hessian).all():
+        with suppress(torch.linalg.LinAlgError):  # type: ignore[attr-defined]
+            return torch.linalg.eigh(hessian)[1][:, 0].abs().argmax()
+    return hessian.diagonal().nan_to_num(torch.inf).argmin()
 
 
 def doubts_about_gaussian(

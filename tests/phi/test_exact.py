@@ -198,3 +198,28 @@ def test_nuts_over_theta_alone_agrees_with_nuts_over_both_on_radon() -> None:
             found, expected = getattr(alone, level)[name].flatten(0, 1), expected.flatten(0, 1)
             assert ((found.mean(0) - expected.mean(0)).abs() < 0.1 * expected.std(0)).all(), name
             assert ((found.std(0) / expected.std(0) - 1).abs() < 0.1).all(), name
+
+
+def bump(tasks: bm.Tasks) -> None:
+    """Linear in a for all that the prior draws, and not where the data are."""
+    mu = pyro.sample("mu", dist.Normal(0.0, 1e4))
+    tau = pyro.sample("tau", dist.HalfNormal(10.0))
+    s = pyro.sample("s", dist.HalfNormal(10.0))
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        a = pyro.sample("a", dist.Normal(mu, tau))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            mean = a + torch.exp(-(((a - 5000) / 5) ** 2)) * tasks.x["x"]
+            pyro.sample("y", dist.Normal(mean, s), obs=tasks.y)
+
+
+@pytest.mark.parametrize("theta", [bm.Point(), bm.Importance(draws=200)])
+def test_a_bend_where_inference_leads_to_is_seen(theta: bm.Theta) -> None:
+    draw = torch.Generator().manual_seed(0)
+    x, level = torch.randn(10, 20, generator=draw), torch.randn(10, 1, generator=draw)
+    y = 5000 + 2 * level + 0.3 * x + 2 * torch.randn(10, 20, generator=draw)
+    tasks = bm.Tasks.from_arrays(y.double(), x={"x": x.double()})
+    with pytest.raises(bm.StructureError, match=r"from one phi to another at task"):
+        bm.fit(bump, tasks, theta=theta, phi=bm.Exact(), progress=False)
+    # The same model of other data is as good as linear.
+    far = bm.Tasks.from_arrays(y.double() - 4000, x={"x": x.double()})
+    assert bm.fit(bump, far, theta=theta, phi=bm.Exact(), progress=False).theta["mu"].mean() > 990

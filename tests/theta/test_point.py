@@ -13,7 +13,7 @@ import torch
 import bayesmeta as bm
 from bayesmeta.model.density import Density
 from bayesmeta.model.reading import read
-from bayesmeta.theta import point
+from bayesmeta.theta import convergence, point
 from bayesmeta.theta.convergence import doubts_about_point
 from bayesmeta.theta.pilot import Pilot, find_pilot
 
@@ -102,3 +102,8 @@ def test_steps_of_networks_have_no_pilot(by_net: bool) -> None:
     # Of the smallest networks Laplace has one.
     assert find_pilot(density, tasks, bm.Laplace(), 0) is not None
     assert find_pilot(density, tasks, bm.Joint(), 0) is not None
+
+
+def test_a_curvature_that_is_no_number_has_a_flattest_way() -> None:
+    broken = torch.diag(torch.tensor([3.0, torch.inf, 1.0]))
+    assert int(convergence._flattest(broken)) == 2
