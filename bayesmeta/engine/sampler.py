@@ -71,7 +71,7 @@ def sample(
     Raises:
         RuntimeError: where no start has a finite density, or the density raises; with its error.
     """
-    nutpie = _import_nutpie()
+    nutpie = import_nutpie()
     run = partial(
         nutpie.sample,
         **_low_rank(nutpie) if low_rank else {},
@@ -131,7 +131,8 @@ def _in_words(error: RuntimeError, failures: list[Exception]) -> Exception:
     )
 
 
-def _import_nutpie() -> ModuleType:
+def import_nutpie() -> ModuleType:
+    """nutpie, without what it says on its way in."""
     with warnings.catch_warnings():
         # nutpie imports arviz, which announces its next version.
         warnings.filterwarnings("ignore", message=r"\s*ArviZ is undergoing", category=FutureWarning)

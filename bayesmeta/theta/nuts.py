@@ -19,7 +19,7 @@ from bayesmeta.data.size_groups import lay_out
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.native import NativeDensity, build, has_c_entries, why_unavailable
 from bayesmeta.engine.noise import seeds
-from bayesmeta.engine.sampler import Chains, LogDensity, sample
+from bayesmeta.engine.sampler import Chains, LogDensity, import_nutpie, sample
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.task_level.implicit_mode import compile_searches
@@ -140,6 +140,7 @@ class NUTS(Theta):
         progress: bool,
     ) -> tuple[Chains, dict[str, float]]:
         engine, compiling = self._engine(graph, inputs)
+        import_nutpie()  # It takes a second, and is not sampling.
         began = time.perf_counter()
         draws = sample(
             engine,
