@@ -70,7 +70,7 @@ import gc, sys, psutil
 import bayesmeta as bm
 from bayesmeta.capturing import sources
 from bayesmeta.models import normal_means
-from tests.engine.test_sources import PAIRS, TASKS
+from tests.capturing.test_sources import PAIRS, TASKS
 
 if "kept" in sys.argv:
     sources._forget = lambda name: None
