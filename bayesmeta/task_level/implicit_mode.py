@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+from collections.abc import Iterator
 from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 from torch.utils._python_dispatch import _disable_current_modes
 
 from bayesmeta.data.tasks import Tasks
@@ -150,15 +152,25 @@ def solver_of(
 def compile_searches(graph: GraphModule) -> None:
     """Compile the searches for modes that a captured graph runs, which no compiler sees into."""
     for node in graph.graph.nodes:
-        if node.target is torch.ops.bayesmeta.mode.default:
+        if _is_mode(node):
             _solvers[node.args[2]].compile()
 
 
-def follow_searches(graph: GraphModule, follows: bool) -> None:
-    """Whether searches for modes that a captured graph runs start at the last ones, or afresh."""
-    for node in graph.graph.nodes:
-        if node.target is torch.ops.bayesmeta.mode.default:
-            _solvers[node.args[2]].follow(follows)
+@contextlib.contextmanager
+def following_searches(graph: GraphModule) -> Iterator[None]:
+    """Searches for modes that a captured graph runs start at the last ones; afterwards afresh."""
+    solvers = [_solvers[n.args[2]] for n in graph.graph.nodes if _is_mode(n)]
+    try:
+        for solver in solvers:
+            solver.follow(True)
+        yield
+    finally:
+        for solver in solvers:
+            solver.follow(False)
+
+
+def _is_mode(node: Node) -> bool:
+    return node.target is torch.ops.bayesmeta.mode.default
 
 
 def _none_of(phi: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from bayesmeta.phi.base import Phi
 from bayesmeta.running.isolation import isolated
 from bayesmeta.sufficiency import SufficientDensity, agree
 from bayesmeta.task_level.gauss_newton import choose
-from bayesmeta.task_level.implicit_mode import follow_searches, solver_of
+from bayesmeta.task_level.implicit_mode import following_searches, solver_of
 
 _CELLS_AT_ONCE = 1_000_000
 # Nats between the function with searches that follow each other and with searches afresh.
@@ -66,9 +66,8 @@ class LogPosterior:
             start = theta_start(self.density, self.tasks)
         units = theta_sd(self.density, self.tasks)
         # Modes of phi move little from one theta to the next, and may stay on a lower peak.
-        follow_searches(self._graph, True)
-        found = minimise(self.slopes, start, units, steps)
-        follow_searches(self._graph, False)
+        with following_searches(self._graph):
+            found = minimise(self.slopes, start, units, steps)
         if not self._holds_at(found.at):
             self.density, self.phi, self.tasks = self._whole
             self._capture()

@@ -223,3 +223,11 @@ def test_a_bend_where_inference_leads_to_is_seen(theta: bm.Theta) -> None:
     # The same model of other data is as good as linear.
     far = bm.Tasks.from_arrays(y.double() - 4000, x={"x": x.double()})
     assert bm.fit(bump, far, theta=theta, phi=bm.Exact(), progress=False).theta["mu"].mean() > 990
+
+
+def test_a_scale_at_zero_is_left_to_what_is_said_of_theta() -> None:
+    tasks = ragged_lines().to(dtype=torch.float64)
+    density = Density(read(line, tasks))
+    gone = torch.full((1, density.d_theta), -2000.0, dtype=torch.float64)
+    assert density.constrain(gone[0], torch.zeros(len(tasks), density.d_phi), tasks)["tau"] == 0
+    bm.Exact().check_found(density, tasks, gone)

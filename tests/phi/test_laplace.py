@@ -18,6 +18,8 @@ from bayesmeta.model.reading import read
 from bayesmeta.models import linear_regression, logistic_regression
 from bayesmeta.task_level import corrected_draws
 from bayesmeta.task_level.curvature import Hessian
+from bayesmeta.task_level.implicit_mode import following_searches
+from bayesmeta.theta.log_posterior import LogPosterior
 
 
 def coin(tasks: bm.Tasks) -> None:
@@ -242,3 +244,22 @@ def test_without_weights_draws_are_the_gaussian_at_the_mode(
     assert ((draws.std(0) / sd - 1).abs() < 0.03).all()
     with pytest.raises(AssertionError):
         _assert_draws_of_the_posterior(draws)
+
+
+def test_a_search_that_breaks_off_leaves_the_next_to_start_afresh() -> None:
+    tasks = logistic_regression.tasks().to(dtype=torch.float64)
+    density = Density(read(logistic_regression.model, tasks))
+    target = LogPosterior(density, bm.Laplace(), tasks, jacobian=True)
+    (solver,) = density.solvers.values()
+    at = torch.zeros(1, density.d_theta, dtype=torch.float64)
+
+    def broken_off() -> None:
+        with following_searches(target._graph):
+            target.slopes(at)
+            assert solver._last is not None
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    target.slopes(at)
+    assert solver._last is None
