@@ -98,7 +98,9 @@ class Gaussian(Theta):
         self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions
     ) -> Fit | None:
         """On a few datapoints of each task, where they tell all; else None."""
-        if self.batch_size is not None or options.validation is not None:
+        # What is kept on the way is of all data, as training on them would go on from it.
+        asked = self.batch_size, options.validation, options.checkpoint
+        if any(given is not None for given in asked):
             return None
         tasks = tasks.to(dtype=torch.float64)
         short = phi.shortened(density, tasks)

@@ -31,6 +31,8 @@ _FAR = 0.1
 # The share of the draws that the effective size is to reach.
 _ENOUGH = 0.25
 _AT_ONCE = 500
+# Draws at which a density on few datapoints is held against that on all.
+_TRIED = 8
 # Searches beside that from the middle of the prior; modes that are so many sds apart are two.
 _STARTS, _APART, _MOST_MODES = 3, 0.5, 8
 
@@ -80,16 +82,12 @@ class Importance(Theta):
         _check(density, tasks, phi)
         target = LogPosterior(density, phi, tasks, jacobian=True)
         start_seed, draw_seed, pick_seed = seeds(options.seed, 3)
-        found = _modes(target, start_seed)
-        if not found:
-            raise TrainingError(
-                "theta=bm.Importance() looks for the mode of p(theta | D), unconstrained, and "
-                "found none: the search ended where the density still rises, or is flat; give "
-                "theta priors that end what the data leave open, or sample with theta=bm.NUTS()"
-            )
-        proposals = [SplitT.at_mode(target.values, m.at, -m.value, m.hessian) for m in found]
-        weighed = self._rounds(target, proposals, draw_seed, progress=options.progress)
+        weighed = self._weighed(target, start_seed, draw_seed, progress=options.progress)
         theta = weighed.theta[_picked(weighed.weights, self.draws, pick_seed)]
+        if not all(target.holds_at(at) for at in theta[:: max(1, len(theta) // _TRIED)]):
+            target.take_all()
+            weighed = self._weighed(target, start_seed, draw_seed, progress=options.progress)
+            theta = weighed.theta[_picked(weighed.weights, self.draws, pick_seed)]
         note = (
             f"Importance: {len(weighed.theta):,} draws of theta in {weighed.rounds} round(s), "
             f"Pareto k {weighed.k:.2f}, effective size {weighed.effective:,.0f}"
@@ -103,6 +101,20 @@ class Importance(Theta):
             doubts=weighed.doubts(),
             pareto_k=weighed.k,
         )
+
+    def _weighed(
+        self, target: LogPosterior, start_seed: int, draw_seed: int, *, progress: bool
+    ) -> _Weighed:
+        """Draws around all modes that are found."""
+        found = _modes(target, start_seed)
+        if not found:
+            raise TrainingError(
+                "theta=bm.Importance() looks for the mode of p(theta | D), unconstrained, and "
+                "found none: the search ended where the density still rises, or is flat; give "
+                "theta priors that end what the data leave open, or sample with theta=bm.NUTS()"
+            )
+        proposals = [SplitT.at_mode(target.values, m.at, -m.value, m.hessian) for m in found]
+        return self._rounds(target, proposals, draw_seed, progress=progress)
 
     def _rounds(
         self, target: LogPosterior, first: list[SplitT], seed: int, *, progress: bool

@@ -68,16 +68,20 @@ class LogPosterior:
         # Modes of phi move little from one theta to the next, and may stay on a lower peak.
         with following_searches(self._graph):
             found = minimise(self.slopes, start, units, steps)
-        if not self._holds_at(found.at):
-            self.density, self.phi, self.tasks = self._whole
-            self._capture()
+        if not self.holds_at(found.at):
+            self.take_all()
             return self.maximum(steps, start)
         (afresh,), _ = self.slopes(found.at[None])
         if not torch.isfinite(found.value) or float((afresh - found.value).abs()) < _SAME:
             return found
         return minimise(self.slopes, start, units, steps)
 
-    def _holds_at(self, theta: Tensor) -> bool:
+    def take_all(self) -> None:
+        """Use all datapoints from here on."""
+        self.density, self.phi, self.tasks = self._whole
+        self._capture()
+
+    def holds_at(self, theta: Tensor) -> bool:
         """Whether a density on fewer datapoints is that on all of them also where it led to."""
         density, _, tasks = self._whole
         if not isinstance(self.density, SufficientDensity) or not torch.isfinite(theta).all():
