@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from scipy.optimize import isotonic_regression
+import scipy
 
 Point = tuple[float, float]
 
@@ -144,5 +144,5 @@ def spread(wanted: Sequence[float], sizes: Sequence[float], gap: float) -> list[
     """
     apart = [0.0] + [(a + b) / 2 + gap for a, b in pairwise(sizes)]
     offset = np.cumsum(apart)
-    found = isotonic_regression(np.asarray(wanted) - offset).x + offset
+    found = scipy.optimize.isotonic_regression(np.asarray(wanted) - offset).x + offset
     return [float(x) for x in found]

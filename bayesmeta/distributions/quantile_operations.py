@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy
 import torch
-from scipy import special
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -63,14 +63,14 @@ class LogGamma(Family):
     def quantile(self, z: Array, a: Array, b: Array) -> Array:
         """See `Family`."""
         low, g = z < 0, np.empty_like(z)
-        g[low] = special.gammaincinv(a[low], special.ndtr(z[low]))
-        g[~low] = special.gammainccinv(a[~low], special.ndtr(-z[~low]))
-        series = (special.log_ndtr(z) + special.gammaln(a + 1)) / a
+        g[low] = scipy.special.gammaincinv(a[low], scipy.special.ndtr(z[low]))
+        g[~low] = scipy.special.gammainccinv(a[~low], scipy.special.ndtr(-z[~low]))
+        series = (scipy.special.log_ndtr(z) + scipy.special.gammaln(a + 1)) / a
         return np.where(g > _SMALL, np.log(np.maximum(g, _SMALL)), series)
 
     def tails(self, u: Array, a: Array, b: Array) -> tuple[Array, Array]:
         """See `Family`."""
-        return special.gammainc(a, np.exp(u)), special.gammaincc(a, np.exp(u))
+        return scipy.special.gammainc(a, np.exp(u)), scipy.special.gammaincc(a, np.exp(u))
 
     def log_density(self, u: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """See `Family`."""
@@ -78,7 +78,7 @@ class LogGamma(Family):
 
     def far(self, u: Array, a: Array, b: Array) -> tuple[Any, Array, Array]:
         """See `Family`."""
-        return u < _LOG_SMALL, (special.digamma(a + 1) - u) / a, np.zeros_like(u)
+        return u < _LOG_SMALL, (scipy.special.digamma(a + 1) - u) / a, np.zeros_like(u)
 
 
 class BetaLogit(Family):
@@ -100,8 +100,8 @@ class BetaLogit(Family):
 
     def tails(self, u: Array, a: Array, b: Array) -> tuple[Array, Array]:
         """See `Family`."""
-        x, rest = special.expit(u), special.expit(-u)
-        return special.betainc(a, b, x), special.betainc(b, a, rest)
+        x, rest = scipy.special.expit(u), scipy.special.expit(-u)
+        return scipy.special.betainc(a, b, x), scipy.special.betainc(b, a, rest)
 
     def log_density(self, u: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """See `Family`."""
@@ -110,10 +110,10 @@ class BetaLogit(Family):
 
     def far(self, u: Array, a: Array, b: Array) -> tuple[Any, Array, Array]:
         """See `Family`."""
-        low, both = u < 0, special.digamma(a + b)
+        low, both = u < 0, scipy.special.digamma(a + b)
         own, other = np.where(low, a, b), np.where(low, b, a)
-        by_own = (1 / own + special.digamma(own) - both + np.abs(u)) / own
-        by_other = (special.digamma(other) - both) / own
+        by_own = (1 / own + scipy.special.digamma(own) - both + np.abs(u)) / own
+        by_other = (scipy.special.digamma(other) - both) / own
         sign = np.where(low, 1.0, -1.0)
         by_a, by_b = np.where(low, by_own, by_other), np.where(low, by_other, by_own)
         return np.abs(u) > -_LOG_SMALL, sign * by_a, sign * by_b
@@ -121,9 +121,9 @@ class BetaLogit(Family):
 
 def _log_odds(a: Array, b: Array, z: Array) -> Array:
     """log(x / (1 - x)) of the Beta's quantile x at scores z, from its lower tail."""
-    x = special.betaincinv(a, b, special.ndtr(z))
+    x = scipy.special.betaincinv(a, b, scipy.special.ndtr(z))
     log_x = np.log(np.maximum(x, _SMALL))
-    series = (special.log_ndtr(z) + np.log(a) + special.betaln(a, b)) / a
+    series = (scipy.special.log_ndtr(z) + np.log(a) + scipy.special.betaln(a, b)) / a
     # It may be 1 to all digits.
     return np.where(x > _SMALL, log_x - np.log1p(-np.minimum(x, 1 - 1e-16)), series)
 
@@ -135,12 +135,12 @@ class StudentT(Family):
 
     def quantile(self, z: Array, a: Array, b: Array) -> Array:
         """See `Family`."""
-        size = -special.stdtrit(a, special.ndtr(-np.abs(z)))
+        size = -scipy.special.stdtrit(a, scipy.special.ndtr(-np.abs(z)))
         return np.where(z < 0, -size, size)
 
     def tails(self, u: Array, a: Array, b: Array) -> tuple[Array, Array]:
         """See `Family`."""
-        return special.stdtr(a, u), special.stdtr(a, -u)
+        return scipy.special.stdtr(a, u), scipy.special.stdtr(a, -u)
 
     def log_density(self, u: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """See `Family`."""
@@ -169,7 +169,7 @@ def score(family: type[Family], u: Tensor, a: Tensor, b: Tensor | None = None) -
 
 
 def _score_of(lower: Array, upper: Array) -> Array:
-    return np.where(lower < upper, special.ndtri(lower), -special.ndtri(upper))
+    return np.where(lower < upper, scipy.special.ndtri(lower), -scipy.special.ndtri(upper))
 
 
 def _arrays(*tensors: Tensor) -> list[Array]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.fft import next_fast_len
-from scipy.special import ndtri
+import scipy
 
 _MIN_DRAWS = 4
 _TAILS = (0.05, 0.95)
@@ -103,11 +102,9 @@ def _halves(draws: np.ndarray) -> np.ndarray:
 
 def _z_scores(draws: np.ndarray) -> np.ndarray:
     """Normal scores of the ranks among all draws of an entry (Blom 1958)."""
-    from scipy.stats import rankdata
-
     rows = draws.reshape(len(draws), -1)
-    ranks = rankdata(rows, axis=1)
-    return ndtri((ranks - 3 / 8) / (rows.shape[1] + 1 / 4)).reshape(draws.shape)
+    ranks = scipy.stats.rankdata(rows, axis=1)
+    return scipy.special.ndtri((ranks - 3 / 8) / (rows.shape[1] + 1 / 4)).reshape(draws.shape)
 
 
 def _ess(draws: np.ndarray) -> np.ndarray:
@@ -142,7 +139,7 @@ def _autocorrelation_time(rho: np.ndarray) -> np.ndarray:
 def _autocovariance(draws: np.ndarray) -> np.ndarray:
     """At each lag, averaged over the chains: (k, draw)."""
     count = draws.shape[2]
-    size = next_fast_len(2 * count)
+    size = scipy.fft.next_fast_len(2 * count)
     waves = np.fft.rfft(draws - draws.mean(2, keepdims=True), size, axis=2)
     power = np.square(waves.real) + np.square(waves.imag)
     return np.fft.irfft(power.mean(1), size, axis=1)[:, :count] / count

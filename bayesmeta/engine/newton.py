@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
 from torch import Tensor
 
@@ -60,14 +61,12 @@ def minimise(slopes: Slopes, start: Tensor, units: Tensor, steps: int = 200) -> 
         units: of each coordinate, (d,): the first region has this size.
         steps: at most.
     """
-    from scipy.optimize import minimize
-
     search = _Search(slopes, start, units)
     while len(start) and torch.isfinite(search.here):
         was_central = search.is_central
         # By it SciPy 1.17 says that it knows no step to take.
         with suppress(UnboundLocalError):
-            found = minimize(
+            found = scipy.optimize.minimize(
                 search.value,
                 search.at.copy(),
                 jac=search.gradient,

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import scipy
 import torch
-from scipy.special import ndtri, stdtrit
 from torch import Tensor
 
 from bayesmeta.information.nearest_neighbours import Array, Term
@@ -67,7 +67,12 @@ def split_error(estimate: Callable[..., float], points: Sequence[Array]) -> floa
     count = min(max(len(points[0]) // _PART, _FEWEST_PARTS), _MOST_PARTS)
     split = zip(*(np.array_split(p, count) for p in points), strict=True)
     spread = np.std([estimate(*part) for part in split], ddof=1)
-    return float(spread / math.sqrt(count) * stdtrit(count - 1, _SURE) / ndtri(_SURE))
+    return float(
+        spread
+        / math.sqrt(count)
+        * scipy.special.stdtrit(count - 1, _SURE)
+        / scipy.special.ndtri(_SURE)
+    )
 
 
 def _total(terms: Sequence[Term]) -> float:

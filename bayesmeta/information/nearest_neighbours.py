@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import digamma
 
 from bayesmeta.information.normal_points import excess, log_ball
 
@@ -116,15 +116,14 @@ def _estimates(points: Array, counts: Array, ks: Sequence[int]) -> Array:
         raise RepeatedError(f"only {n} are distinct")
     radii = _gaps(points[:, 0], ks) if d == 1 else _radii(points, ks)
     logs = np.average(np.log(radii), axis=0, weights=counts)
-    plain = [digamma(n) - digamma(k) + log_ball(d) for k in ks]
+    plain = [scipy.special.digamma(n) - scipy.special.digamma(k) + log_ball(d) for k in ks]
     return np.asarray(plain) + d * logs - [excess(n, d, k) for k in ks]
 
 
 def _radii(points: Array, ks: Sequence[int]) -> Array:
     """The distances of points to their k-th neighbours, (n, len(ks)); the first is the point."""
-    from scipy.spatial import cKDTree
 
-    return np.asarray(cKDTree(points).query(points, [k + 1 for k in ks])[0])
+    return np.asarray(scipy.spatial.cKDTree(points).query(points, [k + 1 for k in ks])[0])
 
 
 def _gaps(ordered: Array, ks: Sequence[int]) -> Array:

@@ -6,7 +6,7 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import betaincinv, chdtri, chndtr, digamma, roots_legendre
+import scipy
 
 NORMAL = 0.5 * math.log(2 * math.pi * math.e)
 
@@ -35,17 +35,25 @@ def log_ball(d: int) -> float:
 def _excess(step: int, d: int, k: int) -> float:
     n = math.exp(step / 20)
     (at_s, of_s), (at_v, of_v) = (_uniform(count) for count in _NODES)
-    squared, chance = chdtri(d, at_s)[:, None], betaincinv(k, n - k, at_v)
+    squared, chance = (
+        scipy.special.chdtri(d, at_s)[:, None],
+        scipy.special.betaincinv(k, n - k, at_v),
+    )
     low, high = (np.full((len(at_s), len(at_v)), edge) for edge in (-20.0, 6.0))
     for _ in range(_HALVINGS):
         middle = 0.5 * (low + high)
-        is_within = chndtr(np.exp(2 * middle), d, squared) < chance
+        is_within = scipy.special.chndtr(np.exp(2 * middle), d, squared) < chance
         low, high = np.where(is_within, middle, low), np.where(is_within, high, middle)
     log_radius = of_s @ (0.5 * (low + high)) @ of_v
-    return float(digamma(n) - digamma(k) + log_ball(d) + d * (log_radius - NORMAL))
+    return float(
+        scipy.special.digamma(n)
+        - scipy.special.digamma(k)
+        + log_ball(d)
+        + d * (log_radius - NORMAL)
+    )
 
 
 def _uniform(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights of Gauss & Legendre on (0, 1)."""
-    nodes, weights = roots_legendre(count)
+    nodes, weights = scipy.special.roots_legendre(count)
     return 0.5 * (nodes + 1), 0.5 * weights

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 import torch
 from torch import Tensor
 
@@ -34,9 +35,7 @@ def most_rhat(draws: int, entries: int) -> float:
     Four halves of n draws have R-hat^2 - 1 = (X / 3 - 1) / n, about, with X of chi-squared with 3
     degrees of freedom; it is 1.01 where that is less.
     """
-    from scipy.stats import chi2
-
-    quantile = float(chi2.isf(_FALSE / (2 * max(1, entries)), 3))
+    quantile = float(scipy.stats.chi2.isf(_FALSE / (2 * max(1, entries)), 3))
     return max(1.01, float(np.sqrt(1 + (quantile / 3 - 1) / max(1, draws // 4))))
 
 
