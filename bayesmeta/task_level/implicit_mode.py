@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -20,6 +20,8 @@ from bayesmeta.task_level.ascent import approach, climb
 from bayesmeta.task_level.conditional_graphs import Conditional
 from bayesmeta.task_level.curvature import Curvature, parts_of, slope
 
+# Draws of theta (draws, d_theta) to where a search may start, phi (draws, tasks, d_phi).
+Line = Callable[[Tensor], Tensor]
 # An operation of a graph takes tensors and numbers only: it finds its solver here by number.
 _solvers: WeakValueDictionary[int, ModeSolver] = WeakValueDictionary()
 _numbers = itertools.count()
@@ -64,6 +66,7 @@ class ModeSolver:
         self._conditionals: dict[tuple[Any, ...], Conditional] = {}
         self._last: Tensor | None = None
         self._follows = False
+        self._line: Line | None = None
         _solvers[self.number] = self
 
     def __call__(self, theta: Tensor, tasks: Tasks) -> Tensor:
@@ -86,7 +89,7 @@ class ModeSolver:
         """
         conditional = self._conditional(data)
         if self.curvature.is_exact:
-            near = self._last
+            near = self._last if self._line is None else self._line(theta)
             if near is not None:
                 near = near.expand(len(theta), -1, -1)
             phi, precision = climb(conditional, theta, data, near)
@@ -113,9 +116,9 @@ class ModeSolver:
             tolerance=_RESIDUAL[right.dtype],
         )
 
-    def follow(self, follows: bool) -> None:
-        """Whether searches start where that at the last single theta ended; of one data alone."""
-        self._follows, self._last = follows, None
+    def start(self, follows: bool, line: Line | None) -> None:
+        """Whether searches start where the last one ended, or on a line; of one data alone."""
+        self._follows, self._line, self._last = follows, line, None
 
     def compile(self) -> None:
         """Compile the search, for all shapes of data that it has met."""
@@ -156,17 +159,37 @@ def compile_searches(graph: GraphModule) -> None:
             _solvers[node.args[2]].compile()
 
 
+def has_searches(graph: GraphModule) -> bool:
+    """Whether a captured graph searches for modes."""
+    return any(_is_mode(node) for node in graph.graph.nodes)
+
+
 @contextlib.contextmanager
 def following_searches(graph: GraphModule) -> Iterator[None]:
     """Searches for modes that a captured graph runs start at the last ones; afterwards afresh."""
+    with _started(graph, follows=True):
+        yield
+
+
+@contextlib.contextmanager
+def searches_along(graph: GraphModule, line: Line) -> Iterator[None]:
+    """They start where a line leads, so that what they find is a function of theta alone."""
+    with _started(graph, line=line):
+        yield
+
+
+@contextlib.contextmanager
+def _started(
+    graph: GraphModule, *, follows: bool = False, line: Line | None = None
+) -> Iterator[None]:
     solvers = [_solvers[n.args[2]] for n in graph.graph.nodes if _is_mode(n)]
     try:
         for solver in solvers:
-            solver.follow(True)
+            solver.start(follows, line)
         yield
     finally:
         for solver in solvers:
-            solver.follow(False)
+            solver.start(False, None)
 
 
 def _is_mode(node: Node) -> bool:

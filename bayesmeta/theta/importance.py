@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +14,7 @@ from tqdm import tqdm
 
 from bayesmeta.data.arguments import check_wholes
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.engine.native import why_unavailable
 from bayesmeta.engine.newton import Minimum
 from bayesmeta.engine.noise import seeds
 from bayesmeta.engine.split_t import SplitT
@@ -22,7 +25,8 @@ from bayesmeta.running.isolation import isolated
 from bayesmeta.task_level.importance import TRUSTED_K, smoothed, without_nan
 from bayesmeta.theta.base import Fit, Theta
 from bayesmeta.theta.log_posterior import LogPosterior
-from bayesmeta.theta.pilot import is_for_newton
+from bayesmeta.theta.pilot import Pilot, is_for_newton
+from bayesmeta.theta.units import tangent
 from bayesmeta.training.fit_options import FitOptions
 from bayesmeta.training.loop import TrainingError
 
@@ -33,6 +37,8 @@ _ENOUGH = 0.25
 _AT_ONCE = 500
 # Draws at which a density on few datapoints is held against that on all.
 _TRIED = 8
+# What a compilation costs.
+_COMPILE_SECONDS = 20.0
 # Searches beside that from the middle of the prior; modes that are so many sds apart are two.
 _STARTS, _APART, _MOST_MODES = 3, 0.5, 8
 
@@ -113,8 +119,27 @@ class Importance(Theta):
                 "found none: the search ended where the density still rises, or is flat; give "
                 "theta priors that end what the data leave open, or sample with theta=bm.NUTS()"
             )
-        proposals = [SplitT.at_mode(target.values, m.at, -m.value, m.hessian) for m in found]
-        return self._rounds(target, proposals, draw_seed, progress=progress)
+        best = min(found, key=lambda m: float(m.value))
+        line: AbstractContextManager[None] = nullcontext()
+        if target.searches:
+            mode = Pilot(best.at, best.hessian)
+            line = target.along(tangent(target.density, target.tasks, mode))
+        with line:
+            proposals = [SplitT.at_mode(target.values, m.at, -m.value, m.hessian) for m in found]
+            self._compile(target, proposals[0])
+            return self._rounds(target, proposals, draw_seed, progress=progress)
+
+    def _compile(self, target: LogPosterior, proposal: SplitT) -> None:
+        """Compile the density where that is quicker than what it saves."""
+        if why_unavailable() is not None:
+            return
+        tried = proposal.draw(_TRIED, torch.Generator().manual_seed(0))
+        began = time.perf_counter()
+        target.values(tried)
+        if (time.perf_counter() - began) / _TRIED * self.draws > _COMPILE_SECONDS:
+            # A compiler may fail in any way; the draws are then weighed more slowly.
+            with suppress(Exception):
+                target.compile()
 
     def _rounds(
         self, target: LogPosterior, first: list[SplitT], seed: int, *, progress: bool

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from bayesmeta.capturing.capture import capture, over_draws, value_and_gradient
+from bayesmeta.capturing.capture import (
+    capture,
+    compile_graph,
+    over_draws,
+    value_and_gradient,
+)
 from bayesmeta.capturing.repeats import without_repeats
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.newton import Minimum, minimise
@@ -18,7 +25,14 @@ from bayesmeta.phi.base import Phi
 from bayesmeta.running.isolation import isolated
 from bayesmeta.sufficiency import SufficientDensity, agree
 from bayesmeta.task_level.gauss_newton import choose
-from bayesmeta.task_level.implicit_mode import following_searches, solver_of
+from bayesmeta.task_level.implicit_mode import (
+    Line,
+    compile_searches,
+    following_searches,
+    has_searches,
+    searches_along,
+    solver_of,
+)
 
 _CELLS_AT_ONCE = 1_000_000
 # Nats between the function with searches that follow each other and with searches afresh.
@@ -53,6 +67,7 @@ class LogPosterior:
 
     def _capture(self) -> None:
         self.__dict__.pop("_value_graph", None)
+        self._compiled: Callable[..., tuple[Tensor, ...]] | None = None
         density, self.data = self.density, self.tasks.tensors()
         cells = self.tasks.num_tasks * self.tasks.num_data * (1 + density.width(self.tasks))
         self._at_once = max(1, _CELLS_AT_ONCE // max(1, cells))
@@ -98,8 +113,26 @@ class LogPosterior:
 
     def values(self, theta: Tensor) -> Tensor:
         """The function at theta (n, d_theta), (n,); for many of them."""
+        if self._compiled is not None:
+            with torch.no_grad():
+                return -torch.stack([self._compiled(at, *self.data)[0] for at in theta])
         (found,) = over_draws(self._value_graph, [theta], self.data, self._at_once)
         return -found
+
+    @property
+    def searches(self) -> bool:
+        """Whether each value takes a search for modes of phi."""
+        return has_searches(self._value_graph)
+
+    def along(self, line: Line) -> AbstractContextManager[None]:
+        """Meanwhile searches that `values` take start on a line."""
+        return searches_along(self._value_graph, line)
+
+    def compile(self) -> None:
+        """Compile `values`, which takes some 15 s, for thousands of theta."""
+        compile_searches(self._value_graph)
+        example = torch.zeros(self.density.d_theta, dtype=torch.float64)
+        self._compiled = compile_graph(self._value_graph, [example, *self.data], threads=1)
 
     @cached_property
     def _value_graph(self) -> GraphModule:

@@ -6,6 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,13 +23,18 @@ from bayesmeta.engine.noise import seeds
 from bayesmeta.engine.sampler import Chains, LogDensity, import_nutpie, sample
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
-from bayesmeta.task_level.implicit_mode import compile_searches
+from bayesmeta.task_level.implicit_mode import (
+    compile_searches,
+    has_searches,
+    searches_along,
+)
 from bayesmeta.theta.base import Fit, Theta
 from bayesmeta.theta.joint_vector import JointVector
 from bayesmeta.theta.levels import holds_at_draws, level_terms
 from bayesmeta.theta.noncentring import check_names, noncentre
 from bayesmeta.theta.pilot import Pilot, find_pilot
 from bayesmeta.theta.starts import Start, Starts, check_start
+from bayesmeta.theta.units import tangent
 from bayesmeta.training.fit_options import FitOptions
 
 # What a gradient of one draw costs on average: trajectories of 2^3 to 2^4 steps.
@@ -122,8 +128,12 @@ class NUTS(Theta):
         graph = capture(value_and_gradient(_target(vector, phi), 1), inputs)
         starts = Starts(vector, _by_callback(graph, data), self.start, pilot)
         starts.prepare(chain_seed, _STARTS_A_CHAIN * self.chains)
+        line: AbstractContextManager[None] = nullcontext()
+        if pilot is not None and has_searches(graph):
+            line = searches_along(graph, tangent(density, tasks, pilot))
         seconds = {"capture": time.perf_counter() - began}
-        draws, more = self._sample(graph, inputs, starts, chain_seed, options.progress)
+        with line:
+            draws, more = self._sample(graph, inputs, starts, chain_seed, options.progress)
         is_told = self.low_rank is None and self._is_low_rank(starts)
         notes = (_CORRELATED,) if is_told else ()
         q = torch.from_numpy(draws.q)

@@ -19,6 +19,8 @@ from bayesmeta.theta.pilot import Pilot
 # In posterior standard deviations of theta: how far modes of phi are followed to see their slope.
 _STEP = 0.1
 _CELLS_AT_ONCE = 200_000
+# As far as modes are taken to move in proportion to theta.
+_FAR = 4.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,26 @@ class Rows:
         centre, slope, root = (x.detach() for x in self.tensors())
         phi: Tensor = centre + (slope * z).sum(-1) + (root @ w[..., None])[..., 0]
         return phi
+
+
+@dataclass(frozen=True)
+class Tangent:
+    """Where a search for phi's mode may start at theta = c + S z: m_i + B_i z, not far from c.
+
+    Attributes:
+        centre, root: c and S.
+        rows: m and B.
+    """
+
+    centre: Tensor
+    root: Tensor
+    rows: Rows
+
+    def __call__(self, theta: Tensor) -> Tensor:
+        """phi (draws, tasks, d_phi) at draws of theta (draws, d_theta)."""
+        z = _solve(self.root, theta - self.centre)
+        z = z * (_FAR / z.abs().amax(-1, keepdim=True).clamp(min=_FAR))
+        return self.rows.centre + torch.einsum("nk,ijk->nij", z, self.rows.slope)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +139,12 @@ def in_units(family: Family, density: Density, tasks: Tasks, pilot: Pilot, free:
         sds = rows.root.square().sum(-1).sqrt()
         rows = Rows(rows.centre, torch.zeros_like(rows.slope), sds.diag_embed())
     return InUnits(family, pilot.theta.to(tasks.dtype), root.to(tasks.dtype), rows)
+
+
+def tangent(density: Density, tasks: Tasks, pilot: Pilot) -> Tangent:
+    """That of modes of phi at a pilot of theta."""
+    rows = rows_of(density, tasks, pilot.theta, pilot.root, density.width(tasks))
+    return Tangent(pilot.theta, pilot.root, rows)
 
 
 def rows_of(density: Density, tasks: Tasks, theta: Tensor, root: Tensor, free: int) -> Rows:
