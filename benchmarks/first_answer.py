@@ -36,7 +36,7 @@ PAIRS = {
         *("Point Exact", "Gaussian Exact", "Gaussian Joint", "Importance Exact"),
         *("NUTS Joint", "NUTS Exact"),
     ),
-    "logistic": ("Point Laplace", "NUTS Joint"),
+    "logistic": ("Point Laplace", "Importance Laplace", "NUTS Laplace", "NUTS Joint"),
     "school": ("Point Exact",),
     "eight_schools": ("Importance Exact", "NUTS Joint"),
 }

@@ -18,6 +18,9 @@ _STEP = 1e-3
 _SMALL = 1e-6
 # Curvature of the value over the squared units that counts for none, and a gain in its units.
 _FLAT, _NO_GAIN = 1e-6, 1e-8
+# Of so many numbers a Hessian, by differences, costs more than it saves far from the minimum; so
+# many steps of BFGS that gain less than that, all together, end its part.
+_MANY, _IDLE, _LITTLE = 16, 20, 1e-3
 
 Slopes = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -53,7 +56,8 @@ def minimise(slopes: Slopes, start: Tensor, units: Tensor, steps: int = 200) -> 
     """A minimum by trust-region Newton (Conn, Gould & Toint 2000, 7.3, as SciPy has it).
 
     A region keeps steps to where the second-order expansion holds, saddles are left along negative
-    curvature, and a value that is no number is a step too far.
+    curvature, and a value that is no number is a step too far. Of many numbers BFGS comes near
+    first, which needs no Hessian.
 
     Args:
         slopes: values (n,) and gradients (n, d) at n points (n, d).
@@ -62,6 +66,8 @@ def minimise(slopes: Slopes, start: Tensor, units: Tensor, steps: int = 200) -> 
         steps: at most.
     """
     search = _Search(slopes, start, units)
+    if len(start) >= _MANY:
+        search.come_near(steps)
     while len(start) and torch.isfinite(search.here):
         was_central = search.is_central
         # By it SciPy 1.17 says that it knows no step to take.
@@ -116,6 +122,25 @@ class _Search:
             self.point = self.start + self.units * torch.from_numpy(self.at)
             values, gradients = self.slopes(self.point[None])
             self.here, self.slope = values[0], gradients[0]
+
+    def come_near(self, steps: int) -> None:
+        """Go where BFGS leads (Nocedal & Wright 2006, 6.1), until it gains little."""
+        values = [float(self.here)]
+
+        def ends(intermediate_result: scipy.optimize.OptimizeResult) -> None:
+            values.append(intermediate_result.fun)
+            if len(values) > _IDLE and values[-1 - _IDLE] - values[-1] < _LITTLE:
+                raise StopIteration
+
+        found = scipy.optimize.minimize(
+            self.value,
+            np.zeros(len(self.start)),
+            jac=self.gradient,
+            method="BFGS",
+            callback=ends,
+            options={"maxiter": steps, "gtol": 0.0},
+        )
+        self.look(found.x if found.fun < values[0] else np.zeros(len(self.start)))
 
     def value(self, z: np.ndarray) -> float:
         """Infinite where it is no number, so that the region shrinks."""

@@ -69,7 +69,9 @@ class LogPosterior:
         self.__dict__.pop("_value_graph", None)
         self._compiled: Callable[..., tuple[Tensor, ...]] | None = None
         density, self.data = self.density, self.tasks.tensors()
-        cells = self.tasks.num_tasks * self.tasks.num_data * (1 + density.width(self.tasks))
+        width = density.width(self.tasks)
+        # A matrix a task, with its factor and its inverse, beside the data.
+        cells = self.tasks.num_tasks * (self.tasks.num_data * (1 + width) + 3 * width**2)
         self._at_once = max(1, _CELLS_AT_ONCE // max(1, cells))
         example = torch.zeros(density.d_theta, dtype=torch.float64)
         inputs = [example, *self.data]

@@ -7,6 +7,7 @@ import torch
 from scipy.optimize import rosen, rosen_der
 from torch import Tensor
 
+from bayesmeta.engine import newton
 from bayesmeta.engine.newton import hessian, minimise
 
 
@@ -50,10 +51,52 @@ def test_a_minimum_is_found_in_any_units_and_from_other_units(unit: float, given
     assert torch.allclose(found.hessian * scale * scale[:, None], exact, atol=1e-4)
 
 
-def test_a_curved_valley_is_followed_to_its_end() -> None:
-    start = torch.tensor([-1.2, 1.0, -1.2, 1.0], dtype=torch.float64)
-    found = minimise(rosenbrock, start, torch.ones(4, dtype=torch.float64))
-    assert torch.allclose(found.at, torch.ones(4, dtype=torch.float64), atol=1e-7)
+@pytest.mark.parametrize("count", [4, 24])
+def test_a_curved_valley_is_followed_to_its_end(count: int) -> None:
+    start = torch.tensor([-1.2, 1.0], dtype=torch.float64).repeat(count // 2)
+    one = torch.ones(count, dtype=torch.float64)
+    found = minimise(rosenbrock, start, one)
+    assert torch.allclose(found.at, one, atol=1e-7)
+
+
+def test_of_many_numbers_few_hessians_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Means and log sds of twelve columns of data, in units of 1e-3 to 1e3."""
+    unit = torch.logspace(-3, 3, 12, dtype=torch.float64)
+    y = unit * (3 + torch.randn(20, 12, generator=torch.Generator().manual_seed(0)).double())
+
+    def minus(x: Tensor) -> Tensor:
+        return -torch.distributions.Normal(x[:12], x[12:].exp()).log_prob(y).sum()
+
+    one = torch.ones(12, dtype=torch.float64)
+    start, units = torch.cat([0 * one, unit.log() + 2]), torch.cat([10 * unit, one])
+
+    def hessians() -> int:
+        sizes: list[int] = []
+
+        def slopes(points: Tensor) -> tuple[Tensor, Tensor]:
+            sizes.append(len(points))
+            return slopes_of(minus)(points)
+
+        found = minimise(slopes, start, units)
+        assert found.distance < 1e-6
+        assert torch.allclose(found.at[:12] / unit, y.mean(0) / unit, atol=1e-7)
+        return sum(size > 1 for size in sizes)
+
+    few = hessians()
+    monkeypatch.setattr(newton, "_MANY", 100)
+    many = hessians()
+    assert 2 * few < many
+
+
+def test_many_numbers_with_edges_and_without_a_minimum() -> None:
+    """Beyond an edge values are no numbers; on a hill there is no way that BFGS could go."""
+    start = torch.zeros(20, dtype=torch.float64)
+    edge = slopes_of(lambda x: (x - 1).square().sum() - (2 - x).log().sum())
+    found = minimise(edge, start, 30 * torch.ones(20, dtype=torch.float64))
+    assert found.distance < 1e-6 and (found.at < 2).all()
+    hill = slopes_of(lambda x: -x.square().sum())
+    assert minimise(hill, start, start + 1).distance == float("inf")
+    assert minimise(hill, start + 0.1, start + 1, steps=20).distance == float("inf")
 
 
 def test_a_saddle_and_values_that_are_no_numbers_are_left() -> None:
