@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from bayesmeta.capturing.capture import capture, compile_graph, over_draws
-from bayesmeta.capturing.repeats import without_repeats
+from bayesmeta.capturing.capture import compile_graph, over_draws
+from bayesmeta.capturing.kept import captured
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import prior_mean, prior_sd
@@ -47,29 +47,35 @@ class Conditional:
         self._compiled: dict[GraphModule, Callable[..., tuple[Tensor, ...]]] = {}
         self._theta = torch.zeros(density.d_theta, dtype=tasks.dtype)
         self._phi = torch.zeros(tasks.num_tasks, density.width(tasks), dtype=tasks.dtype)
-        self.start = capture(self._start, [self._theta, *self.data])
-        inputs = [self._theta, self._phi, *self.data]
-        self.curve = without_repeats(capture(self._curve, inputs))
+        self.start = self._graph(self._start, self._theta)
+        self.curve = self._graph(self._curve, self._theta, self._phi, is_last=True)
 
     @cached_property
     def slope(self) -> GraphModule:
         """(theta, phi, *data) to the density and its gradient in phi."""
-        return capture(self._slope, [self._theta, self._phi, *self.data])
+        return self._graph(self._slope, self._theta, self._phi)
 
     @cached_property
     def value(self) -> GraphModule:
         """(theta, phi, *data) to the density alone."""
-        return capture(self._value, [self._theta, self._phi, *self.data])
+        return self._graph(self._value, self._theta, self._phi)
 
     @cached_property
     def spread(self) -> GraphModule:
         """(theta, phi, *data) to the sd of phi before any data."""
-        return capture(self._spread, [self._theta, self._phi, *self.data])
+        return self._graph(self._spread, self._theta, self._phi)
 
     @cached_property
     def bend(self) -> GraphModule:
         """(theta, phi, vector, *data) to minus the Hessian times the vector."""
-        return capture(self._bend, [self._theta, self._phi, self._phi, *self.data])
+        return self._graph(self._bend, self._theta, self._phi, self._phi)
+
+    def _graph(
+        self, function: Callable[..., tuple[Tensor, ...]], *point: Tensor, is_last: bool = False
+    ) -> GraphModule:
+        kind = "conditional", function.__name__, self.curvature, self.jacobian, self.with_query
+        inputs = [*point, *self.data]
+        return captured(self.density, kind, [self.tasks], function, inputs, is_last=is_last)
 
     def _parts(self, data: tuple[Tensor, ...]) -> list[Tasks]:
         return parts_of(self.tasks.with_tensors(data), with_query=self.with_query)
