@@ -102,6 +102,7 @@ from bayesmeta.theta import (
     Theta,
 )
 from bayesmeta.training import Adam, CheckpointError, TrainingError
+from bayesmeta.trust import SBC, Studies, Study, sbc, simulate
 
 _Distribution.set_default_validate_args(_validates)
 
@@ -115,6 +116,7 @@ __all__ = [
     "MAML",
     "NUTS",
     "R2D2",
+    "SBC",
     "VERSA",
     "ALPaCA",
     "Adam",
@@ -176,6 +178,8 @@ __all__ = [
     "SteinParticles",
     "Structure",
     "StructureError",
+    "Studies",
+    "Study",
     "Surgical",
     "TaskScores",
     "Tasks",
@@ -195,7 +199,9 @@ __all__ = [
     "load",
     "nets",
     "prior",
+    "sbc",
     "search",
+    "simulate",
     "structure",
 ]
 
