@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import EllipsisType
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from torch import Tensor
 from bayesmeta.data.padding import fill_padding
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model import outcomes
-from bayesmeta.model.checks import StructureError, is_factor, plate_names
+from bayesmeta.model.checks import DATA, StructureError, is_factor, plate_names
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import draw_prior_phi_states, draw_prior_states
 from bayesmeta.model.structure import Role
@@ -80,9 +80,14 @@ def draw_study(density: Density, tasks: Tasks, theta: Tensor | None = None) -> D
         phi, states = draw_prior_phi_states(density, theta, tasks)
     at = torch.cat([phi, states], 1)
     free = density.sites(theta, at, tasks.without_y(), jacobian=False)
-    y = _placed(density, tasks, density.sites(theta, at, tasks, jacobian=False), free)
+    given = density.sites(theta, at, tasks, jacobian=False)
+    y = _placed(density, tasks, given, free)
     found = Drawn(density, replace(tasks, y=y, identity=None, index=None), theta, phi, states)
-    _check_same(density, free, density.sites(theta, at, found.tasks, jacobian=False), tasks)
+    fitted = density.sites(theta, at, found.tasks, jacobian=False)
+    for name, site in free.items():
+        if density.structure.nodes[name].role is not Role.DETERMINISTIC:
+            pairs = [*_masks(site, fitted[name]), *_masks(site, given[name])]
+            _check_same(site, [(site.plain, fitted[name].plain), *pairs], tasks)
     return found
 
 
@@ -148,9 +153,9 @@ def _placed(
         part = _part(seen, tasks)
         if part is None or drawn.shape != seen.shape:
             raise StructureError(
-                f"site '{name}' observes what is computed from tasks.y, and no part of it as it "
-                f"is, so that draws of it do not tell y; give obs=tasks.y, or obs=tasks.y[..., k] "
-                "of several outcomes, and transform y in the tasks"
+                f"site '{name}' observes other numbers than those of tasks.y, as what is computed "
+                "of them, so that draws of it do not tell y; give obs=tasks.y, or "
+                "obs=tasks.y[..., k] of several outcomes, and transform y in the tasks"
             )
         if not bool(drawn[tasks.mask].isfinite().all()):
             task = int((~drawn.isfinite().flatten(1).all(1)).nonzero()[0])
@@ -176,28 +181,19 @@ def _part(seen: Tensor, tasks: Tasks) -> _Place | None:
     return None
 
 
-def _check_same(
-    density: Density, free: Mapping[str, Site], fitted: Mapping[str, Site], tasks: Tasks
-) -> None:
-    """Refuse y whose density, or that of a latent, is another with y given than as it was drawn."""
-    for name, drawn in free.items():
-        role, again = density.structure.nodes[name].role, fitted[name]
-        if role is Role.DETERMINISTIC:
-            continue
-        pairs = [(drawn.plain, again.plain), *_masks(drawn, again)]
-        in_data = role in (Role.DATA, Role.LOCAL) and "data" in plate_names(drawn)
-        for one, other in pairs:
-            one, other = torch.broadcast_tensors(one.to(tasks.dtype), other.to(tasks.dtype))
-            if in_data and one.shape[-2:] == tasks.mask.shape:
-                one, other = one[..., tasks.mask], other[..., tasks.mask]
-            near = _NEAR.get(tasks.dtype, 1e-2)
-            if not torch.allclose(one, other, rtol=near, atol=near, equal_nan=True):
-                raise StructureError(
-                    f"the density of site '{name}' reads y (its own values at other datapoints, a "
-                    "mask or a prior made from y), and is another once y is given than when it is "
-                    "drawn; write it by latents, columns of x and its own y alone, and simulate by "
-                    "code of your own otherwise"
-                )
+def _check_same(site: Site, pairs: Sequence[tuple[Tensor, Tensor]], tasks: Tasks) -> None:
+    """Refuse a site of which something is another once y is given than as it was drawn."""
+    near, is_by_row = _NEAR.get(tasks.dtype, 1e-2), DATA in plate_names(site)
+    for pair in pairs:
+        one, other = torch.broadcast_tensors(*(x.to(tasks.dtype) for x in pair))
+        if is_by_row and one.shape[-2:] == tasks.mask.shape:
+            one, other = one[..., tasks.mask], other[..., tasks.mask]
+        if not torch.allclose(one, other, rtol=near, atol=near, equal_nan=True):
+            raise StructureError(
+                f"the density of site '{site.name}' reads y (at other datapoints, or by a mask or "
+                "a prior made from y), and is another once y is given than when it is drawn; write "
+                "it by latents, columns of x and its own y alone, or simulate by code of your own"
+            )
 
 
 def _masks(one: Site, other: Site) -> list[tuple[Tensor, Tensor]]:

@@ -162,7 +162,7 @@ class Setting:
         """Phi and y of a task never seen, of which other outcomes are given."""
         picked = Picked.among(beside.tasks, generator)
         alone = replace(picked, task=0)
-        new = renamed(beside.tasks.select([picked.task]), "new")
+        new = replace(renamed(beside.tasks.select([picked.task]), "new"), names=("new task",))
         adapted = post.adapt(new)
         y = {n: adapted.predict(outcome=n).draws.flatten(0, 1) for n in unseen}
         truth = Posterior(beside.truth(0))
