@@ -176,7 +176,7 @@ def _thinned(posterior: Posterior) -> tuple[Posterior, int]:
     draws, fit = posterior.draws, posterior.fit
     chains, length = fit.theta.shape[:2]
     worth = _effective(fit.theta if fit.phi is None else torch.cat([fit.theta, _flat(fit.phi)], -1))
-    each = max(1, min(MOST_DRAWS, int(worth)) // chains)
+    each = max(1, int(min(MOST_DRAWS, worth)) // chains)
     if posterior.is_point or each >= length:
         return posterior, chains * length
     at = torch.linspace(0, length - 1, each).round().long()
