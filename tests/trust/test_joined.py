@@ -14,7 +14,7 @@ def test_the_tasks_of_both_stand_one_after_the_other() -> None:
     other = renamed(normal_means.tasks(num_tasks=2, num_data=2, seed=1, ragged=False), "replicate")
     both = joined(one, other)
     assert both.names == ("0", "1", "2", "0, replicate", "1, replicate")
-    assert both.sizes.tolist() == one.sizes.tolist() + [2, 2] and both.ragged
+    assert both.sizes.tolist() == [*one.sizes.tolist(), 2, 2] and both.ragged
     assert one.y is not None and other.y is not None and both.y is not None
     assert torch.equal(both.y[:3], one.y) and torch.equal(both.y[3:, :2], other.y)
     bm.structure(normal_means.model, both)

@@ -162,7 +162,7 @@ def test_what_cannot_be_judged_is_refused_before_anything_is_fitted() -> None:
 
     with pytest.raises(bm.StructureError, match="'level' has a flat prior"):
         bm.sbc(flat, TASKS)
-    with pytest.raises(ValueError, match="theta=bm.Fixed"):
+    with pytest.raises(ValueError, match=r"theta=bm\.Fixed"):
         bm.sbc(normal_means.model, TASKS, theta=bm.Fixed({"mu": torch.tensor(0.0)}), phi=EXACT)
     with pytest.raises(ValueError, match="simulations=0"):
         calibrated(CHEAP, simulations=0)
