@@ -14,6 +14,7 @@ from bayesmeta.fit import fit_density
 from bayesmeta.model.density import Density
 from bayesmeta.model.reading import read
 from bayesmeta.models import eight_schools, normal_means
+from bayesmeta.task_level import conditional_graphs
 from bayesmeta.training.fit_options import FitOptions
 
 MCMC = bm.NUTS(chains=1, tune=50, draws=20, compile=False)
@@ -91,3 +92,16 @@ def test_what_has_no_hash_is_not_kept_and_few_are(monkeypatch: pytest.MonkeyPatc
     second = kept.kept(density, 3, object)
     assert kept.kept(density, 3, object) is second and kept.kept(density, 1, object) is first
     assert len(density.solvers["kept"]) == 2
+
+
+def test_a_graph_over_draws_that_is_recorded_gives_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tasks = eight_schools.tasks()
+    theta, phi = bm.Importance(draws=100), bm.Laplace()
+    found = []
+    for often in (2, 10**9):
+        monkeypatch.setattr(conditional_graphs, "_OFTEN", often)
+        post = bm.fit(eight_schools.model, tasks, theta=theta, phi=phi, progress=False)
+        found.append(post.adapt(tasks[["C"]], phi=bm.HMC()).free_phi)
+    assert torch.equal(*found)
