@@ -102,6 +102,7 @@ from bayesmeta.theta import (
     Theta,
 )
 from bayesmeta.training import Adam, CheckpointError, TrainingError
+from bayesmeta.trust import SBC, Price, Studies, Study, price, sbc, simulate
 
 _Distribution.set_default_validate_args(_validates)
 
@@ -115,6 +116,7 @@ __all__ = [
     "MAML",
     "NUTS",
     "R2D2",
+    "SBC",
     "VERSA",
     "ALPaCA",
     "Adam",
@@ -164,6 +166,7 @@ __all__ = [
     "Posterior",
     "Prediction",
     "Predictive",
+    "Price",
     "Probe",
     "ProtoNet",
     "Refine",
@@ -176,6 +179,8 @@ __all__ = [
     "SteinParticles",
     "Structure",
     "StructureError",
+    "Studies",
+    "Study",
     "Surgical",
     "TaskScores",
     "Tasks",
@@ -194,8 +199,11 @@ __all__ = [
     "leave_one_task_out",
     "load",
     "nets",
+    "price",
     "prior",
+    "sbc",
     "search",
+    "simulate",
     "structure",
 ]
 

@@ -109,28 +109,44 @@ def fit(
         query, validation = (t if t is None else t.to(where) for t in (query, validation))
         density = _density(model, tasks, theta, phi, query, validation)
         tasks = tasks if query is None else tasks.with_query(query)
-        # Noise of the posterior's own: adapt and predict may not repeat that of the fit.
-        fit_seed, posterior_seed = seeds(seed, 2)
         with isolated(seed):
             check_use(theta, phi, density, tasks, query, validation, checkpoint)
-            options = FitOptions(
-                fit_seed,
-                progress,
-                validation if validation is None else validation.to(dtype=tasks.dtype),
-                checkpoint if checkpoint is None else Path(checkpoint),
-                checkpoint_seconds,
-                _about(theta, phi, seed, density.structure, tasks, validation),
-            )
-            read = time.perf_counter()
-            with _naming_edges(density):
-                found = theta.fit(density, tasks, phi, options)
-            if theta.infers:
-                phi.check_found(density, tasks, found.theta.flatten(0, 1))
-            seconds = {"read": read - began, **found.seconds}
-            seconds["rest"] = time.perf_counter() - began - sum(seconds.values())
-            found = _noted(replace(found, seconds=seconds), theta, progress)
-            if theta.infers and (density.d_theta or found.state):
-                found = replace(found, learned_from=LearnedFrom.of(tasks))
+        options = FitOptions(
+            seed,
+            progress,
+            validation if validation is None else validation.to(dtype=tasks.dtype),
+            checkpoint if checkpoint is None else Path(checkpoint),
+            checkpoint_seconds,
+            _about(theta, phi, seed, density.structure, tasks, validation),
+        )
+        return fit_density(density, tasks, theta, phi, options, began)
+
+
+def fit_density(
+    density: Density, tasks: Tasks, theta: Theta, phi: Phi, options: FitOptions, began: float
+) -> Posterior:
+    """`fit` of a model that was read and checked before, on tasks of the same layout.
+
+    What is captured and compiled for one fit is kept by the density, and serves the next one.
+
+    Args:
+        density, tasks, theta, phi: what is fitted, and how.
+        options: with the seed that `fit` is given.
+        began: when that was, by `time.perf_counter`.
+    """
+    # Noise of the posterior's own: adapt and predict may not repeat that of the fit.
+    fit_seed, posterior_seed = seeds(options.seed, 2)
+    with isolated(options.seed):
+        read = time.perf_counter()
+        with _naming_edges(density):
+            found = theta.fit(density, tasks, phi, replace(options, seed=fit_seed))
+        if theta.infers:
+            phi.check_found(density, tasks, found.theta.flatten(0, 1))
+        seconds = {"read": read - began, **found.seconds}
+        seconds["rest"] = time.perf_counter() - began - sum(seconds.values())
+        found = _noted(replace(found, seconds=seconds), theta, options.progress)
+        if theta.infers and (density.d_theta or found.state):
+            found = replace(found, learned_from=LearnedFrom.of(tasks))
     return Posterior(Draws(found, phi, theta.is_point, posterior_seed))
 
 

@@ -40,6 +40,7 @@ WINGS = (
         "graph",
         "fit",
         "evaluation",
+        "trust",
         "presets",
     ),
 )

@@ -6,6 +6,7 @@
 - `capture`: functions of tensors as graphs
 - `repeats`: what a graph computes twice
 - `late_broadcast`: graphs rewritten to do work before a value is broadcast
+- `kept`: graphs that a density keeps for other data
 - `chunking`: how many tasks to differentiate at once
 """
 

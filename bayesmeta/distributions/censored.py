@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import TransformedDistribution, constraints
 from torch.distributions.utils import broadcast_all
 
+from bayesmeta.distributions.samplers import draw
 from bayesmeta.distributions.wrappers import base_distribution
 
 
@@ -72,7 +73,7 @@ class Censored(TorchDistribution):
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
         """Censored draws."""
-        drawn: Tensor = self.base.sample(sample_shape)
+        drawn = draw(self.base, sample_shape)
         return drawn.clamp(self.lower.to(drawn), self.upper.to(drawn))
 
     def log_prob(self, value: Tensor) -> Tensor:

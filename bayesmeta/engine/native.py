@@ -40,15 +40,22 @@ class NativeDensity:
     """
 
     def __init__(
-        self, model: Path, dim: int, data: Sequence[Tensor], runners: int, compile_seconds: float
+        self,
+        model: Path,
+        dim: int,
+        data: Sequence[Tensor],
+        places: Sequence[int],
+        runners: int,
+        compile_seconds: float,
     ) -> None:
         library = _bridge()
+        self._places = places
         self.dim, self.compile_seconds = dim, compile_seconds
         self.user_data = library.density_open(os.fsencode(model), runners)
         if not self.user_data:
             raise OSError(f"the compiled density {model} does not load")
         # Bound by address: they must live as long as this object.
-        self._data = [x.detach() for x in data]
+        self._data = data
         for x in self._data:
             if x.dtype not in _KINDS:
                 raise OSError(f"a column of dtype {x.dtype} cannot be bound; float64 is expected")
@@ -63,6 +70,11 @@ class NativeDensity:
         self._logp = library.density_logp
         self.address = _address(library.density_logp)
         self.expand_address = _address(library.density_expand)
+
+    def bind(self, data: Sequence[Tensor]) -> None:
+        """Take other data, of the shapes of those that it was built for."""
+        for own, place in zip(self._data, self._places, strict=True):
+            own.copy_(data[place])
 
     def __call__(self, q: np.ndarray) -> tuple[float, np.ndarray]:
         """The log density and its gradient at q (dim,)."""
@@ -110,14 +122,16 @@ def build(graph: GraphModule, q: Tensor, data: Sequence[Tensor], runners: int = 
         graph: captured in float64 by `capture`; data are its inputs, so other data of the same
             shapes find the same machine code.
         q: an example of shape (dim,).
-        data: the tensors to bind: float64, int64 or bool.
+        data: the tensors whose values to bind: float64, int64 or bool.
         runners: threads that may call at once.
 
     Raises:
         OSError: where the compiled density does not load.
     """
+    # Of its own, as `bind` writes to them.
+    data = [x.detach().clone() for x in data]
     graph, kept = _prepare(work_before_broadcast(_pure(graph, q, data)), len(data))
-    used = [data[i].detach() for i in kept]
+    used = [data[i] for i in kept]
     if len(used) > _MAX_INPUTS:
         raise OSError(f"a compiled density takes at most {_MAX_INPUTS} columns, not {len(used)}")
     inputs = (q.detach(), *used)
@@ -126,7 +140,7 @@ def build(graph: GraphModule, q: Tensor, data: Sequence[Tensor], runners: int = 
     if not cache.is_whole(model):
         _compile(graph, inputs, model)
         seconds = time.perf_counter() - began
-    density = NativeDensity(model, len(q), used, runners, seconds)
+    density = NativeDensity(model, len(q), used, kept, runners, seconds)
     # An operation that AOTInductor has no C entry for fails at the first call, not before.
     density(q.detach().numpy())
     return density

@@ -103,7 +103,14 @@ class Density:
 
     def noncentre(self, names: Sequence[str]) -> Density:
         """The same density with the sites `names` as loc + scale * u."""
-        return Density(self.reading, names, self.start)
+        # The same again at each call, with all that was made for it.
+        kind = ("noncentred", tuple(names))
+        if self.start is not None:
+            return Density(self.reading, names, self.start)
+        if kind not in self.solvers:
+            self.solvers[kind] = Density(self.reading, names)
+        found: Density = self.solvers[kind]
+        return found
 
     def centre_phi(self) -> Density:
         """The same density with every site of phi on its own scale.

@@ -88,7 +88,7 @@ def predict(
         batch = len(density.structure.nodes[name].shape) - density.structure.nodes[name].event_dim
         if mixed is not None:
             each = mixed.of(*each, batch, len(site.fn.event_shape))
-        found += [_cells_first(x, batch) for x in each]
+        found += [cells_first(x, batch) for x in each]
     return tuple(found)
 
 
@@ -124,7 +124,7 @@ def values(density: Density, theta: Tensor, phi: Tensor, tasks: Tasks) -> dict[s
     """What was observed, by outcome, (tasks, data, ...)."""
     sites = density.outcomes(theta, phi, tasks)
     return {
-        n: _cells_first(site.value, site.value.dim() - len(site.fn.event_shape))
+        n: cells_first(site.value, site.value.dim() - len(site.fn.event_shape))
         for n, site in sites.items()
     }
 
@@ -149,6 +149,6 @@ def _by_cell(value: Tensor) -> Tensor:
     return value.reshape(-1, *value.shape[-2:])
 
 
-def _cells_first(value: Tensor, batch: int) -> Tensor:
+def cells_first(value: Tensor, batch: int) -> Tensor:
     """(plates..., tasks, data, events...) as (tasks, data, plates..., events...)."""
     return value.movedim((batch - 2, batch - 1), (0, 1)) if batch > 2 else value

@@ -36,13 +36,22 @@ def draw_prior_states(density: Density, tasks: Tasks) -> tuple[Tensor, Tensor, T
 
 def draw_prior_phi(density: Density, theta: Tensor, tasks: Tasks) -> Tensor:
     """One draw of unconstrained phi (tasks, width) from p(phi | theta); y is not read."""
+    return draw_prior_phi_states(density, theta, tasks)[0]
+
+
+def draw_prior_phi_states(density: Density, theta: Tensor, tasks: Tasks) -> tuple[Tensor, Tensor]:
+    """As `draw_prior_phi`, with the joint values of discrete latents that were drawn with it."""
+    parts, summed = dict[str, Tensor](), density.reading.summed
 
     def drawn(name: str, fn: Any) -> Tensor:
         if density.segments[name].is_phi:
             return draw(fn)
         return density.value(name, fn, density.segments[name].unflatten(theta))
 
-    return density.collect(drawn, tasks, {})[1]
+    phi = density.collect(drawn, tasks, parts)[1]
+    if summed is None:
+        return phi, phi[:, :0]
+    return phi, summed.columns(parts, tasks.num_data).to(phi.dtype)
 
 
 def theta_start(density: Density, tasks: Tasks) -> Tensor:

@@ -10,7 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bayesmeta.capturing.capture import capture, over_draws
+from bayesmeta.capturing.capture import over_draws
+from bayesmeta.capturing.kept import captured
 from bayesmeta.data.arguments import check_number, check_wholes
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
@@ -113,4 +114,5 @@ def _unconstrained(scored: ScoredDensity, theta: Tensor, z: Tensor, tasks: Tasks
         return (scored.unconstrained(theta, z, tasks.with_tensors(data)),)
 
     data = tasks.tensors()
-    return over_draws(capture(at, [theta[0], z[0], *data]), [theta, z], data)[0]
+    graph = captured(scored, "unconstrained", [tasks], at, [theta[0], z[0], *data])
+    return over_draws(graph, [theta, z], data)[0]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from bayesmeta.capturing.capture import capture, over_draws
+from bayesmeta.capturing.kept import captured
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.model.density import Density
 
 Function = Callable[[Tensor, Tensor, Tasks], tuple[Tensor, ...]]
+# Who keeps the graph of a function, and what tells it from others of the same owner.
+Keeper = tuple[Density, Hashable]
 Over = Callable[[Function, Tensor, Tensor, Tasks], tuple[Tensor, ...]]
 
 # Draws in memory together, and numbers of phi in them: a network's layers are several times larger.
@@ -33,7 +38,19 @@ def joined(chunks: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(chunks), dim=2) if len(chunks) > 1 else chunks[0]
 
 
-def at_draws(function: Function, theta: Tensor, phi: Tensor, tasks: Tasks) -> tuple[Tensor, ...]:
+def kept_by(density: Density, what: Hashable) -> Over:
+    """`at_draws` with a graph that the density keeps: it and `what` are all that it depends on."""
+    return partial(at_draws, keeper=(density, what))
+
+
+def at_draws(
+    function: Function,
+    theta: Tensor,
+    phi: Tensor,
+    tasks: Tasks,
+    *,
+    keeper: Keeper | None = None,
+) -> tuple[Tensor, ...]:
     """function(theta, phi, tasks) at every draw; outputs lead with (chain, draw)."""
     if theta.shape[:2].numel() == 1:
         # Recording a graph takes longer than what it would do.
@@ -44,7 +61,12 @@ def at_draws(function: Function, theta: Tensor, phi: Tensor, tasks: Tasks) -> tu
         return function(point, free, tasks.with_tensors(data))
 
     data = tasks.tensors()
-    graph = capture(on_data, [theta[0, 0], phi[0, 0], *data])
+    inputs = [theta[0, 0], phi[0, 0], *data]
+    if keeper is None:
+        graph = capture(on_data, inputs)
+    else:
+        density, what = keeper
+        graph = captured(density, ("at draws", what), [tasks], on_data, inputs)
     flat = [theta.flatten(0, 1), phi.flatten(0, 1)]
     outputs = over_draws(graph, flat, data, _at_once(phi))
     return tuple(o.reshape(*theta.shape[:2], *o.shape[1:]) for o in outputs)

@@ -16,7 +16,7 @@ from bayesmeta.model.density import Density
 from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.laplace import Laplace
-from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined
+from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined, kept_by
 from bayesmeta.posterior.discrete_states import chances, chances_of_drawn, draw_states
 from bayesmeta.running.isolation import undisturbed
 from bayesmeta.theta.base import Fit
@@ -137,7 +137,14 @@ class Draws:
             return tuple(values[name] for name in segments)
 
         outputs = zip(
-            *in_chunks(at_draws, constrain, self.fit.theta, self.free_phi, self.tasks), strict=True
+            *in_chunks(
+                kept_by(self.density, "values"),
+                constrain,
+                self.fit.theta,
+                self.free_phi,
+                self.tasks,
+            ),
+            strict=True,
         )
         return {
             name: joined(chunks) if segment.is_phi else chunks[0]
@@ -157,7 +164,8 @@ class Draws:
             values = self.density.constrain(theta, phi, tasks)
             return tuple(values[name] for name in names)
 
-        return dict(zip(names, at_draws(constrain, self.fit.theta, phi, few), strict=True))
+        found = kept_by(self.density, "theta")(constrain, self.fit.theta, phi, few)
+        return dict(zip(names, found, strict=True))
 
     @made_when_asked
     def states(self) -> Tensor:
@@ -241,7 +249,8 @@ class Draws:
             values = self.density.constrain(theta, phi, tasks)
             return (centred.unconstrain(values, tasks)[1],)
 
-        outputs = in_chunks(at_draws, centre, self.fit.theta, self.free_phi, self.tasks)
+        over = kept_by(self.density, "centred")
+        outputs = in_chunks(over, centre, self.fit.theta, self.free_phi, self.tasks)
         return joined([phi for (phi,) in outputs])
 
 

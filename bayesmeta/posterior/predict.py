@@ -17,7 +17,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.model import outcomes
 from bayesmeta.model.checks import first_few
 from bayesmeta.phi.amortised import Amortised
-from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined, random_at_draws
+from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined, kept_by, random_at_draws
 from bayesmeta.posterior.draws import Draws, where_the_tasks_are
 from bayesmeta.posterior.own_tasks import Own, at_rows, have_rows_of, places_among
 from bayesmeta.running.isolation import isolated
@@ -151,7 +151,7 @@ def log_likelihood(
         return (outcomes.pointwise(density, theta, free, given, names),)
 
     try:
-        outputs = in_chunks(at_draws, at, theta, phi, tasks)
+        outputs = in_chunks(kept_by(density, ("likelihood", names)), at, theta, phi, tasks)
     except (IndexError, RuntimeError):
         # Such as of a class that the model does not have: say so, if that is it.
         density.reading.check(tasks)

@@ -101,10 +101,20 @@ def _found(density: Density, tasks: Tasks) -> Short | None:
     if proportions is None:
         return None
     few = _reduced(tasks, found, proportions)
-    short = SufficientDensity(density.reading, density.noncentred, density.start)
+    short = _short_of(density)
     if not agree(density, tasks, short, few, islice(_places(density, tasks), _CHECKS)):
         return None
     return _with_information(short, few)
+
+
+def _short_of(density: Density) -> SufficientDensity:
+    """It holds no data, so that another study of the same model has the same one."""
+    if density.start is not None:
+        return SufficientDensity(density.reading, density.noncentred, density.start)
+    if "sufficient" not in density.solvers:
+        density.solvers["sufficient"] = SufficientDensity(density.reading, density.noncentred)
+    found: SufficientDensity = density.solvers["sufficient"]
+    return found
 
 
 def _may_have(density: Density, tasks: Tasks) -> bool:

@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from bayesmeta.capturing.capture import capture, compile_graph, over_draws
-from bayesmeta.capturing.repeats import without_repeats
+from bayesmeta.capturing.capture import compile_graph, over_draws
+from bayesmeta.capturing.kept import captured
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import prior_mean, prior_sd
 from bayesmeta.task_level.curvature import Curvature, bend, log_density, parts_of, slope
 
 _CELLS_AT_ONCE = 2_000_000
+# Calls at as many draws, as a chain makes, after which it pays to record what they do.
+_OFTEN = 10
 
 
 class Conditional:
@@ -45,31 +47,39 @@ class Conditional:
         self.with_query, self.curvature = with_query, curvature
         self.data = tasks.tensors()
         self._compiled: dict[GraphModule, Callable[..., tuple[Tensor, ...]]] = {}
+        self._calls: dict[tuple[GraphModule, int], int] = {}
+        self._recorded: dict[tuple[GraphModule, int], GraphModule] = {}
         self._theta = torch.zeros(density.d_theta, dtype=tasks.dtype)
         self._phi = torch.zeros(tasks.num_tasks, density.width(tasks), dtype=tasks.dtype)
-        self.start = capture(self._start, [self._theta, *self.data])
-        inputs = [self._theta, self._phi, *self.data]
-        self.curve = without_repeats(capture(self._curve, inputs))
+        self.start = self._graph(self._start, self._theta)
+        self.curve = self._graph(self._curve, self._theta, self._phi, is_last=True)
 
     @cached_property
     def slope(self) -> GraphModule:
         """(theta, phi, *data) to the density and its gradient in phi."""
-        return capture(self._slope, [self._theta, self._phi, *self.data])
+        return self._graph(self._slope, self._theta, self._phi)
 
     @cached_property
     def value(self) -> GraphModule:
         """(theta, phi, *data) to the density alone."""
-        return capture(self._value, [self._theta, self._phi, *self.data])
+        return self._graph(self._value, self._theta, self._phi)
 
     @cached_property
     def spread(self) -> GraphModule:
         """(theta, phi, *data) to the sd of phi before any data."""
-        return capture(self._spread, [self._theta, self._phi, *self.data])
+        return self._graph(self._spread, self._theta, self._phi)
 
     @cached_property
     def bend(self) -> GraphModule:
         """(theta, phi, vector, *data) to minus the Hessian times the vector."""
-        return capture(self._bend, [self._theta, self._phi, self._phi, *self.data])
+        return self._graph(self._bend, self._theta, self._phi, self._phi)
+
+    def _graph(
+        self, function: Callable[..., tuple[Tensor, ...]], *point: Tensor, is_last: bool = False
+    ) -> GraphModule:
+        kind = "conditional", function.__name__, self.curvature, self.jacobian, self.with_query
+        inputs = [*point, *self.data]
+        return captured(self.density, kind, [self.tasks], function, inputs, is_last=is_last)
 
     def _parts(self, data: tuple[Tensor, ...]) -> list[Tasks]:
         return parts_of(self.tasks.with_tensors(data), with_query=self.with_query)
@@ -112,7 +122,26 @@ class Conditional:
         if graph in self._compiled and len(draws[0]) == 1:
             found = self._compiled[graph](*(d[0] for d in draws), *given)
             return tuple(x[None] for x in found)
-        return over_draws(graph, draws, given, max(1, _CELLS_AT_ONCE // cells))
+        at_once = max(1, _CELLS_AT_ONCE // cells)
+        if not 1 < len(draws[0]) <= at_once:
+            return over_draws(graph, draws, given, at_once)
+        key = graph, len(draws[0])
+        self._calls[key] = self._calls.get(key, 0) + 1
+        if self._calls[key] < _OFTEN:
+            return over_draws(graph, draws, given, at_once)
+        if key not in self._recorded:
+            self._recorded[key] = self._over(graph, draws, given)
+        with torch.no_grad():
+            outputs: tuple[Tensor, ...] = self._recorded[key](*draws, *given)
+        return outputs
+
+    def _over(
+        self, graph: GraphModule, draws: Sequence[Tensor], data: Sequence[Tensor]
+    ) -> GraphModule:
+        """The graph over so many draws, without what vmap does at each call."""
+        batched = torch.func.vmap(graph, in_dims=(0,) * len(draws) + (None,) * len(data))
+        inputs = [*draws, *data]
+        return captured(self.density, ("over draws", graph), [], batched, inputs, is_last=True)
 
     def compile(self) -> None:
         """Compile what a search for the mode at one draw of theta runs, for thousands of them."""

@@ -10,13 +10,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from bayesmeta.capturing.capture import (
-    capture,
-    compile_graph,
-    over_draws,
-    value_and_gradient,
-)
-from bayesmeta.capturing.repeats import without_repeats
+from bayesmeta.capturing.capture import compile_graph, over_draws, value_and_gradient
+from bayesmeta.capturing.kept import captured
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.newton import Minimum, minimise
 from bayesmeta.model.density import Density
@@ -73,9 +68,12 @@ class LogPosterior:
         # A matrix a task, with its factor and its inverse, beside the data.
         cells = self.tasks.num_tasks * (self.tasks.num_data * (1 + width) + 3 * width**2)
         self._at_once = max(1, _CELLS_AT_ONCE // max(1, cells))
-        example = torch.zeros(density.d_theta, dtype=torch.float64)
-        inputs = [example, *self.data]
-        self._graph = without_repeats(capture(value_and_gradient(self._minus, 1), inputs))
+        self._graph = self._captured("slopes", value_and_gradient(self._minus, 1))
+
+    def _captured(self, name: str, function: Callable[..., tuple[Tensor, ...]]) -> GraphModule:
+        kind = "log posterior", name, self.phi, self.jacobian, self.weight
+        inputs = [torch.zeros(self.density.d_theta, dtype=torch.float64), *self.data]
+        return captured(self.density, kind, [self.tasks], function, inputs, is_last=True)
 
     def maximum(self, steps: int = 200, start: Tensor | None = None) -> Minimum:
         """By so many steps of Newton from the middle of the prior; of minus this function."""
@@ -138,12 +136,10 @@ class LogPosterior:
 
     @cached_property
     def _value_graph(self) -> GraphModule:
-        example = torch.zeros(self.density.d_theta, dtype=torch.float64)
-
         def value(theta: Tensor, *data: Tensor) -> tuple[Tensor]:
             return (self._minus(theta, *data).detach(),)
 
-        return without_repeats(capture(value, [example, *self.data]))
+        return self._captured("value", value)
 
     def _minus(self, theta: Tensor, *data: Tensor) -> Tensor:
         given = self.tasks.with_tensors(data)

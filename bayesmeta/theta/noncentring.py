@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bayesmeta.capturing.capture import capture
+from bayesmeta.capturing.kept import captured
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.distributions.wrappers import base_distribution
 from bayesmeta.model.checks import StructureError
@@ -187,7 +187,8 @@ def _share_of_theta(
             )
 
     inputs = [theta, phi, *tasks.tensors()]
-    h = torch.stack([-c.detach() for c in capture(curvature, inputs)(*inputs)]).clamp(min=0)
+    graph = captured(density, ("share of theta", name), [tasks], curvature, inputs)
+    h = torch.stack([-c.detach() for c in graph(*inputs)]).clamp(min=0)
     fn = density.sites(theta, phi, tasks, jacobian=False)[name].fn
     scale = segment.flatten(base_distribution(fn).scale.expand(fn.batch_shape + fn.event_shape))
     scale = scale[[k - segment.start for k in places]]
@@ -239,7 +240,8 @@ def _prior_share(density: Density, name: str, theta: Tensor, phi: Tensor, tasks:
             )
 
     inputs = [theta, phi, *tasks.tensors()]
-    h = torch.stack([-c for c in capture(curvature, inputs)(*inputs)], dim=1).clamp(min=0)
+    graph = captured(density, ("share of phi", name), [tasks], curvature, inputs)
+    h = torch.stack([-c for c in graph(*inputs)], dim=1).clamp(min=0)
     fn = density.distributions(theta, phi, tasks)[name]
     scale = segment.flatten(base_distribution(fn).scale.expand(fn.batch_shape + fn.event_shape))
     return float((1 / (1 + scale.square() * h)).mean())

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from bayesmeta.capturing.capture import capture, compile_graph, value_and_gradient
+from bayesmeta.capturing.capture import compile_graph, value_and_gradient
+from bayesmeta.capturing.kept import captured, kept, key_of
 from bayesmeta.data.arguments import check_number, check_whole, check_wholes
 from bayesmeta.data.size_groups import lay_out
 from bayesmeta.data.tasks import Tasks
@@ -125,36 +127,39 @@ class NUTS(Theta):
         began, vector = time.perf_counter(), JointVector.of(density, tasks, phi)
         data = [lay_out(t) for group in vector.groups for t in group.tensors()]
         inputs = [torch.zeros(vector.dim, dtype=torch.float64), *data]
-        graph = capture(value_and_gradient(_target(vector, phi), 1), inputs)
+        function = value_and_gradient(_target(vector, phi), 1)
+        graph = captured(density, ("nuts", phi), vector.groups, function, inputs)
         starts = Starts(vector, _by_callback(graph, data), self.start, pilot)
         starts.prepare(chain_seed, _STARTS_A_CHAIN * self.chains)
         line: AbstractContextManager[None] = nullcontext()
         if pilot is not None and has_searches(graph):
             line = searches_along(graph, tangent(density, tasks, pilot))
         seconds = {"capture": time.perf_counter() - began}
+        key = key_of(("machine code", phi, self._runners), vector.groups, inputs)
+        engine, compiling = self._engine(_Target(density, key, graph, inputs), options.repeats)
+        seconds["compile"] = compiling
         with line:
-            draws, more = self._sample(graph, inputs, starts, chain_seed, options.progress)
+            draws, took = self._sample(engine, starts, chain_seed, options.progress)
+        seconds["sample"] = took
         is_told = self.low_rank is None and self._is_low_rank(starts)
         notes = (_CORRELATED,) if is_told else ()
         q = torch.from_numpy(draws.q)
         stats = {name: torch.from_numpy(np.asarray(s)) for name, s in draws.stats.items()}
         theta, found = q[..., : density.d_theta], vector.phi(q) if vector.has_phi else None
-        return Fit(density, tasks, theta, found, stats=stats, seconds=seconds | more, notes=notes)
+        return Fit(density, tasks, theta, found, stats=stats, seconds=seconds, notes=notes)
 
     def _sample(
         self,
-        graph: GraphModule,
-        inputs: list[Tensor],
+        engine: LogDensity | NativeDensity,
         starts: Starts,
         seed: int,
         progress: bool,
-    ) -> tuple[Chains, dict[str, float]]:
-        engine, compiling = self._engine(graph, inputs)
+    ) -> tuple[Chains, float]:
         import_nutpie()  # It takes a second, and is not sampling.
         began = time.perf_counter()
         draws = sample(
             engine,
-            len(inputs[0]),
+            starts.vector.dim,
             chains=self.chains,
             tune=self.tune,
             draws=self.draws,
@@ -166,7 +171,7 @@ class NUTS(Theta):
             progress=progress,
             low_rank=self._is_low_rank(starts),
         )
-        return draws, {"compile": compiling, "sample": time.perf_counter() - began}
+        return draws, time.perf_counter() - began
 
     def _is_low_rank(self, starts: Starts) -> bool:
         if self.low_rank is not None:
@@ -174,46 +179,30 @@ class NUTS(Theta):
         is_quick = starts.vector.dim <= _MOST_CORRELATED
         return is_quick and starts.pilot is not None and starts.pilot.is_correlated
 
-    def _engine(
-        self, graph: GraphModule, inputs: list[Tensor]
-    ) -> tuple[LogDensity | NativeDensity, float]:
+    def _engine(self, target: _Target, repeats: int) -> tuple[LogDensity | NativeDensity, float]:
         """The graph compiled where that saves time and a compiler is there, else interpreted.
 
         Returns:
             log density and gradient, and what compiling took in seconds.
         """
-        interpreted = _by_callback(graph, inputs[1:]), 0.0
-        if not (self.compile or (self.compile is None and self._compiling_pays(graph, inputs))):
+        gradients = repeats * self._gradients
+        wanted = self.compile
+        if wanted is None:
+            wanted = target.seconds() * gradients > _COMPILE_SECONDS
+        interpreted = _by_callback(target.graph, target.data), 0.0
+        if not wanted:
             return interpreted
         reason = why_unavailable()
         if reason is None:
+            is_short = self.compile is None and gradients < _SHORT_RUN
             try:
-                return self._compiled(graph, inputs)
+                if not is_short and has_c_entries(target.graph):
+                    return target.native(self._runners)
+                return target.compiled()
             except Exception as error:  # a compiler may fail in any way; sampling goes on
                 reason = f"the density did not compile ({error}), so sampling is slower"
         warnings.warn(reason, stacklevel=2)
         return interpreted
-
-    def _compiled(
-        self, graph: GraphModule, inputs: list[Tensor]
-    ) -> tuple[LogDensity | NativeDensity, float]:
-        q, data = inputs[0], inputs[1:]
-        is_short = self.compile is None and self._gradients < _SHORT_RUN
-        if not is_short and has_c_entries(graph):
-            native = build(graph, q, data, runners=min(self.chains, self._cores))
-            return native, native.compile_seconds
-        began = time.perf_counter()
-        compile_searches(graph)
-        called = _by_callback(compile_graph(graph, inputs, threads=1), data)
-        called(q.numpy())
-        return called, time.perf_counter() - began
-
-    def _compiling_pays(self, graph: GraphModule, inputs: list[Tensor]) -> bool:
-        began = time.perf_counter()
-        for _ in range(3):
-            graph(*inputs)
-        seconds = (time.perf_counter() - began) / 3
-        return seconds * self._gradients > _COMPILE_SECONDS
 
     @property
     def _gradients(self) -> int:
@@ -223,6 +212,57 @@ class NUTS(Theta):
     @property
     def _cores(self) -> int:
         return self.cores or os.cpu_count() or 1
+
+    @property
+    def _runners(self) -> int:
+        return min(self.chains, self._cores)
+
+
+class _Target(NamedTuple):
+    """What is sampled, as a graph of (q, *data), and what of it the density keeps compiled."""
+
+    density: Density
+    key: Hashable
+    graph: GraphModule
+    inputs: list[Tensor]
+
+    @property
+    def data(self) -> list[Tensor]:
+        """The inputs beside q."""
+        return self.inputs[1:]
+
+    def seconds(self) -> float:
+        """What one call takes, interpreted."""
+        began = time.perf_counter()
+        for _ in range(3):
+            self.graph(*self.inputs)
+        return (time.perf_counter() - began) / 3
+
+    def native(self, runners: int) -> tuple[NativeDensity, float]:
+        """As a C function with these data, and what compiling took."""
+        took = []
+
+        def make() -> NativeDensity:
+            made = build(self.graph, self.inputs[0], self.data, runners)
+            took.append(made.compile_seconds)
+            return made
+
+        found = kept(self.density, self.key, make)
+        found.bind(self.data)
+        return found, sum(took, 0.0)
+
+    def compiled(self) -> tuple[LogDensity, float]:
+        """Compiled in this process, and what that took."""
+        began = time.perf_counter()
+
+        def make() -> Callable[..., tuple[Tensor, ...]]:
+            compile_searches(self.graph)
+            return compile_graph(self.graph, self.inputs, threads=1)
+
+        key = None if self.key is None else ("in process", self.key)
+        called = _by_callback(kept(self.density, key, make), self.data)
+        called(self.inputs[0].numpy())
+        return called, time.perf_counter() - began
 
 
 def _by_callback(graph: Callable[..., tuple[Tensor, ...]], data: list[Tensor]) -> LogDensity:

@@ -22,6 +22,7 @@ class FitOptions:
         checkpoint: a folder from which training goes on, and in which it leaves its state.
         checkpoint_seconds: how long a state that was left there is fresh enough.
         about: what tells this fit from others, by which a checkpoint is recognised.
+        repeats: how many fits of this density there will be, over all of which compiling pays.
     """
 
     seed: int
@@ -30,6 +31,7 @@ class FitOptions:
     checkpoint: Path | None = None
     checkpoint_seconds: float = 30.0
     about: Mapping[str, Any] = field(default_factory=dict)
+    repeats: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.checkpoint_seconds, Real) or not self.checkpoint_seconds >= 0:

@@ -39,6 +39,26 @@ def whole() -> Iterator[None]:
 
 
 @contextmanager
+def noted() -> Iterator[list[int]]:
+    """Ctrl-C in this block has its effect, and is in the list: what it ends early is no result."""
+    caught: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if not _is_main() or not callable(before):
+        yield caught
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield caught
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def before_the_end(save: Callable[[], None]) -> Iterator[None]:
     """SIGTERM in this block saves first, and then ends the process as it does elsewhere.
 

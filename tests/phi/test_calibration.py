@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import bayesmeta as bm
-from tests.calibration import p_value, ranks
+from bayesmeta.trust.uniformity import p_value, ranks
 
 GROUPS, SIZE, DRAWS = 5, 4, 99
 MU_SD, TAU, SIGMA = 1.5, 1.0, 1.0

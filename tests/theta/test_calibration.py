@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import bayesmeta as bm
-from tests.calibration import p_value, ranks
+from bayesmeta.trust.uniformity import p_value, ranks
 
 SIMULATIONS, DRAWS, THIN = 64, 99, 3
 GROUPS, EACH = 20, 4

@@ -1,0 +1,23 @@
+"""Whether to believe a pair of strategies: studies drawn from the model, and fitted again.
+
+- `uniformity`: are ranks uniform
+- `drawn`: a study, of the density that is fitted
+- `simulate`: studies with their truth
+- `joined`: tasks side by side
+- `quantities`: the numbers that are looked at
+- `replicate`: one simulation
+- `unfinished`: simulations in a file, to go on from
+- `picture`: ECDFs and coverage, drawn
+- `report`: the table and the words
+- `sbc`: simulation-based calibration
+- `distances`: how far the draws of two posteriors are apart
+- `price_picture`: distances against seconds, drawn
+- `price`: what another way of inference costs
+"""
+
+from bayesmeta.trust.price import Price, price
+from bayesmeta.trust.report import SBC
+from bayesmeta.trust.sbc import sbc
+from bayesmeta.trust.simulate import Studies, Study, simulate
+
+__all__ = ["SBC", "Price", "Studies", "Study", "price", "sbc", "simulate"]

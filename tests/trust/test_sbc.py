@@ -1,0 +1,179 @@
+"""sbc passes a pair that is exact, and finds each thing that was made wrong, at its own row."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import bayesmeta as bm
+from bayesmeta.models import normal_means
+from tests.trust.worse import Worse
+
+# Two datapoints a task: closed forms, and no search for fewer.
+TASKS = normal_means.tasks(num_tasks=4, num_data=2, ragged=False)
+EXACT, DRAWS = bm.Exact(draws=99), bm.Importance(draws=200, rounds=1)
+CHEAP = bm.Importance(draws=100, rounds=1)
+ROWS = ["mu", "phi", "log likelihood", "new phi", "new y"]
+
+
+def calibrated(theta: bm.Theta, phi: bm.Phi = EXACT, simulations: int = 100) -> bm.SBC:
+    model = normal_means.model
+    given = {"theta": theta, "phi": phi, "simulations": simulations}
+    return bm.sbc(model, TASKS, **given, progress=False)
+
+
+@pytest.fixture(scope="module")
+def exact() -> bm.SBC:
+    return calibrated(DRAWS)
+
+
+def test_an_exact_pair_passes_at_all_levels(exact: bm.SBC) -> None:
+    table = exact.table()
+    assert sorted(table.index) == sorted(ROWS) and (table["p"] > 0.01).all()
+    assert ((table["covers90"] - 0.9).abs() < 0.1).all() and (table["bias"].abs() < 0.3).all()
+    assert (table["count"] == 100).all() and not exact.failing and not exact.failures
+    assert "no failure was found" in str(exact) and "+- 5 points" in str(exact)
+
+
+@pytest.mark.parametrize(
+    ("worse", "row", "how"),
+    [
+        (Worse(CHEAP, spread=0.4), "mu", "too narrow"),
+        (Worse(CHEAP, shift=0.8), "mu", "biased up"),
+        (Worse(DRAWS, blind=True), "log likelihood", "explain the data worse"),
+        (bm.Point(), "mu", "too narrow"),
+    ],
+)
+def test_what_is_wrong_is_found_with_its_direction(worse: bm.Theta, row: str, how: str) -> None:
+    """With 50 simulations; smaller errors are found by the 300 of the slow tests."""
+    found = calibrated(worse, simulations=50)
+    assert how in found.failing[row] and how in str(found)
+    if isinstance(worse, Worse) and worse.blind:
+        assert "mu" not in found.failing  # The prior is calibrated; only the data find it.
+    if isinstance(worse, bm.Point):
+        table = found.table()
+        assert table.loc["mu", "covers90"] == 0 and table.loc["mu", "spread"] == np.inf
+
+
+def test_simulation_k_is_of_the_seed_and_k_alone(exact: bm.SBC, tmp_path: Path) -> None:
+    few = bm.sbc(
+        normal_means.model,
+        TASKS,
+        theta=DRAWS,
+        phi=EXACT,
+        simulations=3,
+        checkpoint=tmp_path,
+        progress=False,
+    )
+    for name in ROWS:
+        assert np.array_equal(few.places[name], exact.places[name][:3])
+
+
+class Failing(Exception):
+    """What a strategy may raise."""
+
+
+def count_down(monkeypatch: pytest.MonkeyPatch, after: int, raised: BaseException) -> None:
+    """Fits raise once, after so many."""
+    fit, left = bm.Importance.fit, [after]
+
+    def counted(*given: object) -> object:
+        left[0] -= 1
+        if left[0] == -1:
+            raise raised
+        return fit(*given)
+
+    monkeypatch.setattr(bm.Importance, "fit", counted)
+
+
+def test_a_fit_that_raises_is_counted_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    count_down(monkeypatch, 2, Failing("no mode was found"))
+    found = calibrated(CHEAP, simulations=5)
+    assert found.failures == {2: "Failing: no mode was found"} and found.simulations == 4
+    assert "1 simulations raised, and are in no figure, the first number 2" in str(found)
+    assert (found.table()["count"] == 4).all()
+
+
+def test_an_interrupt_leaves_what_ended_and_the_same_call_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def run(count: int, folder: Path | None, seed: int = 3, theta: bm.Theta = CHEAP) -> bm.SBC:
+        return bm.sbc(
+            normal_means.model,
+            TASKS,
+            theta=theta,
+            phi=EXACT,
+            simulations=count,
+            seed=seed,
+            checkpoint=folder,
+            progress=False,
+        )
+
+    whole = run(5, None)
+    with monkeypatch.context() as patch:
+        count_down(patch, 3, KeyboardInterrupt())
+        part = run(5, tmp_path)
+    assert part.simulations == 3 and "2 of 5 simulations are left to do" in str(part)
+    with monkeypatch.context() as patch:
+        count_down(patch, 2, AssertionError("more were run than were left"))
+        rest = run(5, tmp_path)
+    assert rest.simulations == 5 and not rest.failures
+    for name in ROWS:
+        assert np.array_equal(rest.places[name], whole.places[name])
+    assert run(2, tmp_path).simulations == 2
+    with pytest.raises(bm.CheckpointError, match="its seed is 3, this one's 4"):
+        run(5, tmp_path, seed=4)
+    with pytest.raises(bm.CheckpointError, match="its theta is Importance"):
+        run(5, tmp_path, theta=DRAWS)
+    assert {p.suffix for p in tmp_path.iterdir()} == {".safetensors"}
+
+
+def test_ctrl_c_that_a_strategy_takes_for_its_end_ends_the_simulations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sampler returns the draws that it has, which are no fit."""
+    fit, calls = bm.Importance.fit, []
+
+    def caught(*given: object) -> object:
+        calls.append(1)
+        if len(calls) == 3:
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        return fit(*given)
+
+    monkeypatch.setattr(bm.Importance, "fit", caught)
+    assert calibrated(CHEAP, simulations=9).simulations == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_cannot_be_judged_is_refused_before_anything_is_fitted() -> None:
+    def flat(tasks: bm.Tasks) -> None:
+        level = pyro.param("level", torch.tensor(0.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(level, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
+
+    with pytest.raises(bm.StructureError, match="'level' has a flat prior"):
+        bm.sbc(flat, TASKS)
+    with pytest.raises(ValueError, match=r"theta=bm\.Fixed"):
+        bm.sbc(normal_means.model, TASKS, theta=bm.Fixed({"mu": torch.tensor(0.0)}), phi=EXACT)
+    with pytest.raises(ValueError, match="simulations=0"):
+        calibrated(CHEAP, simulations=0)
+    with pytest.raises(ValueError, match="holds no data"):
+        bm.sbc(normal_means.model, TASKS, posterior=bm.prior(normal_means.model, TASKS))
+    with pytest.raises(TypeError, match="posterior=dict"):
+        bm.sbc(normal_means.model, TASKS, posterior={})  # type: ignore[arg-type]
+
+
+def test_the_picture_is_saved(exact: bm.SBC, tmp_path: Path) -> None:
+    figure = exact.draw(tmp_path / "sbc.png")
+    assert (tmp_path / "sbc.png").stat().st_size > 10_000
+    titles = [axis.get_title() for axis in figure.axes]
+    assert set(ROWS) <= set(titles)
