@@ -38,6 +38,7 @@ from bayesmeta.amortisation import (
 from bayesmeta.capturing import CaptureError
 from bayesmeta.data import Classes, Tasks, TasksError
 from bayesmeta.distributions import Censored
+from bayesmeta.draws import Prediction, Refine
 from bayesmeta.evaluation import (
     Calibration,
     Comparison,
@@ -70,7 +71,7 @@ from bayesmeta.phi import (
     SteinParticles,
     VariationalSteps,
 )
-from bayesmeta.posterior import Posterior, Prediction, Refine, load, prior
+from bayesmeta.posterior import Posterior, load, prior
 from bayesmeta.presets import (
     ANIL,
     FOMAML,

@@ -14,13 +14,13 @@ import torch
 from bayesmeta.data.arguments import check_seed
 from bayesmeta.data.query_checks import check_query
 from bayesmeta.data.tasks import Tasks, check_tasks
+from bayesmeta.draws.draws import Draws
 from bayesmeta.engine.noise import on_device, seeds
 from bayesmeta.model.density import Density
 from bayesmeta.model.reading import read
 from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.joint import Joint
-from bayesmeta.posterior.draws import Draws
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.running.handlers import Model
 from bayesmeta.running.isolation import isolated, undisturbed

@@ -34,6 +34,7 @@ WINGS = (
     *(
         "phi",
         "theta",
+        "draws",
         "posterior",
         "information",
         "diagram",
@@ -171,7 +172,7 @@ LATE, CIRCLE = "'posterior' stands after 'model'", "a circle of imports: "
 @pytest.mark.parametrize(
     ("source", "complaint"),
     [
-        ("from bayesmeta.posterior.draws import Draws", LATE),
+        ("from bayesmeta.posterior.summary import summary", LATE),
         ("def f():\n    import bayesmeta.posterior", LATE),
         ("from ..posterior import Posterior", LATE),
         ("if not TYPE_CHECKING:\n    from bayesmeta.posterior import Posterior", LATE),

@@ -9,7 +9,6 @@
 - `comparable`: scores of the same numbers, on one scale
 - `compare`: models by what they predict of datapoints held out
 - `learning_curve`: error by the number of tasks and shots
-- `evidence`: log p(D_i | theta) at draws of theta
 - `left_out`: which tasks can be left out of theta
 - `leave_one_task_out`: the score of each task by all others
 - `calibration`: whether classes come about as often as said

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.evaluation.evidence import evidence, integral
+from bayesmeta.draws.evidence import evidence, integral
+from bayesmeta.draws.refine import Refine, check_refinable
 from bayesmeta.evaluation.seen import quoted
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.exact import Exact
 from bayesmeta.phi.hmc import HMC
 from bayesmeta.posterior.posterior import Posterior
-from bayesmeta.posterior.refine import Refine, check_refinable
 from bayesmeta.running.isolation import undisturbed
 from bayesmeta.task_level.importance import TRUSTED_K, pareto_k
 

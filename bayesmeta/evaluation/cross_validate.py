@@ -13,10 +13,10 @@ from bayesmeta.data.arguments import check_seed, check_whole
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.selection import shuffled_rows
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.predict import observed
 from bayesmeta.evaluation.seen import may_be_seen, quoted, seen_by_phi, seen_by_theta, with_any
 from bayesmeta.model.observation import about_elsewhere
 from bayesmeta.posterior.posterior import Posterior
-from bayesmeta.posterior.predict import observed
 from bayesmeta.training.loop import TrainingError
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bayesmeta.evaluation.evidence import evidence, integral
+from bayesmeta.draws.evidence import evidence, integral
 from bayesmeta.evaluation.left_out import check_left_out, notes_on, tasks_seen
 from bayesmeta.evaluation.same_rows import same_rows
 from bayesmeta.fit import fit

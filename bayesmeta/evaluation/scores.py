@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.predict import observed, outcome_values
 from bayesmeta.posterior.posterior import Posterior
-from bayesmeta.posterior.predict import observed, outcome_values
 
 
 class Mistakes(NamedTuple):

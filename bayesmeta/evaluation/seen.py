@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.at_draws import at_draws, in_chunks, joined
+from bayesmeta.draws.draws import Draws, where_the_tasks_are
 from bayesmeta.evaluation.same_rows import same_rows
 from bayesmeta.model import outcomes
-from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined
-from bayesmeta.posterior.draws import Draws, where_the_tasks_are
 from bayesmeta.posterior.posterior import Posterior
 
 _NAMES = 5

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bayesmeta.data.arguments import check_seed, check_whole
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.at_draws import random_at_draws
 from bayesmeta.engine.noise import on_device
 from bayesmeta.information.errors import Found, by_mean
 from bayesmeta.information.known import surprise
@@ -28,7 +29,6 @@ from bayesmeta.information.sites import Sites, check_free, check_together, names
 from bayesmeta.model.checks import DATA, TASKS, StructureError
 from bayesmeta.model.prior import draw_prior_phi
 from bayesmeta.model.structure import Role
-from bayesmeta.posterior.at_draws import random_at_draws
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.running.isolation import isolated, undisturbed
 

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.distributions.wrappers import base_distribution
+from bayesmeta.draws.at_draws import at_draws
 from bayesmeta.information.points import points_of
 from bayesmeta.information.sites import LATENT, behind
 from bayesmeta.model.checks import DATA, TASKS, plate_names
 from bayesmeta.model.density import Density
 from bayesmeta.model.structure import Structure
-from bayesmeta.posterior.at_draws import at_draws
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.running.sites import Site, seen
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.distributions.supports import bijection
+from bayesmeta.draws.at_draws import at_draws
 from bayesmeta.information.nearest_neighbours import Array
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
-from bayesmeta.posterior.at_draws import at_draws
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.running.sites import Site
 

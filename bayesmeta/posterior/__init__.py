@@ -1,13 +1,5 @@
-"""p(theta, phi | D) as draws: predictions, tasks never seen, ArviZ, trust, files.
+"""p(theta, phi | D) on one object: its draws, ArviZ, trust, files.
 
-- `at_draws`: functions of theta and phi at every draw
-- `discrete_states`: chances and draws of discrete latents that were summed out
-- `draws`: theta and phi, and what made them: `Draws`
-- `own_tasks`: which of a posterior's tasks are given, and what is known of their rows
-- `predict`: outcomes, and how likely those are that were seen
-- `refine`: more work on single tasks of an amortised posterior
-- `adapt`: phi of tasks never seen
-- `prior_draws`: draws that have seen nothing
 - `arviz`: a posterior as what ArviZ works on
 - `theta_weights`: a fitted q(theta) judged by importance weights
 - `sampler_checks`: whether a sampler's draws can be trusted
@@ -19,7 +11,5 @@
 """
 
 from bayesmeta.posterior.posterior import Posterior, load, prior
-from bayesmeta.posterior.predict import Prediction
-from bayesmeta.posterior.refine import Refine
 
-__all__ = ["Posterior", "Prediction", "Refine", "load", "prior"]
+__all__ = ["Posterior", "load", "prior"]

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from bayesmeta.data.row_index import RowIndex
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.draws import Draws
+from bayesmeta.draws.own_tasks import Own
+from bayesmeta.draws.predict import log_likelihood, observed, outcome_values, predictions
+from bayesmeta.draws.prior_draws import prior_draws
 from bayesmeta.model.checks import TASKS
 from bayesmeta.model.structure import Node, Role
-from bayesmeta.posterior.draws import Draws
-from bayesmeta.posterior.own_tasks import Own
-from bayesmeta.posterior.predict import log_likelihood, observed, outcome_values, predictions
-from bayesmeta.posterior.prior_draws import prior_draws
 from bayesmeta.task_level.importance import classic
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from bayesmeta.draws.discrete_states import places_apart
+from bayesmeta.draws.draws import Draws
 from bayesmeta.model.enumeration import HOW_UNMIXED
 from bayesmeta.phi.amortised import Amortised
 from bayesmeta.phi.checks import PhiChecks, PhiDraws, check_phi, check_steps
 from bayesmeta.phi.hmc import HMC
-from bayesmeta.posterior.discrete_states import places_apart
-from bayesmeta.posterior.draws import Draws
 from bayesmeta.posterior.sampler_checks import Extreme, check_sampler
 from bayesmeta.posterior.support_check import about_supports
 from bayesmeta.posterior.theta_weights import doubts_about_theta

@@ -11,18 +11,18 @@ from torch import Tensor
 
 from bayesmeta.data.arguments import check_seed, check_whole
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.adapt import adapt
+from bayesmeta.draws.draws import Draws
+from bayesmeta.draws.own_tasks import Own
+from bayesmeta.draws.predict import Prediction, log_likelihood, log_score, predict
+from bayesmeta.draws.prior_draws import prior_draws
+from bayesmeta.draws.refine import Refine
 from bayesmeta.model.density import Density
 from bayesmeta.model.reading import read
 from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
 from bayesmeta.posterior import arviz, saving
-from bayesmeta.posterior.adapt import adapt
 from bayesmeta.posterior.diagnose import Diagnosis, diagnose
-from bayesmeta.posterior.draws import Draws
-from bayesmeta.posterior.own_tasks import Own
-from bayesmeta.posterior.predict import Prediction, log_likelihood, log_score, predict
-from bayesmeta.posterior.prior_draws import prior_draws
-from bayesmeta.posterior.refine import Refine
 from bayesmeta.posterior.summary import summary
 from bayesmeta.running.handlers import Model
 from bayesmeta.theta.base import Fit

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from bayesmeta.draws.draws import Draws
 from bayesmeta.engine.mixing import ess_bulk, ess_tail, rhat
 from bayesmeta.model.location_scale import is_location_scale
 from bayesmeta.posterior.arviz import flattened, values
-from bayesmeta.posterior.draws import Draws
 
 _MAX_RHAT = 1.01
 _MIN_ESS_A_CHAIN = 100

@@ -14,6 +14,7 @@ from bayesmeta.amortisation.bounds import Bound
 from bayesmeta.amortisation.encoders import Encoder
 from bayesmeta.amortisation.guides import Guide
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.draws import Draws
 from bayesmeta.fine_tuning.stages import Stage
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
@@ -23,7 +24,6 @@ from bayesmeta.model.reading import read as read_model
 from bayesmeta.model.structure import Role, Structure
 from bayesmeta.nets import calls, constants
 from bayesmeta.phi.base import Phi
-from bayesmeta.posterior.draws import Draws
 from bayesmeta.running.handlers import Model
 from bayesmeta.running.isolation import isolated
 from bayesmeta.task_level.curvature import Curvature

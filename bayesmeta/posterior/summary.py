@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesmeta.draws.draws import Draws
 from bayesmeta.engine.mixing import ess_bulk, ess_tail, mcse_mean, mcse_sd, rhat
 from bayesmeta.posterior.arviz import flattened, to_datatree, with_computed
-from bayesmeta.posterior.draws import Draws
 from bayesmeta.task_level.importance import classic
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.at_draws import at_draws, in_chunks, joined
+from bayesmeta.draws.draws import Draws
 from bayesmeta.model.checks import first_few
-from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined
-from bayesmeta.posterior.draws import Draws
 
 
 def about_supports(posterior: Draws) -> list[str]:

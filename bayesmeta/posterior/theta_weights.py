@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bayesmeta.posterior.draws import Draws
+from bayesmeta.draws.draws import Draws
 from bayesmeta.task_level.importance import TRUSTED_K, smoothed, without_nan
 from bayesmeta.theta.convergence import coordinates
 from bayesmeta.theta.log_posterior import LogPosterior

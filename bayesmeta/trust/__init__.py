@@ -3,7 +3,6 @@
 - `uniformity`: are ranks uniform
 - `drawn`: a study, of the density that is fitted
 - `simulate`: studies with their truth
-- `joined`: tasks side by side
 - `quantities`: the numbers that are looked at
 - `replicate`: one simulation
 - `unfinished`: simulations in a file, to go on from

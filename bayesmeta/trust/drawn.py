@@ -12,13 +12,13 @@ from torch import Tensor
 
 from bayesmeta.data.padding import fill_padding
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.draws import Draws
 from bayesmeta.model import outcomes
 from bayesmeta.model.checks import DATA, StructureError, is_factor, plate_names
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import draw_prior_phi_states, draw_prior_states
 from bayesmeta.model.structure import Role
 from bayesmeta.phi.joint import Joint
-from bayesmeta.posterior.draws import Draws
 from bayesmeta.running.sites import FlatPrior, Site, own_mask
 from bayesmeta.theta.base import Fit
 

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.draws import Draws
+from bayesmeta.draws.joined import joined, renamed
 from bayesmeta.engine.mixing import ess_bulk
 from bayesmeta.engine.noise import seeds
 from bayesmeta.fit import fit_density
 from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
-from bayesmeta.posterior.draws import Draws
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.running.isolation import isolated
 from bayesmeta.theta.base import Theta
 from bayesmeta.training.fit_options import FitOptions
 from bayesmeta.trust.drawn import Drawn, draw_study
-from bayesmeta.trust.joined import joined, renamed
 from bayesmeta.trust.quantities import (
     Numbers,
     Picked,

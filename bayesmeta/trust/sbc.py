@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from bayesmeta.data.arguments import check_seed, check_whole
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.joined import joined, renamed
 from bayesmeta.engine.noise import on_device
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
@@ -26,7 +27,6 @@ from bayesmeta.theta.nuts import NUTS
 from bayesmeta.theta.pair_checks import check_device, check_pair, check_use
 from bayesmeta.training import interrupt
 from bayesmeta.training.checkpoint import digest
-from bayesmeta.trust.joined import joined, renamed
 from bayesmeta.trust.replicate import Outcome, Setting
 from bayesmeta.trust.report import SBC
 from bayesmeta.trust.simulate import simulable

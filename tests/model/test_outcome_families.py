@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.distributions import AffineTransform, ExpTransform, SigmoidTransform
 
 import bayesmeta as bm
+from bayesmeta.draws.predict import predictions
 from bayesmeta.model.outcomes import pointwise
-from bayesmeta.posterior.predict import predictions
 
 HALF = torch.tensor(0.5)
 

@@ -13,11 +13,11 @@ import torch
 import xarray as xr
 
 import bayesmeta as bm
+from bayesmeta.draws.draws import Draws
 from bayesmeta.models import normal_means
 from bayesmeta.phi import Joint
 from bayesmeta.posterior import arviz as conversion
 from bayesmeta.posterior import summary as table
-from bayesmeta.posterior.draws import Draws
 from bayesmeta.theta.base import Fit
 
 NAMES, SIZES = ("left", "empty", "right"), (3, 0, 2)

@@ -12,11 +12,11 @@ from torch import Tensor
 
 import bayesmeta as bm
 from bayesmeta.capturing.capture import capture, over_draws
+from bayesmeta.draws.draws import Draws
 from bayesmeta.models import eight_schools, normal_means
 from bayesmeta.phi import Joint
 from bayesmeta.posterior import arviz as conversion
 from bayesmeta.posterior.diagnose import Diagnosis
-from bayesmeta.posterior.draws import Draws
 from bayesmeta.task_level import importance
 from bayesmeta.theta import point
 from bayesmeta.theta.base import Fit

@@ -9,10 +9,10 @@ import pyro.distributions as dist
 import torch
 
 import bayesmeta as bm
+from bayesmeta.draws.draws import Draws
 from bayesmeta.model.density import Density
 from bayesmeta.model.reading import read
 from bayesmeta.phi.joint import Joint
-from bayesmeta.posterior.draws import Draws
 from bayesmeta.posterior.support_check import about_supports
 from bayesmeta.theta.base import Fit
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import bayesmeta as bm
-from bayesmeta.posterior.draws import Draws
+from bayesmeta.draws.draws import Draws
 from bayesmeta.posterior.theta_weights import doubts_about_theta
 
 

@@ -10,10 +10,10 @@ from torch.nn.functional import pad
 
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.at_draws import in_chunks, joined, random_at_draws
 from bayesmeta.engine.noise import seeds
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import redraw_local
-from bayesmeta.posterior.at_draws import in_chunks, joined, random_at_draws
 from bayesmeta.running.isolation import isolated
 
 

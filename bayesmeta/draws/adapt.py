@@ -8,10 +8,10 @@ from dataclasses import replace
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.draws import Draws, where_the_tasks_are
+from bayesmeta.draws.refine import Refine, check_refinable, refined
 from bayesmeta.model.checks import StructureError
 from bayesmeta.phi.base import Phi
-from bayesmeta.posterior.draws import Draws, where_the_tasks_are
-from bayesmeta.posterior.refine import Refine, check_refinable, refined
 from bayesmeta.theta.levels import infer_phi, repeated
 
 

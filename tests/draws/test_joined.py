@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 import bayesmeta as bm
+from bayesmeta.draws.joined import joined, renamed
 from bayesmeta.models import normal_means
-from bayesmeta.trust.joined import joined, renamed
 
 
 def test_the_tasks_of_both_stand_one_after_the_other() -> None:

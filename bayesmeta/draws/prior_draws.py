@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.at_draws import random_at_draws
+from bayesmeta.draws.draws import Draws
 from bayesmeta.engine.noise import on_device
 from bayesmeta.model.density import Density
 from bayesmeta.model.prior import draw_prior_states
 from bayesmeta.phi.joint import Joint
-from bayesmeta.posterior.at_draws import random_at_draws
-from bayesmeta.posterior.draws import Draws
 from bayesmeta.running.isolation import isolated, undisturbed
 from bayesmeta.theta.base import Fit
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.at_draws import at_draws, in_chunks, joined, kept_by
+from bayesmeta.draws.discrete_states import chances, chances_of_drawn, draw_states
 from bayesmeta.engine.noise import on_device, seeds
 from bayesmeta.model.density import Density
 from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
 from bayesmeta.phi.laplace import Laplace
-from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined, kept_by
-from bayesmeta.posterior.discrete_states import chances, chances_of_drawn, draw_states
 from bayesmeta.running.isolation import undisturbed
 from bayesmeta.theta.base import Fit
 from bayesmeta.theta.levels import infer_phi

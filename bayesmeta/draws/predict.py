@@ -14,12 +14,12 @@ from torch import Tensor
 from bayesmeta.data.by_row import by_row
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.at_draws import at_draws, in_chunks, joined, kept_by, random_at_draws
+from bayesmeta.draws.draws import Draws, where_the_tasks_are
+from bayesmeta.draws.own_tasks import Own, at_rows, have_rows_of, places_among
 from bayesmeta.model import outcomes
 from bayesmeta.model.checks import first_few
 from bayesmeta.phi.amortised import Amortised
-from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined, kept_by, random_at_draws
-from bayesmeta.posterior.draws import Draws, where_the_tasks_are
-from bayesmeta.posterior.own_tasks import Own, at_rows, have_rows_of, places_among
 from bayesmeta.running.isolation import isolated
 
 if TYPE_CHECKING:

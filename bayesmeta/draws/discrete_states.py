@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.at_draws import at_draws, in_chunks, joined
 from bayesmeta.engine.task_noise import TaskNoise
 from bayesmeta.model.density import Density
 from bayesmeta.model.enumeration import Summed, cells_of
-from bayesmeta.posterior.at_draws import at_draws, in_chunks, joined
 from bayesmeta.running.sites import Site
 
 
