@@ -10,6 +10,7 @@
 - `prior_draws`: draws that have seen nothing
 - `evidence`: log p(D_i | theta) at draws of theta
 - `joined`: tasks side by side
+- `update`: theta learns from further tasks
 """
 
 from bayesmeta.draws.draws import Draws

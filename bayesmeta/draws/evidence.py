@@ -5,23 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bayesmeta.capturing.capture import capture
+from bayesmeta.capturing.capture import capture, over_draws
+from bayesmeta.capturing.repeats import without_repeats
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.model.checks import StructureError
 from bayesmeta.model.density import Density
 from bayesmeta.phi import Exact, Laplace, Phi
 from bayesmeta.running.isolation import isolated
 
-_MOST_DRAWS, _PARTICLES = 2000, 16
+_MOST_DRAWS, _PARTICLES, _CELLS_AT_ONCE = 2000, 16, 500_000
 
 
-def integral(density: Density, tasks: Tasks) -> Phi:
+def integral(density: Density, tasks: Tasks, asked_by: str) -> Phi:
     """How phi is integrated out: in closed form, or else by weights around Laplace's normal.
+
+    Args:
+        density, tasks: whose phi it is.
+        asked_by: what needs it, for the error.
 
     Raises:
         StructureError: where there is no phi, or it cannot be.
     """
-    density.structure.check_treatable("leave_one_task_out", needs_phi=True)
+    density.structure.check_treatable(asked_by, needs_phi=True)
     exact, laplace = Exact(), Laplace(particles=_PARTICLES)
     with isolated(seed=0):
         try:
@@ -32,15 +37,21 @@ def integral(density: Density, tasks: Tasks) -> Phi:
     return exact
 
 
-def evidence(density: Density, phi: Phi, theta: Tensor, tasks: Tasks) -> Tensor:
-    """log p(D_i | theta) at each draw, (draws, tasks); of at most 2,000 draws, evenly apart."""
+def some_evenly(theta: Tensor) -> Tensor:
+    """At most 2,000 draws of theta (chain, draw, d_theta), evenly apart, as one chain of them."""
     draws = theta.flatten(0, 1)
-    draws = draws[torch.linspace(0, len(draws) - 1, min(len(draws), _MOST_DRAWS)).long()]
+    return draws[torch.linspace(0, len(draws) - 1, min(len(draws), _MOST_DRAWS)).long()]
+
+
+def evidence(density: Density, phi: Phi, theta: Tensor, tasks: Tasks) -> Tensor:
+    """log p(D_i | theta) at each draw of theta (draws, d_theta), (draws, tasks)."""
     data = tasks.tensors()
 
     def at(point: Tensor, *given: Tensor) -> tuple[Tensor]:
         return (phi.log_evidence(density, point, tasks.with_tensors(given)),)
 
     with isolated(seed=0), torch.no_grad():
-        graph = capture(at, [draws[0], *data])
-        return torch.stack([graph(point, *data)[0] for point in draws])
+        graph = without_repeats(capture(at, [theta[0], *data]))
+        width = density.width(tasks)
+        cells = tasks.num_tasks * (tasks.num_data * (1 + width) + width**2)
+        return over_draws(graph, [theta], data, max(1, _CELLS_AT_ONCE // max(1, cells)))[0]

@@ -106,9 +106,9 @@ def _log_evidence(posterior: Posterior, tasks: Tasks, weights: Tensor | None) ->
     if not posterior.is_point:
         return unknown
     density, tasks = posterior.draws.centred, tasks.to(dtype=posterior.tasks.dtype)
-    strategy = integral(density, tasks)
+    strategy = integral(density, tasks, "amortisation_gap")
     if isinstance(strategy, Exact):
-        return evidence(density, strategy, posterior.fit.theta[:1, :1], tasks)[0]
+        return evidence(density, strategy, posterior.fit.theta[0, :1], tasks)[0]
     if weights is None:
         return unknown
     flat = weights.flatten(0, 1).double()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bayesmeta.draws.evidence import evidence, integral
+from bayesmeta.draws.evidence import evidence, integral, some_evenly
 from bayesmeta.evaluation.left_out import check_left_out, notes_on, tasks_seen
 from bayesmeta.evaluation.same_rows import same_rows
 from bayesmeta.fit import fit
@@ -122,8 +122,8 @@ def leave_one_task_out(
     seen = tasks_seen(posterior)
     check_left_out(posterior, seen)
     tasks, density = posterior.tasks, posterior.draws.centred
-    strategy = phi if phi is not None else integral(density, tasks)
-    log_p = evidence(density, strategy, posterior.fit.theta, tasks)
+    strategy = phi if phi is not None else integral(density, tasks, "leave_one_task_out")
+    log_p = evidence(density, strategy, some_evenly(posterior.fit.theta), tasks)
     scores, k = _scores(log_p, seen, (tasks.sizes.cpu() > 0) & (not posterior.is_point))
     refitted = np.zeros(len(tasks), dtype=bool)
     draws, notes = 1 if posterior.is_point else len(log_p), notes_on(tasks, seen)
@@ -175,5 +175,5 @@ def _without(posterior: Posterior, i: int, theta: Theta | None, phi: Phi) -> flo
     other = fit(
         model, rest, theta=theta, phi=posterior.strategy, seed=posterior.seed + i, progress=False
     )
-    log_p = evidence(other.draws.centred, phi, other.fit.theta, alone)[:, 0]
+    log_p = evidence(other.draws.centred, phi, some_evenly(other.fit.theta), alone)[:, 0]
     return float(torch.logsumexp(log_p, 0) - np.log(len(log_p)))

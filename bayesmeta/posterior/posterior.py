@@ -17,6 +17,7 @@ from bayesmeta.draws.own_tasks import Own
 from bayesmeta.draws.predict import Prediction, log_likelihood, log_score, predict
 from bayesmeta.draws.prior_draws import prior_draws
 from bayesmeta.draws.refine import Refine
+from bayesmeta.draws.update import update
 from bayesmeta.model.density import Density
 from bayesmeta.model.reading import read
 from bayesmeta.model.structure import Structure
@@ -200,6 +201,37 @@ class Posterior:
         """
         check_seed("adapt", seed, or_none=True)
         return Posterior(adapt(self.draws, tasks, phi=phi, refine=refine, seed=seed))
+
+    def update(self, tasks: Tasks, *, seed: int | None = None, progress: bool = True) -> Posterior:
+        """Theta learns from further tasks too, without another fit: p(theta, phi | D, D_new).
+
+            p(theta | D, D_new)  is  p(theta | D) prod_i p(D_new,i | theta), normalised
+
+        so that draws of theta are weighed by the evidence of the new tasks, phi integrated out as
+        the fit did; after phi=Joint() in closed form or by Laplace's method with importance
+        weights. The weights are Pareto-smoothed (Vehtari et al. 2024), and draws picked by them, in
+        order: one of large weight is there several times in a row. Where too few count, theta is
+        sampled anew by NUTS, from those that were picked; notes say which way was taken. The result
+        is as right as the draws were: those of a Gaussian keep its error.
+
+        It holds all tasks, or the new ones alone where those before are not known, as after
+        loading. Tasks without names, as those of arrays, are taken for others than those before,
+        and numbered on.
+
+        Args:
+            tasks: new ones, with all their datapoints; further datapoints of a task that was known
+                are none.
+            seed: the source of randomness; None derives it from the fit's.
+            progress: whether to show progress where theta is sampled.
+
+        Raises:
+            StructureError: where theta is a point, or there is none, or phi cannot be integrated
+                out.
+            TasksError: for tasks without outcomes, with a query, or of names that theta knows.
+            TypeError: where tasks are no Tasks.
+        """
+        check_seed("update", seed, or_none=True)
+        return Posterior(update(self.draws, tasks, seed=seed, progress=progress))
 
     def predict(
         self,

@@ -143,3 +143,11 @@ def classic() -> Any:
         warnings.filterwarnings("ignore", r"\s*ArviZ is undergoing a major refactor", FutureWarning)
         import arviz
     return arviz
+
+
+def systematic(weights: Tensor, count: int, seed: int) -> Tensor:
+    """So many positions of weights (draws,) by systematic sampling (Kitagawa 1996), in order."""
+    start = torch.rand((), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    at = (start + torch.arange(count, dtype=torch.float64)) / count
+    total = weights.double().cpu().cumsum(0)
+    return torch.searchsorted(total, at).clamp(max=len(weights) - 1).to(weights.device)

@@ -22,7 +22,7 @@ from bayesmeta.model.density import Density
 from bayesmeta.model.prior import draw_prior
 from bayesmeta.phi.base import Phi
 from bayesmeta.running.isolation import isolated
-from bayesmeta.task_level.importance import TRUSTED_K, smoothed, without_nan
+from bayesmeta.task_level.importance import TRUSTED_K, smoothed, systematic, without_nan
 from bayesmeta.theta.base import Fit, Theta
 from bayesmeta.theta.log_posterior import LogPosterior
 from bayesmeta.theta.pilot import Pilot, is_for_newton
@@ -89,11 +89,11 @@ class Importance(Theta):
         target = LogPosterior(density, phi, tasks, jacobian=True)
         start_seed, draw_seed, pick_seed = seeds(options.seed, 3)
         weighed = self._weighed(target, start_seed, draw_seed, progress=options.progress)
-        theta = weighed.theta[_picked(weighed.weights, self.draws, pick_seed)]
+        theta = weighed.theta[systematic(weighed.weights, self.draws, pick_seed)]
         if not all(target.holds_at(at) for at in theta[:: max(1, len(theta) // _TRIED)]):
             target.take_all()
             weighed = self._weighed(target, start_seed, draw_seed, progress=options.progress)
-            theta = weighed.theta[_picked(weighed.weights, self.draws, pick_seed)]
+            theta = weighed.theta[systematic(weighed.weights, self.draws, pick_seed)]
         note = (
             f"Importance: {len(weighed.theta):,} draws of theta in {weighed.rounds} round(s), "
             f"Pareto k {weighed.k:.2f}, effective size {weighed.effective:,.0f}"
@@ -230,10 +230,3 @@ def _weigh(theta: Tensor, log_p: Tensor, proposals: list[tuple[SplitT, int]]) ->
     ).logsumexp(0)
     log_weights, k = smoothed(without_nan(log_p - log_q)[:, None])
     return _Weighed(theta, log_weights[:, 0].softmax(0), float(k[0]), rounds=0)
-
-
-def _picked(weights: Tensor, count: int, seed: int) -> Tensor:
-    """Positions of so many draws by systematic sampling (Kitagawa 1996), in order."""
-    start = torch.rand((), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    at = (start + torch.arange(count, dtype=torch.float64)) / count
-    return torch.searchsorted(weights.cumsum(0), at).clamp(max=len(weights) - 1)
