@@ -143,7 +143,9 @@ def solver_of(
     density: Density, tasks: Tasks, curvature: Curvature, *, jacobian: bool, with_query: bool
 ) -> ModeSolver:
     """The density's solver of this kind, which lives as long as the density."""
-    kind = (curvature, jacobian, with_query, tuple(tasks.x), tasks.query is not None)
+    # Not by names, as each batch has others; a model may read these beside the tensors.
+    layout = (tuple(tasks.x), tasks.query is not None, tasks.ragged, tasks.is_query, tasks.dtype)
+    kind = (curvature, jacobian, with_query, layout)
     if kind not in density.solvers:
         density.solvers[kind] = ModeSolver(
             density, tasks, curvature, jacobian=jacobian, with_query=with_query

@@ -67,7 +67,8 @@ def sbc(
         tasks: the design: x, sizes, mask.
         theta, phi: the pair, as of `fit`.
         simulations: how many studies; coverage of 50% is known to .5 / sqrt(simulations).
-        seed: simulation k depends on it and on k alone.
+        seed: simulation k depends on it and on k alone; without a posterior its study is
+            `simulate(model, tasks, studies=k + 1, seed=seed)[k]`, as to look at one that failed.
         posterior: a fit of the model to the tasks: the truth is then one of its draws of theta, and
             what is fitted is its tasks with as many that are simulated, so that calibration is
             judged where the data are, and not all over the prior (Saeilynoja et al. 2025).
@@ -97,22 +98,21 @@ def sbc(
     check_device(theta, tasks.device)
     observed = None if posterior is None else _observed(posterior, density, tasks)
     design = tasks if posterior is None else renamed(tasks, "replicate")
+    whole = design if observed is None else joined(observed, design)
+    pair = f"theta=bm.{type(theta).__name__}(), phi=bm.{type(phi).__name__}()"
     with on_device(tasks.device):
-        whole = design if observed is None else joined(observed, design)
         fitted = density if observed is None else Density(read(model, whole))
-        names = f"theta=bm.{type(theta).__name__}(), phi=bm.{type(phi).__name__}()"
-        fitted.structure.check_treatable(names, needs_phi=not phi.is_joint)
+        fitted.structure.check_treatable(pair, needs_phi=not phi.is_joint)
         with isolated(seed):
             check_use(theta, phi, fitted, whole, None, None, None)
         setting = Setting(
             density, design, fitted, theta, phi.silent(), seed, simulations, posterior, observed
         )
-        stored = Unfinished(
-            None if checkpoint is None else Path(checkpoint), _about(setting, whole)
-        )
+        folder = None if checkpoint is None else Path(checkpoint)
+        stored = Unfinished(folder, _about(setting, whole))
         stored.take_up()
         _run(setting, stored, progress)
-    return _report(names, stored.outcomes, simulations)
+    return _report(pair, stored.outcomes, simulations)
 
 
 def _run(setting: Setting, stored: Unfinished, progress: bool) -> None:

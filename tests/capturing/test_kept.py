@@ -105,3 +105,15 @@ def test_a_graph_over_draws_that_is_recorded_gives_the_same_bits(
         post = bm.fit(eight_schools.model, tasks, theta=theta, phi=phi, progress=False)
         found.append(post.adapt(tasks[["C"]], phi=bm.HMC()).free_phi)
     assert torch.equal(*found)
+
+
+def test_padding_does_not_count_after_tasks_of_the_same_shape_that_have_none() -> None:
+    whole = normal_means.tasks(num_tasks=4, num_data=2, ragged=False)
+    mask = whole.mask.clone()
+    mask[0, 1] = False
+    ragged = replace(whole, mask=mask, ragged=True)
+    theta = torch.zeros(1, dtype=torch.float64)
+    used, fresh = (Density(read(normal_means.model, whole)) for _ in range(2))
+    bm.Laplace().log_evidence(used, theta, whole)
+    found = bm.Laplace().log_evidence(used, theta, ragged)
+    assert torch.equal(found, bm.Laplace().log_evidence(fresh, theta, ragged))
