@@ -23,7 +23,7 @@ from bayesmeta.training.fit_options import FitOptions
 
 # The draws of theta are to be worth so many independent ones.
 _FEWEST = 400
-_CHAINS = NUTS(tune=500)
+_CHAINS = NUTS(tune=300, draws=500)
 
 
 @where_the_tasks_are
@@ -64,7 +64,7 @@ def update(draws: Draws, tasks: Tasks, *, seed: int | None, progress: bool) -> D
 
 def _check_given(draws: Draws, tasks: object) -> Tasks | None:
     """The tasks that theta has learned from; None where they are not known, or there are none."""
-    check_tasks("update", tasks)
+    check_tasks("tasks", tasks)
     assert isinstance(tasks, Tasks)
     if tasks.y is None or not bool(tasks.mask.any()):
         raise TasksError("update got tasks without outcomes, of which theta learns nothing")

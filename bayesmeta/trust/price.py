@@ -101,7 +101,7 @@ def price(
         ValueError: for no pair.
         StructureError, TasksError: as of `fit`, where the reference does not fit the model.
     """
-    check_tasks("price", tasks)
+    check_tasks("tasks", tasks, hint="after the model")
     named = _named(pairs)
     right = _pair(reference if reference is not None else (NUTS(), Joint()))
     rows, refused, problems = dict[str, dict[str, object]](), {}, {}
