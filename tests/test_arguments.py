@@ -18,6 +18,7 @@ NO_NUMBER = (True, "3", torch.tensor(1), NAN, INF)
 BAD = {"int": (1.5, -5, *NO_NUMBER), "float": NO_NUMBER}
 # Fields that are data, or results.
 HELD = {bm.Tasks, bm.Classes, bm.Posterior, bm.Prediction, bm.Comparison, bm.TaskScores, bm.Graph}
+HELD |= {bm.SBC, bm.Study, bm.Studies, bm.Price}
 # What stands beside the argument in a call.
 BESIDE: dict[tuple[str, str], dict[str, Any]] = {("FineTune", "patience"): {"held_out": 0.5}}
 
@@ -95,6 +96,9 @@ def never(*args: object, **kwargs: object) -> Any:
 CALLS: dict[Any, dict[str, Any]] = {
     bm.fit: {"model": normal_means.model, "tasks": TASKS},
     bm.prior: {"model": normal_means.model, "tasks": TASKS},
+    bm.simulate: {"model": normal_means.model, "tasks": TASKS},
+    bm.sbc: {"model": normal_means.model, "tasks": TASKS},
+    bm.price: {"model": normal_means.model, "tasks": TASKS, "pairs": [bm.MAML()]},
     bm.cross_validate: {"infer": never, "tasks": TASKS},
     bm.search: {"candidate": never, "tasks": TASKS},
     bm.learning_curve: {
@@ -115,6 +119,7 @@ CALLS: dict[Any, dict[str, Any]] = {
     TASKS.widen: {},
     KNOWN.adapt: {"tasks": TASKS},
     KNOWN.predict: {},
+    KNOWN.update: {"tasks": TASKS},
     CLASSES.episodes: {"num_tasks": 2, "ways": 2, "shots": 1, "queries": 1},
     CLASSES.shuffled: {},
     **{getattr(bm, p): {} for p in ("MAML", "FOMAML", "ANIL", "MetaSGD", "Reptile", "IMAML")},

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from bayesmeta.capturing.capture_errors import CaptureError
+from bayesmeta.data.arguments import check_seed
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks, check_tasks
 from bayesmeta.fit import fit
@@ -102,6 +103,7 @@ def price(
         StructureError, TasksError: as of `fit`, where the reference does not fit the model.
     """
     check_tasks("tasks", tasks, hint="after the model")
+    check_seed("price", seed)
     named = _named(pairs)
     right = _pair(reference if reference is not None else (NUTS(), Joint()))
     rows, refused, problems = dict[str, dict[str, object]](), {}, {}
