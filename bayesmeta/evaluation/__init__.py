@@ -10,6 +10,8 @@
 - `compare`: models by what they predict of datapoints held out
 - `learning_curve`: error by the number of tasks and shots
 - `left_out`: which tasks can be left out of theta
+- `moment_matching`: draws moved towards what their weights ask for
+- `without_a_task`: theta without one of its tasks
 - `leave_one_task_out`: the score of each task by all others
 - `calibration`: whether classes come about as often as said
 - `amortisation_gap`: what one pass of a network loses

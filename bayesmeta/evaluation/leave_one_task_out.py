@@ -6,18 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from bayesmeta.draws.evidence import evidence, integral, some_evenly
+from bayesmeta.draws.evidence import integral
 from bayesmeta.evaluation.left_out import check_left_out, notes_on, tasks_seen
-from bayesmeta.evaluation.same_rows import same_rows
-from bayesmeta.fit import fit
+from bayesmeta.evaluation.without_a_task import WithoutATask
 from bayesmeta.phi import Phi
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.running.isolation import undisturbed
-from bayesmeta.task_level.importance import TRUSTED_K, smoothed
+from bayesmeta.task_level.importance import TRUSTED_K
 from bayesmeta.theta import Theta
 
 if TYPE_CHECKING:
@@ -31,7 +28,9 @@ class TaskScores:
     Attributes:
         table: by task: "datapoints"; "log_score", log p(D_i | D_-i); "left_out", whether theta had
             seen the task, which was taken out; "pareto_k" of the weights by which that was done, or
-            of those that the task would give to draws of theta; "refitted". Tasks without
+            of those that the task would give to draws of theta; "how" it was done, by "weights", by
+            "moments" or by a "refit"; "refitted"; "influence", by how many sds the mean of theta
+            moves without the task, of the number that it "moves" most, unconstrained. Tasks without
             datapoints, and a point, have no weights, and NaN.
         draws: so many of theta were used; 1 of a point.
         notes: sentences on tasks that were not left out.
@@ -67,10 +66,11 @@ class TaskScores:
 
     def __str__(self) -> str:
         count, out = (int(self.table[name].sum()) for name in ("refitted", "left_out"))
+        moved = int((self.table["how"] == "moments").sum())
         how = "each left out in turn" if out == len(self.table) else f"{out} of them left out"
         lines = [
             f"log score of {len(self.table)} tasks, {how}: {self.total:.1f} +- {self.error:.1f} "
-            f"nats; {count} of them by a fit without the task",
+            f"nats; {moved} of them by draws that were moved, {count} by a fit without the task",
             *self.notes,
         ]
         if self.doubtful:
@@ -97,8 +97,11 @@ def leave_one_task_out(
         log p(D_i | D_-i) = -log E[1 / p(D_i | theta)],   theta ~ p(theta | D)
 
     by importance weights 1 / p(D_i | theta) whose tail is smoothed (Vehtari, Gelman & Gabry 2017;
-    Vehtari et al. 2024). Of each task all datapoints are left out together, with phi integrated
-    out: it is the score of a new task, not of a new datapoint of a known one.
+    Vehtari et al. 2024). Where these are not to be trusted (Pareto k above 0.7, or less of few
+    draws), draws are moved to the mean, the variances or the covariance that they ask for, and
+    weighed anew (Paananen, Piironen, Buerkner & Vehtari 2021). Of each task all datapoints are left
+    out together, with phi integrated out: it is the score of a new task, not of a new datapoint of
+    a known one.
 
     Tasks that theta has never seen, as after `adapt`, are not taken out of it: their score is
     log E[p(D_i | theta)], and a note says so.
@@ -106,74 +109,53 @@ def leave_one_task_out(
     Args:
         posterior: a fit with draws of theta.
         refit: the theta strategy by which to fit anew without a task whose weights are not to be
-            trusted (Pareto k above 0.7, or less of few draws); None leaves them, and says which
-            they are.
+            trusted after that; None leaves them, and says which they are.
         phi: how phi is integrated out; None is in closed form where there is one, and else by
             Laplace's method with importance weights.
-        progress: whether to show a progress bar over refits.
+        progress: whether to show progress bars over such tasks.
 
     Raises:
         StructureError: where theta is a point, or the model has no phi.
         TasksError: where the posterior holds no data, as one that was loaded, or tasks with a
             query, or where theta has seen a task in part, or may have seen it.
     """
-    import pandas as pd
-
     seen = tasks_seen(posterior)
     check_left_out(posterior, seen)
     tasks, density = posterior.tasks, posterior.draws.centred
     strategy = phi if phi is not None else integral(density, tasks, "leave_one_task_out")
-    log_p = evidence(density, strategy, some_evenly(posterior.fit.theta), tasks)
-    scores, k = _scores(log_p, seen, (tasks.sizes.cpu() > 0) & (not posterior.is_point))
-    refitted = np.zeros(len(tasks), dtype=bool)
-    draws, notes = 1 if posterior.is_point else len(log_p), notes_on(tasks, seen)
-
-    def found() -> TaskScores:
-        columns = {
-            "datapoints": tasks.sizes.cpu().numpy(),
-            "log_score": scores.numpy(),
-            "left_out": seen.numpy(),
-            "pareto_k": k.numpy(),
-            "refitted": refitted,
-        }
-        return TaskScores(pd.DataFrame(columns, pd.Index(tasks.names, name="task")), draws, notes)
-
-    doubtful = found().doubtful if refit is not None else []
-    for i in tqdm([tasks.names.index(n) for n in doubtful], "refits", disable=not progress):
-        if seen[i]:
-            scores[i], refitted[i] = _without(posterior, i, refit, strategy), True
-    return found()
+    found = WithoutATask.of(posterior, strategy, seen)
+    scores = _scores(found)
+    for i in tqdm(_bad(scores, found), "moments", disable=not progress):
+        found.match(i, scores.trusted_k)
+    scores = _scores(found)
+    if refit is not None:
+        for i in tqdm(_bad(scores, found), "refits", disable=not progress):
+            found.refit(i, refit)
+    return _scores(found)
 
 
-def _scores(log_p: Tensor, seen: Tensor, weighted: Tensor) -> tuple[Tensor, Tensor]:
-    """The log scores of tasks, and Pareto's k of their weights; (tasks,).
-
-    Args:
-        log_p: log p(D_i | theta) at each draw, (draws, tasks).
-        seen: which are taken out of theta, (tasks,).
-        weighted: which give weights to draws of theta, that are not all alike, (tasks,).
-    """
-    # Of those that are not, the mean over draws as they are.
-    scores = torch.logsumexp(log_p, 0) - np.log(len(log_p))
-    k = torch.full(scores.shape, torch.nan, dtype=torch.float64)
-    if (new := ~seen & weighted).any():
-        k[new] = smoothed(log_p[:, new])[1]
-    if seen.any():
-        log_weights, k[seen] = smoothed(-log_p[:, seen])
-        scores[seen] = torch.logsumexp(log_weights + log_p[:, seen], 0).to(scores)
-    return scores, k
+def _bad(scores: TaskScores, found: WithoutATask) -> list[int]:
+    """Which tasks were left out by weights that are not to be trusted."""
+    doubtful = set(scores.doubtful)
+    names = found.posterior.tasks.names
+    return [i for i, name in enumerate(names) if name in doubtful and found.seen[i]]
 
 
-def _without(posterior: Posterior, i: int, theta: Theta | None, phi: Phi) -> float:
-    """log p(D_i | D_-i) by a fit to the other tasks."""
-    learned = posterior.fit.learned_from
-    assert learned is not None and learned.tasks is not None
-    alone = posterior.tasks.select(torch.tensor([i]))
-    others = ~same_rows(learned.tasks, alone).any(1)
-    rest = learned.tasks.select(others.nonzero()[:, 0])
-    model = posterior.density.model
-    other = fit(
-        model, rest, theta=theta, phi=posterior.strategy, seed=posterior.seed + i, progress=False
-    )
-    log_p = evidence(other.draws.centred, phi, some_evenly(other.fit.theta), alone)[:, 0]
-    return float(torch.logsumexp(log_p, 0) - np.log(len(log_p)))
+def _scores(found: WithoutATask) -> TaskScores:
+    """What is known of all tasks, as a table."""
+    import pandas as pd
+
+    tasks, (influence, moves) = found.posterior.tasks, found.most
+    columns = {
+        "datapoints": tasks.sizes.cpu().numpy(),
+        "log_score": found.log_score.cpu().numpy(),
+        "left_out": found.seen.numpy(),
+        "pareto_k": found.k.numpy(),
+        "how": found.how,
+        "refitted": [how == "refit" for how in found.how],
+        "influence": influence,
+        "moves": moves,
+    }
+    table = pd.DataFrame(columns, pd.Index(tasks.names, name="task"))
+    draws = 1 if found.posterior.is_point else len(found.theta)
+    return TaskScores(table, draws, notes_on(tasks, found.seen))

@@ -12,6 +12,7 @@ import torch
 from torch.distributions import MultivariateNormal
 
 import bayesmeta as bm
+from bayesmeta.evaluation.without_a_task import WithoutATask
 from bayesmeta.models import eight_schools, logistic_regression, normal_means, radon
 
 TASKS = normal_means.tasks(num_tasks=8, num_data=4, ragged=False)
@@ -62,6 +63,48 @@ def test_scores_equal_the_closed_form(phi: bm.Joint | bm.Exact) -> None:
     assert found.total == pytest.approx(float(expected.sum()), abs=0.3)
     # The control: a score in sample, which has seen the task, is another number.
     assert abs(post.log_score().sum() - expected.sum()) > 1
+
+
+def an_odd_task_among(others: bm.Tasks, by: float) -> bm.Tasks:
+    odd = others.y.clone()
+    odd[0] += by
+    return bm.Tasks.from_arrays(odd)
+
+
+@pytest.fixture(scope="module")
+def odd_one_out() -> tuple[bm.Tasks, bm.Posterior]:
+    """One task far away, which moves mu by several sds, as its spread is known."""
+    tasks = an_odd_task_among(TASKS, 40.0)
+    importance = bm.Importance(draws=4000)
+    post = bm.fit(normal_means.model, tasks, theta=importance, phi=bm.Exact(), progress=False)
+    return tasks, post
+
+
+def test_draws_are_moved_where_weights_fail(odd_one_out, monkeypatch) -> None:
+    tasks, post = odd_one_out
+    found = bm.leave_one_task_out(post, progress=False)
+    assert found.table["how"].tolist() == ["moments", *["weights"] * 7]
+    assert not found.doubtful and "1 of them by draws that were moved" in str(found)
+    expected = closed_form(tasks)
+    scores = torch.tensor(found.table["log_score"].to_numpy())
+    torch.testing.assert_close(scores, expected, rtol=0, atol=0.05)
+    monkeypatch.setattr(WithoutATask, "match", lambda *given: None)
+    failed = bm.leave_one_task_out(post, progress=False)
+    assert failed.doubtful == ["0"]
+    assert abs(failed.table["log_score"].iloc[0] - float(expected[0])) > 1
+
+
+def test_influence_is_how_far_theta_moves(odd_one_out) -> None:
+    """Means of tasks are normal around mu, with a known spread."""
+    tasks, post = odd_one_out
+    table = bm.leave_one_task_out(post, progress=False).table
+    each = 1 / (normal_means.TAU**2 + normal_means.SIGMA**2 / tasks.num_data)
+    prior, means = normal_means.MU_SD**-2, tasks.y.mean(1)
+    whole = prior + len(means) * each
+    without = (means.sum() - means) * each / (whole - each)
+    moved = (without - means.sum() * each / whole) * whole**0.5
+    assert torch.allclose(torch.tensor(table["influence"].to_numpy()), moved.abs(), atol=0.1)
+    assert set(table["moves"]) == {"mu"}
 
 
 def without_one(tasks: bm.Tasks, out: int, nuts: bm.NUTS) -> float:
