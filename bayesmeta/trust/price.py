@@ -24,9 +24,11 @@ from bayesmeta.theta import NUTS, Theta
 from bayesmeta.theta.pair_checks import check_pair
 from bayesmeta.training import TrainingError
 from bayesmeta.trust.distances import Distance, between, between_halves
+from bayesmeta.trust.price_picture import drawn
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 # As a preset gives it, or as two strategies.
 PairLike = Mapping[str, object] | tuple[Theta, Phi]
@@ -62,11 +64,9 @@ class Price:
         told += [f"{name} was not fitted: {why}" for name, why in self.refused.items()]
         return "\n".join([self.table.round(3).to_string(), *told])
 
-    def draw(self, path: str | Path | None = None) -> None:
-        """Distance from the reference against seconds, of theta and of phi; shown, or saved."""
-        from bayesmeta.trust.price_picture import draw
-
-        draw(self.table, path)
+    def draw(self, path: str | Path | None = None) -> Figure:
+        """Distance from the reference against seconds, of theta and of phi; saved to a path."""
+        return drawn(self.table, path)
 
 
 def price(

@@ -16,6 +16,7 @@ from bayesmeta.lecture import (
     learning_curves,
     limit,
     meta_overfitting,
+    price,
     settings,
     sinusoid_theta,
     two_views,
@@ -34,6 +35,7 @@ SECTIONS: dict[str, Callable[[bool], Section]] = {
     "learning_curves": learning_curves.section,
     "limit": limit.section,
     "meta_overfitting": meta_overfitting.section,
+    "price": price.section,
 }
 TITLE = "Transfer and meta-learning, computed"
 INTRODUCTION = """

@@ -20,6 +20,7 @@ from bayesmeta.lecture import (
     learning_curves,
     limit,
     meta_overfitting,
+    price,
     sinusoid_theta,
     studies,
     study,
@@ -34,11 +35,12 @@ SCRIPTS = (
     learning_curves,
     limit,
     meta_overfitting,
+    price,
     sinusoid_theta,
     two_views,
 )
 # Trained networks come near to their oracle, and are not expected to reach it.
-SAMPLED = SCRIPTS[:5]
+SAMPLED = SCRIPTS[:6]
 ERRORS = 4.5
 
 
