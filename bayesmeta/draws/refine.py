@@ -16,6 +16,7 @@ from bayesmeta.data.arguments import check_number, check_wholes
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.noise import seeds
 from bayesmeta.engine.task_noise import TaskNoise
+from bayesmeta.model.checks import first_few
 from bayesmeta.model.density import Density, log_normal
 from bayesmeta.phi.amortised import Amortised
 from bayesmeta.phi.base import Phi
@@ -83,7 +84,7 @@ def check_refinable(how: Refine, strategy: Phi) -> None:
 
 
 def refined(how: Refine, strategy: Phi, fit: Fit, seed: int, *, is_point: bool) -> Fit:
-    """The fit with draws of phi for each draw of theta, their log weights, and a note.
+    """The fit with draws of phi for each draw of theta, their log weights, and which way was taken.
 
     Tasks that were run again have NaN as log weights: their draws are of no q.
     """
@@ -104,19 +105,24 @@ def refined(how: Refine, strategy: Phi, fit: Fit, seed: int, *, is_point: bool) 
         for chunk in tasks.chunks(how.candidates * density.d_phi)
     ]
     phi, log_weights = (torch.cat(x, 1) for x in zip(*found, strict=True))
-    bad = (~(pareto_k(log_weights) <= how.above)).nonzero()[:, 0]
+    k = pareto_k(log_weights)
+    bad = (~(k <= how.above)).nonzero()[:, 0]
     note = f"refined: Pareto k is above {how.above} in {len(bad)} of {len(tasks)} tasks"
     if len(bad) and how.rerun is not None:
         again = tasks.select(bad)
         generator = torch.Generator().manual_seed(second)
         phi[:, bad] = how.rerun.infer(density, theta, again, generator, is_point=is_point)
         log_weights[:, bad] = torch.nan
-        note += f"; {len(bad)} run again by phi=bm.{how.rerun!r}"
+        which = first_few([f"'{tasks.names[i]}' (k {k[i]:.2f})" for i in bad.tolist()])
+        note += f"; {len(bad)} run again by phi=bm.{how.rerun!r}: {which}"
     lead = fit.theta.shape[:2]
+    rerun = torch.zeros(len(tasks), dtype=torch.bool)
+    rerun[bad] = how.rerun is not None
     return replace(
         fit,
         phi=phi.unflatten(0, lead),
         log_weights=log_weights.unflatten(0, lead),
+        told={name: x.expand(*lead, -1) for name, x in (("pareto_k", k), ("rerun", rerun))},
         notes=(note,),
     )
 

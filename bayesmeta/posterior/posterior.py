@@ -97,7 +97,8 @@ class Posterior:
     def phi_stats(self) -> Mapping[str, Tensor]:
         """What the phi strategy tells of each draw and task, (chain, draw, tasks, ...).
 
-        Of FineTune "loss", at some twenty steps of each stage; of PostHocLaplace also "scale".
+        Of FineTune "loss", at some twenty steps of each stage; of PostHocLaplace also "scale"; of
+        tasks that were refined "pareto_k", and whether that was a reason to "rerun" them.
         """
         return self.draws.told
 

@@ -88,6 +88,9 @@ def test_the_notes_tell_what_was_not_enough_and_what_was_run_again(point: bm.Pos
     assert note == "refined: Pareto k is above 0.7 in 0 of 6 tasks"
     again = point.adapt(NEW, refine=AGAIN)
     assert "6 run again by phi=bm.HMC(" in again.notes[0]
+    assert "'0' (k " in again.notes[0] and again.phi_stats["rerun"].all()
+    assert not good.phi_stats["rerun"].any()
+    assert good.phi_stats["pareto_k"].shape == good.phi["phi"].shape
     assert again.diagnose().ok
 
 
