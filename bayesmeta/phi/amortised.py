@@ -244,13 +244,7 @@ class Amortised(Phi):
         units = _State(*state[-len(_State._fields) :])
         weights = state[: -len(_State._fields)]
         cut = len(weights) - len(self.guide.start(density.d_phi))
-        rows = torch.cat([rows_of(part, density.reading) for part in parts], 1)
-        if units.rows.shape != (4, rows.shape[-1]):
-            raise ValueError(
-                "the network is of an earlier version, which read data in another way; fit again"
-            )
-        rows = in_units(rows, units.rows.detach(), self.encoder.places)
-        mask = torch.cat([part.mask for part in parts], 1)
+        rows, mask = self._read(density, parts, units)
         count = mask.sum(1, keepdim=True).to(rows.dtype)
         with self._precision(rows):
             numbers = self.encoder(weights[:cut], rows, mask)
@@ -271,6 +265,25 @@ class Amortised(Phi):
         scale = torch.where(is_scored, 1 / anchor.sd, width)
         given = self.guide, weights[cut:], numbers, count, anchor
         return TaskPosterior(*given, shift, scale, centre, width)
+
+    def encodings(self, density: Density, tasks: Tasks, state: Sequence[Tensor]) -> Tensor:
+        """What the encoder makes of each task, (tasks, features), by which q is found."""
+        units = _State(*state[-len(_State._fields) :])
+        cut = len(state) - len(_State._fields) - len(self.guide.start(density.d_phi))
+        with torch.no_grad():
+            return self.encoder(state[:cut], *self._read(density, [tasks], units))
+
+    def _read(
+        self, density: Density, parts: Sequence[Tasks], units: _State
+    ) -> tuple[Tensor, Tensor]:
+        """Datapoints (tasks, data, inputs) of all parts as the encoder takes them, and the mask."""
+        rows = torch.cat([rows_of(part, density.reading) for part in parts], 1)
+        if units.rows.shape != (4, rows.shape[-1]):
+            raise ValueError(
+                "the network is of an earlier version, which read data in another way; fit again"
+            )
+        rows = in_units(rows, units.rows.detach(), self.encoder.places)
+        return rows, torch.cat([part.mask for part in parts], 1)
 
     def unlike(self, density: Density, tasks: Tasks, state: Sequence[Tensor]) -> dict[str, str]:
         """By task, which of its data are outside of the range of those trained on, in words.

@@ -5,6 +5,7 @@
 - `sampler_checks`: whether a sampler's draws can be trusted
 - `summary`: a table of theta and phi
 - `support_check`: whether the outcomes are possible at all draws
+- `unlike_tasks`: tasks unlike those that a network was trained on
 - `diagnose`: whether a posterior can be trusted
 - `saving`: a posterior on disk, without data
 - `posterior`: all of that on one object: `Posterior`

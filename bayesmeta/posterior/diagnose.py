@@ -16,6 +16,7 @@ from bayesmeta.phi.hmc import HMC
 from bayesmeta.posterior.sampler_checks import Extreme, check_sampler
 from bayesmeta.posterior.support_check import about_supports
 from bayesmeta.posterior.theta_weights import doubts_about_theta
+from bayesmeta.posterior.unlike_tasks import unlike_tasks
 
 _FALL_A_TASK = 0.01
 
@@ -39,6 +40,8 @@ class Diagnosis:
             and where phi is amortised or a Laplace approximation.
         pareto_k_theta: of p(theta, D) / q(theta), at most 0.7; for variational fits of at most 256
             numbers, and importance draws.
+        p_unlike: by task, which share of the tasks that a network was trained on are as far from
+            each other by their encodings; of new tasks where phi is amortised.
         rhat_phi: by task, of chains of phi begun at the mode and at the prior; where phi is by HMC.
     """
 
@@ -52,6 +55,7 @@ class Diagnosis:
     pareto_k: Mapping[str, float] = field(default_factory=dict)
     pareto_k_theta: float | None = None
     rhat_phi: Mapping[str, float] = field(default_factory=dict)
+    p_unlike: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return "\n".join(self.messages)
@@ -71,11 +75,15 @@ def diagnose(posterior: Draws) -> Diagnosis:
     Draws at which the outcomes are impossible are none of the posterior's; where phi is drawn from
     places far apart, by a discrete latent, draws may all be at one of them.
     """
-    of_phi = _of_phi(posterior)
+    of_phi, (p_unlike, of_unlike) = _of_phi(posterior), unlike_tasks(posterior)
     found = replace(
-        _by_kind(posterior, of_phi.pareto_k), pareto_k=of_phi.pareto_k, rhat_phi=of_phi.rhat
+        _by_kind(posterior, of_phi.pareto_k),
+        pareto_k=of_phi.pareto_k,
+        rhat_phi=of_phi.rhat,
+        p_unlike=p_unlike,
     )
     more = [
+        *of_unlike,
         *of_phi.messages,
         *_about_steps(posterior),
         *about_supports(posterior),
