@@ -7,6 +7,7 @@
 - `support_check`: whether the outcomes are possible at all draws
 - `unlike_tasks`: tasks unlike those that a network was trained on
 - `diagnose`: whether a posterior can be trusted
+- `own_data`: the data of a posterior that was loaded
 - `saving`: a posterior on disk, without data
 - `posterior`: all of that on one object: `Posterior`
 """

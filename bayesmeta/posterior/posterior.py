@@ -307,7 +307,8 @@ class Posterior:
         return diagnose(self.draws)
 
     def save(self, folder: str | Path) -> None:
-        """Write it to a folder, for `bm.load`: theta, phi and what was trained, but no x and no y.
+        """Write it to a folder, for `bm.load`: theta, phi and what was trained, but no x and no y,
+        of which there is a digest.
 
         Names of tasks are kept, as phi belongs to them, and of those that theta was fitted to:
         rename tasks whose names are secret.
@@ -330,7 +331,7 @@ class Posterior:
         )
 
 
-def load(folder: str | Path, model: Model) -> Posterior:
+def load(folder: str | Path, model: Model, tasks: Tasks | None = None) -> Posterior:
     """A posterior that was saved: adapt it to new tasks, or predict more of its own by name.
 
     Sites, distributions and parents of the model are compared with those of the fit. Constants in
@@ -339,13 +340,17 @@ def load(folder: str | Path, model: Model) -> Posterior:
     Args:
         folder: what `Posterior.save` was given.
         model: the function that it was fitted with.
+        tasks: the data that it was fitted to, which the file does not hold, but knows by a digest:
+            what asks for them, as `bm.leave_one_task_out`, `update` and ArviZ's groups of data,
+            then works as before it was saved.
 
     Raises:
         FileNotFoundError: where nothing was saved there.
+        TasksError: where tasks are others.
         CheckpointError: where the file is damaged, or of another model, or its strategy has a part
             that is not known here.
     """
-    return Posterior(saving.restored(folder, model))
+    return Posterior(saving.restored(folder, model, tasks))
 
 
 def prior(model: Model, tasks: Tasks, *, draws: int = 500, seed: int = 0) -> Posterior:

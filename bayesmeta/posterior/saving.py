@@ -24,6 +24,7 @@ from bayesmeta.model.reading import read as read_model
 from bayesmeta.model.structure import Role, Structure
 from bayesmeta.nets import calls, constants
 from bayesmeta.phi.base import Phi
+from bayesmeta.posterior.own_data import digest_of, with_data
 from bayesmeta.running.handlers import Model
 from bayesmeta.running.isolation import isolated
 from bayesmeta.task_level.curvature import Curvature
@@ -71,6 +72,7 @@ def save(posterior: Draws, folder: Path) -> None:
         "whole": sorted(_whole(tasks)),
         "inputs": {n.name: list(n.inputs) for n in posterior.structure.nodes.values()},
         "tasks": list(tasks.names),
+        "data": digest_of(tasks),
         "are_named": tasks.origin is None,
         "learned_from": None if learned is None else {"names": learned.names},
         "columns": {n: [str(c.dtype), list(c.shape[1:])] for n, c in tasks.x.items()},
@@ -89,11 +91,11 @@ def _calls_of(posterior: Draws) -> list[calls.Call]:
     return called
 
 
-def restored(folder: str | Path, model: Model) -> Draws:
-    """The draws that `save` wrote; see `bm.load`.
+def restored(folder: str | Path, model: Model, tasks: Tasks | None) -> Draws:
+    """The draws that `save` wrote, with the data if they are given; see `bm.load`.
 
     Raises:
-        FileNotFoundError, CheckpointError: as `bm.load`.
+        FileNotFoundError, CheckpointError, TasksError: as `bm.load`.
     """
     if not isinstance(folder, str | Path):
         raise TypeError(f"load got folder={folder!r}; give the folder first, then the model")
@@ -103,6 +105,13 @@ def restored(folder: str | Path, model: Model) -> Draws:
             f"no posterior was saved in '{folder}'; give the folder that post.save was given"
         )
     tensors, about = found
+    draws = _of_file(model, tensors, about, folder)
+    return draws if tasks is None else with_data(draws, tasks, about.get("data"))
+
+
+def _of_file(
+    model: Model, tensors: dict[str, Tensor], about: dict[str, Any], folder: str | Path
+) -> Draws:
     with calls.watch() as called:
         reading, tasks = _read_without_data(model, about, folder)
     other = constants.restore(called, tensors)
