@@ -7,6 +7,7 @@
 - `replicate`: one simulation
 - `unfinished`: simulations in a file, to go on from
 - `picture`: ECDFs and coverage, drawn
+- `recovery_picture`: means against truths, drawn
 - `report`: the table and the words
 - `sbc`: simulation-based calibration
 - `distances`: how far the draws of two posteriors are apart

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import isfinite
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,21 +40,34 @@ MOST_DRAWS = 99
 _CHANGES = DeprecationWarning, PendingDeprecationWarning, FutureWarning
 
 
+class Compared(NamedTuple):
+    """A quantity's truth, and draws of it.
+
+    Attributes:
+        place: of the truth among the draws, in 0..1: uniform where all is well.
+        z: (posterior mean - truth) / posterior sd.
+        truth, sd: the truth, and the posterior's sd.
+    """
+
+    place: float
+    z: float
+    truth: float
+    sd: float
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What one simulation told.
 
     Attributes:
-        place: of the truth among the draws, in 0..1, by quantity: uniform where all is well.
-        z: (posterior mean - truth) / posterior sd, by quantity.
+        found: by quantity.
         draws: so many of the posterior were looked at.
         is_ok: whether the fit passed its own `diagnose`.
         failure: what was said where it raised; None where it did not.
         warning: the first that it gave.
     """
 
-    place: Mapping[str, float] = field(default_factory=dict)
-    z: Mapping[str, float] = field(default_factory=dict)
+    found: Mapping[str, Compared] = field(default_factory=dict)
     draws: int = 0
     is_ok: bool = False
     failure: str | None = None
@@ -119,12 +133,7 @@ class Setting:
         compared = {
             n: _compared(draws[n], truths[n], generator, is_point=post.is_point) for n in truths
         }
-        return Outcome(
-            {n: place for n, (place, _) in compared.items()},
-            {n: z for n, (_, z) in compared.items()},
-            count,
-            post.diagnose().ok,
-        )
+        return Outcome(compared, count, post.diagnose().ok)
 
     def _theta(self, generator: torch.Generator) -> Tensor | None:
         """The truth that a posterior is drawn for; None where it is of the prior."""
@@ -215,14 +224,14 @@ def _flat(phi: Tensor) -> Tensor:
 
 def _compared(
     draws: Tensor, truth: Tensor, generator: torch.Generator, *, is_point: bool
-) -> tuple[float, float]:
+) -> Compared:
     """Where a truth (1,) is among draws, in 0..1 with ties by chance, and the z of their mean.
 
     A point is draws without end that are all the same: what is below it is below all.
     """
     at, draws = float(truth[0]), draws.double()
     if not isfinite(at):
-        return float("nan"), float("nan")
+        return Compared(*4 * (float("nan"),))
     if is_point and bool((draws == draws[0]).all()):
         draws = draws[:1].expand(MOST_DRAWS)
     below, equal = int((draws < at).sum()), int((draws == at).sum())
@@ -230,5 +239,5 @@ def _compared(
     place = (below + chance * (1 + equal)) / (1 + len(draws))
     off, sd = float(draws.mean()) - at, float(draws.std(correction=0))
     if sd == 0:
-        return place, 0.0 if off == 0 else float(np.copysign(np.inf, off))
-    return place, off / sd
+        return Compared(place, 0.0 if off == 0 else float(np.copysign(np.inf, off)), at, sd)
+    return Compared(place, off / sd, at, sd)

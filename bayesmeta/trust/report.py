@@ -40,6 +40,7 @@ class SBC:
         places: of the truth among the draws, in 0..1, by quantity, (simulations,); NaN where there
             is none. Of a rank r among L draws it is (r + u) / (L + 1), u uniform.
         z: (posterior mean - truth) / posterior sd, in the same way.
+        truths, sds: the truth, and the posterior's sd, in the same way.
         draws: how many draws were looked at in each, thinned to about independent ones.
         doubted: how many fits did not pass their own `diagnose`.
         failures: what was said by simulations that raised, which are in no figure, by number.
@@ -50,6 +51,8 @@ class SBC:
     pair: str
     places: Mapping[str, np.ndarray]
     z: Mapping[str, np.ndarray]
+    truths: Mapping[str, np.ndarray]
+    sds: Mapping[str, np.ndarray]
     draws: np.ndarray
     doubted: int
     failures: Mapping[int, str]
@@ -74,12 +77,14 @@ class SBC:
             bias: the mean of z = (posterior mean - truth) / posterior sd, above 0 where the
                 posterior is too high; of heavy tails z is of small meaning, and p is the judge;
             spread: the sd of z, above 1 where the posterior is too narrow; both are inf of a point;
+            contraction: 1 - mean posterior variance / variance of the truth: 1 where the data tell
+                all, 0 where they tell nothing, below 0 where the posterior is wider than the truth;
             count: of simulations that have the quantity.
         """
         import pandas as pd
 
         rows = {name: self._row(name) for name in self.places}
-        columns = ["p", "covers50", "covers90", "bias", "spread", "count"]
+        columns = ["p", "covers50", "covers90", "bias", "spread", "contraction", "count"]
         table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
         table.index.name = "quantity"
         return table.astype({"count": int})
@@ -91,7 +96,14 @@ class SBC:
             bias, spread = float(z.mean()), float(z.std())
         spread = float("inf") if np.isinf(z).any() else spread
         covers = [float((np.abs(place - 0.5) < level / 2).mean()) for level in (0.5, 0.9)]
-        return [self._p_values[name], *covers, bias, spread, len(place)]
+        return [self._p_values[name], *covers, bias, spread, self._contraction(name), len(place)]
+
+    def _contraction(self, name: str) -> float:
+        there = np.isfinite(self.places[name])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return float(
+                1 - np.square(self.sds[name][there]).mean() / self.truths[name][there].var()
+            )
 
     @cached_property
     def _p_values(self) -> dict[str, float]:
@@ -130,7 +142,7 @@ class SBC:
     def __str__(self) -> str:
         lines = [f"Calibration of {self.pair} by {self.simulations} simulations: {self._verdict()}"]
         for name, how in self.failing.items():
-            _, half, most, bias, spread, _ = self._row(name)
+            _, half, most, bias, spread, *_ = self._row(name)
             lines.append(
                 f"- {name}: {how}; intervals of 50% and 90% hold {half:.0%} and {most:.0%}, bias "
                 f"{bias:+.2f} and spread {spread:.2f} posterior sds (p {self._p_values[name]:.1g})"
@@ -182,6 +194,19 @@ class SBC:
         kinds = len(set(messages.values()))
         also = "" if kinds == 1 else f" ({kinds} kinds, the most common)"
         return [f"{len(messages)} simulations {what}, the first number {k}{also}: {message}"]
+
+    def draw_recovery(self, path: str | Path | None = None) -> Figure:
+        """Posterior means against truths, and what is left: z against contraction.
+
+        The first are on the diagonal where a quantity is found; in the second z is within -2 and 2
+        where all is well, and at the right where data tell much (Betancourt 2018).
+
+        Args:
+            path: where to save it, as "recovery.png"; None does not.
+        """
+        from bayesmeta.trust.recovery_picture import drawn
+
+        return drawn(self, path)
 
     def draw(self, path: str | Path | None = None) -> Figure:
         """How far ECDFs are from uniform, within what all is well, and coverage beside them.

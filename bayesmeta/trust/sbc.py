@@ -27,7 +27,7 @@ from bayesmeta.theta.nuts import NUTS
 from bayesmeta.theta.pair_checks import check_device, check_pair, check_use
 from bayesmeta.training import interrupt
 from bayesmeta.training.checkpoint import digest
-from bayesmeta.trust.replicate import Outcome, Setting
+from bayesmeta.trust.replicate import Compared, Outcome, Setting
 from bayesmeta.trust.report import SBC
 from bayesmeta.trust.simulate import simulable
 from bayesmeta.trust.unfinished import Unfinished
@@ -140,18 +140,19 @@ def _run(setting: Setting, stored: Unfinished, progress: bool) -> None:
 def _report(pair: str, outcomes: Mapping[int, Outcome], asked: int) -> SBC:
     ended = {k: outcomes[k] for k in sorted(outcomes) if k < asked}
     good = [o for o in ended.values() if o.failure is None]
-    names = list(dict.fromkeys(n for o in good for n in o.place))
-
-    def table(of: str) -> dict[str, np.ndarray]:
-        return {n: np.array([getattr(o, of).get(n, np.nan) for o in good]) for n in names}
-
-    places, z = table("place"), table("z")
+    names = list(dict.fromkeys(n for o in good for n in o.found))
+    # Of each (simulations, 4): place, z, truth and sd.
+    nothing = Compared(*4 * (np.nan,))
+    found = {n: np.array([o.found.get(n, nothing) for o in good]).T for n in names}
     # What is the same for all draws and truths, as the zeros of a Cholesky factor, is no quantity.
-    moves = [n for n in names if np.isfinite(places[n]).any() and not (z[n] == 0).all()]
+    moves = {n: x for n, x in found.items() if np.isfinite(x[0]).any() and not (x[1] == 0).all()}
+    places, z, truths, sds = ({n: x[part] for n, x in moves.items()} for part in range(4))
     return SBC(
         pair,
-        {n: places[n] for n in moves},
-        {n: z[n] for n in moves},
+        places,
+        z,
+        truths,
+        sds,
         np.array([o.draws for o in good]),
         sum(not o.is_ok for o in good),
         {k: o.failure for k, o in ended.items() if o.failure is not None},

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bayesmeta.training import checkpoint, interrupt
 from bayesmeta.training.checkpoint import CheckpointError
-from bayesmeta.trust.replicate import Outcome
+from bayesmeta.trust.replicate import Compared, Outcome
 
 _FILE = "sbc.safetensors"
 _SECONDS = 10.0
@@ -75,37 +75,38 @@ class Unfinished:
 
 def _stored(outcomes: Mapping[int, Outcome]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     ended = list(outcomes.values())
-    names = list(dict.fromkeys(n for o in ended for n in o.place))
+    names = list(dict.fromkeys(n for o in ended for n in o.found))
     tensors = {
         "number": torch.tensor(list(outcomes), dtype=torch.int64),
         "draws": torch.tensor([o.draws for o in ended], dtype=torch.int64),
         "is_ok": torch.tensor([o.is_ok for o in ended], dtype=torch.bool),
-        "place": _table([o.place for o in ended], names),
-        "z": _table([o.z for o in ended], names),
+        **{part: _table(ended, names, part) for part in Compared._fields},
     }
     said = {
         "names": names,
-        "known": [[n in o.place for n in names] for o in ended],
+        "known": [[n in o.found for n in names] for o in ended],
         "failures": [o.failure for o in ended],
         "warnings": [o.warning for o in ended],
     }
     return tensors, said
 
 
-def _table(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> Tensor:
-    values = [[row.get(n, float("nan")) for n in names] for row in rows]
-    return torch.tensor(values, dtype=torch.float64).reshape(len(rows), len(names))
+def _table(outcomes: Sequence[Outcome], names: Sequence[str], part: str) -> Tensor:
+    """One field of all quantities, (simulations, quantities), NaN where one is not there."""
+    nothing = Compared(*4 * (float("nan"),))
+    values = [[getattr(o.found.get(n, nothing), part) for n in names] for o in outcomes]
+    return torch.tensor(values, dtype=torch.float64).reshape(len(outcomes), len(names))
 
 
 def _outcomes(tensors: Mapping[str, Tensor], said: Mapping[str, Any]) -> dict[int, Outcome]:
-    def row(values: Tensor, known: Sequence[bool]) -> dict[str, float]:
-        every = zip(said["names"], values.tolist(), known, strict=True)
-        return {name: value for name, value, is_there in every if is_there}
+    def row(i: int) -> dict[str, Compared]:
+        parts = (tensors[part][i].tolist() for part in Compared._fields)
+        every = zip(said["names"], zip(*parts, strict=True), said["known"][i], strict=True)
+        return {name: Compared(*values) for name, values, is_there in every if is_there}
 
     return {
         int(number): Outcome(
-            row(tensors["place"][i], said["known"][i]),
-            row(tensors["z"][i], said["known"][i]),
+            row(i),
             int(tensors["draws"][i]),
             bool(tensors["is_ok"][i]),
             said["failures"][i],

@@ -191,3 +191,14 @@ def test_the_picture_is_saved(exact: bm.SBC, tmp_path: Path) -> None:
     assert (tmp_path / "sbc.png").stat().st_size > 10_000
     titles = [axis.get_title(loc="left") for axis in figure.axes]
     assert set(ROWS) <= set(titles)
+
+
+def test_contraction_is_that_of_the_closed_form(exact: bm.SBC, tmp_path: Path) -> None:
+    """Of mu the posterior variance is the same in each study, and the truth's is the prior's."""
+    each = 1 / (normal_means.TAU**2 + normal_means.SIGMA**2 / TASKS.num_data)
+    variance = 1 / (normal_means.MU_SD**-2 + len(TASKS) * each)
+    expected = 1 - variance / exact.truths["mu"].var()
+    assert abs(exact.table()["contraction"]["mu"] - expected) < 0.02
+    figure = exact.draw_recovery(tmp_path / "recovery.png")
+    assert (tmp_path / "recovery.png").stat().st_size > 10_000
+    assert figure.axes[0].get_title(loc="left") == "mu"
