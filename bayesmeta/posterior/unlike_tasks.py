@@ -49,16 +49,18 @@ def unlike_tasks(posterior: Draws) -> tuple[dict[str, float], list[str]]:
     apart, far = _distance(trained, trained, _NEIGHBOUR + 1), _distance(new, trained, _NEIGHBOUR)
     p = (1 + (apart >= far[:, None]).sum(1)) / (1 + len(apart))
     named = dict(zip(tasks.names, p.tolist(), strict=True))
-    p, far = p[tasks.sizes > 0], far[tasks.sizes > 0]
-    return named, [*_about_each(tasks, far > _FAR * apart.max()), *_about_all(p)]
+    # Those whose numbers are out of range are told of with these.
+    told = strategy.unlike(posterior.density, tasks, posterior.fit.state)
+    says = (tasks.sizes > 0) & torch.tensor([name not in told for name in tasks.names])
+    far_away = says & (far > _FAR * apart.max())
+    return named, [*_about_each(tasks, far_away), *_about_all(p[says])]
 
 
 def _about_each(tasks: Tasks, unlike: Tensor) -> list[str]:
     """Those that are farther than any."""
-    if not unlike.any():
+    which = [tasks.names[i] for i in unlike.nonzero()[:, 0].tolist()]
+    if not which:
         return []
-    names = [name for name, size in zip(tasks.names, tasks.sizes.tolist(), strict=True) if size]
-    which = [names[i] for i in unlike.nonzero()[:, 0].tolist()]
     return [
         f"{len(which)} of {len(tasks)} tasks are unlike all that the network was trained on: "
         f"{first_few(which)}: their encodings are more than {_FAR} times as far from those as any "
