@@ -16,8 +16,8 @@ _MOST, _FEWEST = 2000, 200
 # Which neighbour's distance counts, and how many times the largest of those trained on is far.
 _NEIGHBOUR, _FAR = 5, 1.5
 _AT_ONCE = 500
-# What is rare, and how seldom chance alone is to be told as more.
-_RARE, _CHANCE = 0.05, 1e-4
+# What is rare, how seldom chance alone is to be told as more, and of how many calls one task.
+_RARE, _CHANCE, _SELDOM = 0.05, 1e-4, 0.01
 _REMEDY = (
     "What it says of them may be anything: adapt with another strategy, as "
     "post.adapt(tasks, phi=bm.HMC()), or train on such tasks."
@@ -29,8 +29,8 @@ def unlike_tasks(posterior: Draws) -> tuple[dict[str, float], list[str]]:
 
     The distance of a task is that of its encoding from the fifth nearest of those trained on (Sun,
     Ming, Zhu & Li 2022), in their standard deviations; p is the share of these that are as far from
-    each other. Nothing is said without the tasks that were trained on, as after loading, or with
-    fewer than 200 of them.
+    each other. By chance alone one call in a hundred names a task. Nothing is said without the
+    tasks that were trained on, as after loading, or with fewer than 200 of them.
     """
     learned, strategy = posterior.fit.learned_from, posterior.strategy
     if not (isinstance(strategy, Amortised) and posterior.fit.is_adapted):
@@ -52,19 +52,19 @@ def unlike_tasks(posterior: Draws) -> tuple[dict[str, float], list[str]]:
     # Those whose numbers are out of range are told of with these.
     told = strategy.unlike(posterior.density, tasks, posterior.fit.state)
     says = (tasks.sizes > 0) & torch.tensor([name not in told for name in tasks.names])
-    far_away = says & (far > _FAR * apart.max())
+    far_away = says & ((far > _FAR * apart.max()) | (p <= _SELDOM / len(tasks)))
     return named, [*_about_each(tasks, far_away), *_about_all(p[says])]
 
 
 def _about_each(tasks: Tasks, unlike: Tensor) -> list[str]:
-    """Those that are farther than any."""
+    """Those that are farther than nearly any."""
     which = [tasks.names[i] for i in unlike.nonzero()[:, 0].tolist()]
     if not which:
         return []
     return [
-        f"{len(which)} of {len(tasks)} tasks are unlike all that the network was trained on: "
-        f"{first_few(which)}: their encodings are more than {_FAR} times as far from those as any "
-        f"of these from each other. {_REMEDY}"
+        f"{len(which)} of {len(tasks)} tasks are unlike those that the network was trained on: "
+        f"{first_few(which)}: their encodings are farther from those than 99% of these from each "
+        f"other. {_REMEDY}"
     ]
 
 
