@@ -103,7 +103,17 @@ from bayesmeta.theta import (
     Theta,
 )
 from bayesmeta.training import Adam, CheckpointError, TrainingError
-from bayesmeta.trust import SBC, Price, Studies, Study, price, sbc, simulate
+from bayesmeta.trust import (
+    SBC,
+    Price,
+    Sensitivity,
+    Studies,
+    Study,
+    price,
+    sbc,
+    sensitivity,
+    simulate,
+)
 
 _Distribution.set_default_validate_args(_validates)
 
@@ -173,6 +183,7 @@ __all__ = [
     "Refine",
     "Reptile",
     "ReptileSteps",
+    "Sensitivity",
     "SetTransformer",
     "Simulated",
     "SplineFlow",
@@ -204,6 +215,7 @@ __all__ = [
     "prior",
     "sbc",
     "search",
+    "sensitivity",
     "simulate",
     "structure",
 ]

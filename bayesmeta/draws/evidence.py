@@ -43,7 +43,12 @@ def integral(density: Density, tasks: Tasks, asked_by: str) -> Phi:
 def some_evenly(theta: Tensor) -> Tensor:
     """At most 2,000 draws of theta (chain, draw, d_theta), evenly apart, as one chain of them."""
     draws = theta.flatten(0, 1)
-    return draws[torch.linspace(0, len(draws) - 1, min(len(draws), _MOST_DRAWS)).long()]
+    return draws[places_evenly(len(draws))]
+
+
+def places_evenly(count: int) -> Tensor:
+    """At most 2,000 places of so many draws, evenly apart."""
+    return torch.linspace(0, count - 1, min(count, _MOST_DRAWS)).long()
 
 
 def evidence(density: Density, phi: Phi, theta: Tensor, tasks: Tasks) -> Tensor:

@@ -1,5 +1,6 @@
 """p(theta, phi | D) on one object: its draws, ArviZ, trust, files.
 
+- `log_priors`: what the priors say of each draw, and draws on the unconstrained scale
 - `arviz`: a posterior as what ArviZ works on
 - `theta_weights`: a fitted q(theta) judged by importance weights
 - `sampler_checks`: whether a sampler's draws can be trusted

@@ -19,6 +19,7 @@ from bayesmeta.draws.predict import log_likelihood, observed, outcome_values, pr
 from bayesmeta.draws.prior_draws import prior_draws
 from bayesmeta.model.checks import TASKS
 from bayesmeta.model.structure import Node, Role
+from bayesmeta.posterior.log_priors import FLAT, log_priors, unconstrained
 from bayesmeta.task_level.importance import classic
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def groups(posterior: Draws) -> dict[str, xr.Dataset]:
     "observation_index" with its label there. An outcome that the model masks in some rows has a dim
     of its own, "y_observation", without them. The log likelihood of an only outcome has the model's
     factors in the plate "data" in it; beside several outcomes they stand under their own names.
+    The log prior of a theta site has dims (chain, draw), that of a phi site (chain, draw, tasks);
+    see `log_priors`. The unconstrained posterior has theta and phi as free real numbers.
     Columns that are constant within a task have the dim "tasks". The prior's groups are
     left out where the model has a parameter, whose prior is flat. Of tasks without data, as a
     posterior holds them that was loaded, there are draws alone.
@@ -77,6 +80,10 @@ def groups(posterior: Draws) -> dict[str, xr.Dataset]:
     tasks, nodes = posterior.tasks, posterior.structure.nodes
     found = {
         "posterior": with_computed(posterior),
+        "unconstrained_posterior": _dataset(
+            {n: _named(nodes[n], u.cpu().numpy()) for n, u in unconstrained(posterior).items()},
+            tasks,
+        ),
         "sample_stats": _dataset(
             {
                 n: (_dims(n, s.dim(), _SAMPLE), s.cpu().numpy())
@@ -87,12 +94,19 @@ def groups(posterior: Draws) -> dict[str, xr.Dataset]:
     }
     if not bool(tasks.mask.any()):
         return {name: dataset for name, dataset in found.items() if dataset.data_vars}
+    found["log_prior"] = _dataset(
+        {
+            name: ((*_SAMPLE, TASKS)[: value.dim()], value.cpu().numpy())
+            for name, value in log_priors(posterior).items()
+        },
+        tasks,
+    )
     rows = _Rows.of(posterior)
     found["log_likelihood"] = rows.dataset(
         {n: log_likelihood(posterior, outcome=o) for n, o in rows.scored.items()}, _SAMPLE
     )
     found["posterior_predictive"] = rows.dataset(_predicted(posterior), _SAMPLE)
-    if all(node.distribution != "flat" for node in nodes.values()):
+    if all(node.distribution != FLAT for node in nodes.values()):
         drawn = prior_draws(posterior.centred, tasks, _PRIOR_DRAWS, posterior.seed)
         found["prior"] = with_computed(drawn)
         found["prior_predictive"] = rows.dataset(_predicted(drawn), _SAMPLE)

@@ -13,11 +13,26 @@
 - `distances`: how far the draws of two posteriors are apart
 - `price_picture`: distances against seconds, drawn
 - `price`: what another way of inference costs
+- `factors`: the priors, the evidence and the likelihood at each draw
+- `power_scaling`: draws under a factor that counts more or less
+- `sensitivity_picture`: means and sds by what is scaled, drawn
+- `sensitivity`: whether answers rest on the prior or on the data
 """
 
 from bayesmeta.trust.price import Price, price
 from bayesmeta.trust.report import SBC
 from bayesmeta.trust.sbc import sbc
+from bayesmeta.trust.sensitivity import Sensitivity, sensitivity
 from bayesmeta.trust.simulate import Studies, Study, simulate
 
-__all__ = ["SBC", "Price", "Studies", "Study", "price", "sbc", "simulate"]
+__all__ = [
+    "SBC",
+    "Price",
+    "Sensitivity",
+    "Studies",
+    "Study",
+    "price",
+    "sbc",
+    "sensitivity",
+    "simulate",
+]

@@ -37,11 +37,16 @@ class Picked:
         return cls(task, int(rows[torch.randint(len(rows), (), generator=generator)]))
 
 
-def shared_numbers(posterior: Posterior) -> Numbers:
-    """Each number of theta, and of what the model computes of it, as "mu" and "beta[0]"."""
+def shared_numbers(posterior: Posterior, most: int | None = _MOST) -> Numbers:
+    """Each number of theta, and of what the model computes of it, as "mu" and "beta[0]".
+
+    Args:
+        posterior: of whose theta.
+        most: so many of a site; None is all.
+    """
     found = Numbers()
     for name, draws in posterior.theta.items():
-        found |= _each(name, draws.flatten(0, 1))
+        found |= numbers_of(name, draws.flatten(0, 1), most)
     return found
 
 
@@ -59,11 +64,11 @@ def task_numbers(posterior: Posterior, picked: Picked, word: str = "") -> Number
         if not node.is_by_task:
             # Of all tasks together, among which a new one is not.
             if not word:
-                found |= _each(name, flat)
+                found |= numbers_of(name, flat)
         elif not _is_by_row(structure, name):
-            found |= _each(word + name, flat[:, picked.task])
+            found |= numbers_of(word + name, flat[:, picked.task])
         elif picked.row >= 0:
-            found |= _each(word + name, flat[:, picked.task, picked.row])
+            found |= numbers_of(word + name, flat[:, picked.task, picked.row])
     return found
 
 
@@ -71,7 +76,7 @@ def row_numbers(values: Mapping[str, Tensor], picked: Picked) -> Numbers:
     """Each number of the outcomes (draws, tasks, data, ...) of one datapoint, as "new y"."""
     found = Numbers()
     for name, draws in values.items() if picked.row >= 0 else ():
-        found |= _each(f"new {name}", draws[:, picked.task, picked.row])
+        found |= numbers_of(f"new {name}", draws[:, picked.task, picked.row])
     return found
 
 
@@ -85,11 +90,11 @@ def _is_by_row(structure: Structure, name: str) -> bool:
     return node.role is Role.LOCAL or node.is_by_datapoint
 
 
-def _each(name: str, draws: Tensor) -> Numbers:
-    """Of draws (draws, ...), each number (draws,) with its place, eight of them at most."""
+def numbers_of(name: str, draws: Tensor, most: int | None = _MOST) -> Numbers:
+    """Of draws (draws, ...), each number (draws,) with its place, so many of them at most."""
     flat = draws.flatten(1) if draws.dim() > 1 else draws[:, None]
     count, shape = flat.shape[1], draws.shape[1:]
-    places = torch.linspace(0, count - 1, min(_MOST, count)).round().long().tolist()
+    places = torch.linspace(0, count - 1, min(most or count, count)).round().long().tolist()
     return {_named(name, place, shape): flat[:, place] for place in places}
 
 

@@ -116,7 +116,8 @@ def test_posterior_has_named_dims_and_the_draws(
 
 def test_all_groups_are_there(groups: dict[str, xr.Dataset], post: bm.Posterior) -> None:
     assert set(groups) == {
-        *("posterior", "sample_stats", "log_likelihood", "posterior_predictive"),
+        *("posterior", "unconstrained_posterior", "sample_stats"),
+        *("log_prior", "log_likelihood", "posterior_predictive"),
         *("prior", "prior_predictive", "observed_data", "constant_data"),
     }
     assert groups["sample_stats"]["diverging"].dims == ("chain", "draw")
