@@ -43,18 +43,17 @@ from bayesmeta.evaluation import (
     Calibration,
     Comparison,
     LearningCurve,
-    TaskScores,
     amortisation_gap,
     calibration,
     compare,
     cross_validate,
     learning_curve,
-    leave_one_task_out,
     search,
 )
 from bayesmeta.fine_tuning import Full, Gradual, Probe, Stage, Surgical
 from bayesmeta.fit import fit
 from bayesmeta.graph import Graph, graph
+from bayesmeta.influence import TaskScores, leave_one_task_out
 from bayesmeta.model import Structure, StructureError, structure
 from bayesmeta.phi import (
     HMC,
@@ -90,6 +89,7 @@ from bayesmeta.presets import (
     ProtoNet,
     Reptile,
 )
+from bayesmeta.simulation import Studies, Study, simulate
 from bayesmeta.task_level import GaussNewton, Hessian
 from bayesmeta.theta import (
     NUTS,
@@ -103,17 +103,7 @@ from bayesmeta.theta import (
     Theta,
 )
 from bayesmeta.training import Adam, CheckpointError, TrainingError
-from bayesmeta.trust import (
-    SBC,
-    Price,
-    Sensitivity,
-    Studies,
-    Study,
-    price,
-    sbc,
-    sensitivity,
-    simulate,
-)
+from bayesmeta.trust import SBC, Price, Sensitivity, price, sbc, sensitivity
 
 _Distribution.set_default_validate_args(_validates)
 

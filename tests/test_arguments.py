@@ -18,7 +18,7 @@ NO_NUMBER = (True, "3", torch.tensor(1), NAN, INF)
 BAD = {"int": (1.5, -5, *NO_NUMBER), "float": NO_NUMBER}
 # Fields that are data, or results.
 HELD = {bm.Tasks, bm.Classes, bm.Posterior, bm.Prediction, bm.Comparison, bm.TaskScores, bm.Graph}
-HELD |= {bm.SBC, bm.Study, bm.Studies, bm.Price}
+HELD |= {bm.SBC, bm.Study, bm.Studies, bm.Price, bm.Sensitivity}
 # What stands beside the argument in a call.
 BESIDE: dict[tuple[str, str], dict[str, Any]] = {("FineTune", "patience"): {"held_out": 0.5}}
 
@@ -99,6 +99,7 @@ CALLS: dict[Any, dict[str, Any]] = {
     bm.simulate: {"model": normal_means.model, "tasks": TASKS},
     bm.sbc: {"model": normal_means.model, "tasks": TASKS},
     bm.price: {"model": normal_means.model, "tasks": TASKS, "pairs": [bm.MAML()]},
+    bm.sensitivity: {"posterior": KNOWN},
     bm.cross_validate: {"infer": never, "tasks": TASKS},
     bm.search: {"candidate": never, "tasks": TASKS},
     bm.learning_curve: {

@@ -41,6 +41,8 @@ WINGS = (
         "graph",
         "fit",
         "evaluation",
+        "influence",
+        "simulation",
         "trust",
         "presets",
     ),

@@ -9,10 +9,6 @@
 - `comparable`: scores of the same numbers, on one scale
 - `compare`: models by what they predict of datapoints held out
 - `learning_curve`: error by the number of tasks and shots
-- `left_out`: which tasks can be left out of theta
-- `moment_matching`: draws moved towards what their weights ask for
-- `without_a_task`: theta without one of its tasks
-- `leave_one_task_out`: the score of each task by all others
 - `calibration`: whether classes come about as often as said
 - `amortisation_gap`: what one pass of a network loses
 """
@@ -22,19 +18,16 @@ from bayesmeta.evaluation.calibration import Calibration, calibration
 from bayesmeta.evaluation.compare import Comparison, compare
 from bayesmeta.evaluation.cross_validate import cross_validate
 from bayesmeta.evaluation.learning_curve import LearningCurve, learning_curve
-from bayesmeta.evaluation.leave_one_task_out import TaskScores, leave_one_task_out
 from bayesmeta.evaluation.search import search
 
 __all__ = [
     "Calibration",
     "Comparison",
     "LearningCurve",
-    "TaskScores",
     "amortisation_gap",
     "calibration",
     "compare",
     "cross_validate",
     "learning_curve",
-    "leave_one_task_out",
     "search",
 ]

@@ -1,8 +1,6 @@
 """Whether to believe a pair of strategies: studies drawn from the model, and fitted again.
 
 - `uniformity`: are ranks uniform
-- `drawn`: a study, of the density that is fitted
-- `simulate`: studies with their truth
 - `quantities`: the numbers that are looked at
 - `replicate`: one simulation
 - `unfinished`: simulations in a file, to go on from
@@ -23,16 +21,12 @@ from bayesmeta.trust.price import Price, price
 from bayesmeta.trust.report import SBC
 from bayesmeta.trust.sbc import sbc
 from bayesmeta.trust.sensitivity import Sensitivity, sensitivity
-from bayesmeta.trust.simulate import Studies, Study, simulate
 
 __all__ = [
     "SBC",
     "Price",
     "Sensitivity",
-    "Studies",
-    "Study",
     "price",
     "sbc",
     "sensitivity",
-    "simulate",
 ]

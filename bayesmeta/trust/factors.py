@@ -12,7 +12,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.draws.at_draws import in_chunks, joined, kept_by
 from bayesmeta.draws.draws import Draws, where_the_tasks_are
 from bayesmeta.draws.evidence import evidence, integral, places_evenly
-from bayesmeta.evaluation.left_out import tasks_seen
+from bayesmeta.influence.left_out import tasks_seen
 from bayesmeta.model.checks import StructureError
 from bayesmeta.posterior.log_priors import FLAT, log_priors
 from bayesmeta.posterior.posterior import Posterior

@@ -23,9 +23,9 @@ from bayesmeta.model.density import Density
 from bayesmeta.phi.base import Phi
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.running.isolation import isolated
+from bayesmeta.simulation.drawn import Drawn, draw_study
 from bayesmeta.theta.base import Theta
 from bayesmeta.training.fit_options import FitOptions
-from bayesmeta.trust.drawn import Drawn, draw_study
 from bayesmeta.trust.quantities import (
     Numbers,
     Picked,

@@ -22,6 +22,7 @@ from bayesmeta.phi.joint import Joint
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.running.handlers import Model
 from bayesmeta.running.isolation import isolated, undisturbed
+from bayesmeta.simulation.simulate import simulable
 from bayesmeta.theta.base import Theta
 from bayesmeta.theta.nuts import NUTS
 from bayesmeta.theta.pair_checks import check_device, check_pair, check_use
@@ -29,7 +30,6 @@ from bayesmeta.training import interrupt
 from bayesmeta.training.checkpoint import digest
 from bayesmeta.trust.replicate import Compared, Outcome, Setting
 from bayesmeta.trust.report import SBC
-from bayesmeta.trust.simulate import simulable
 from bayesmeta.trust.unfinished import Unfinished
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import bayesmeta as bm
-from bayesmeta.evaluation.left_out import tasks_seen
 from bayesmeta.evaluation.seen import may_be_seen, seen_by_phi, seen_by_theta
+from bayesmeta.influence.left_out import tasks_seen
 from bayesmeta.models import normal_means
 
 TASKS = normal_means.tasks(num_tasks=6, num_data=6, ragged=False)

@@ -9,8 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from bayesmeta.draws.evidence import integral
-from bayesmeta.evaluation.left_out import check_left_out, notes_on, tasks_seen
-from bayesmeta.evaluation.without_a_task import WithoutATask
+from bayesmeta.influence.left_out import check_left_out, notes_on, tasks_seen
+from bayesmeta.influence.without_a_task import WithoutATask
 from bayesmeta.phi import Phi
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.running.isolation import undisturbed

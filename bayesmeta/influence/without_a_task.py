@@ -11,9 +11,9 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.draws.evidence import evidence, some_evenly
-from bayesmeta.evaluation.moment_matching import matched
 from bayesmeta.evaluation.same_rows import same_rows
 from bayesmeta.fit import fit
+from bayesmeta.influence.moment_matching import matched
 from bayesmeta.phi import Phi
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.task_level.importance import smoothed

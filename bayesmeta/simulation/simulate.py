@@ -17,7 +17,7 @@ from bayesmeta.model.reading import read
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.running.handlers import Model
 from bayesmeta.running.isolation import isolated, undisturbed
-from bayesmeta.trust.drawn import Drawn, check_simulable, draw_study
+from bayesmeta.simulation.drawn import Drawn, check_simulable, draw_study
 
 
 @dataclass(frozen=True, eq=False, repr=False)

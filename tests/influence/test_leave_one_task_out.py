@@ -12,7 +12,7 @@ import torch
 from torch.distributions import MultivariateNormal
 
 import bayesmeta as bm
-from bayesmeta.evaluation.without_a_task import WithoutATask
+from bayesmeta.influence.without_a_task import WithoutATask
 from bayesmeta.models import eight_schools, logistic_regression, normal_means, radon
 
 TASKS = normal_means.tasks(num_tasks=8, num_data=4, ragged=False)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from bayesmeta.evaluation.moment_matching import Weighed, matched
+from bayesmeta.influence.moment_matching import Weighed, matched
 
 BASE = MultivariateNormal(torch.zeros(2).double(), torch.eye(2).double())
 TURNED = torch.tensor([[1.0, 0.85], [0.85, 1.0]]).double()
