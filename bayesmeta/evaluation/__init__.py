@@ -11,7 +11,9 @@
 - `learning_curve`: error by the number of tasks and shots
 - `left_out`: which tasks can be left out of theta
 - `leave_one_task_out`: the score of each task by all others
-- `calibration`: whether classes come about as often as said
+- `places`: where outcomes fall among predictions, and where by chance
+- `predictive_calibration`: whether intervals of numbers hold what they say
+- `calibration`: whether outcomes come about as often as said
 - `amortisation_gap`: what one pass of a network loses
 """
 
@@ -21,12 +23,14 @@ from bayesmeta.evaluation.compare import Comparison, compare
 from bayesmeta.evaluation.cross_validate import cross_validate
 from bayesmeta.evaluation.learning_curve import LearningCurve, learning_curve
 from bayesmeta.evaluation.leave_one_task_out import TaskScores, leave_one_task_out
+from bayesmeta.evaluation.predictive_calibration import PredictiveCalibration
 from bayesmeta.evaluation.search import search
 
 __all__ = [
     "Calibration",
     "Comparison",
     "LearningCurve",
+    "PredictiveCalibration",
     "TaskScores",
     "amortisation_gap",
     "calibration",
