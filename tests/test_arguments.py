@@ -18,6 +18,7 @@ NO_NUMBER = (True, "3", torch.tensor(1), NAN, INF)
 BAD = {"int": (1.5, -5, *NO_NUMBER), "float": NO_NUMBER}
 # Fields that are data, or results.
 HELD = {bm.Tasks, bm.Classes, bm.Posterior, bm.Prediction, bm.Comparison, bm.TaskScores, bm.Graph}
+HELD |= {bm.PredictiveCalibration, bm.SBC, bm.Sensitivity}
 # What stands beside the argument in a call.
 BESIDE: dict[tuple[str, str], dict[str, Any]] = {("FineTune", "patience"): {"held_out": 0.5}}
 
@@ -105,6 +106,15 @@ CALLS: dict[Any, dict[str, Any]] = {
         "shots": [1],
     },
     bm.calibration: {"posterior": KNOWN, "query": TASKS},
+    bm.simulate: {"model": normal_means.model, "tasks": TASKS},
+    bm.sbc: {"model": normal_means.model, "tasks": TASKS},
+    bm.price: {
+        "model": normal_means.model,
+        "tasks": TASKS,
+        "pairs": [(bm.Point(), bm.Exact())],
+        "progress": False,
+    },
+    bm.sensitivity: {"posterior": KNOWN},
     bm.information.entropy: {"posterior": KNOWN, "sites": "phi"},
     bm.information.mutual_information: {"posterior": KNOWN, "one": "phi", "other": "mu"},
     bm.information.conditional_entropy: {"posterior": KNOWN},

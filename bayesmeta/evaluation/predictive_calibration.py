@@ -71,7 +71,7 @@ class PredictiveCalibration:
     def __str__(self) -> str:
         count = int(self.table["count"].xs(ALL, level="size").iloc[0])
         failing = self.failing
-        verdict = "not by chance" if failing else "no more than chance"
+        verdict = "by more than chance" if failing else "no more than by chance"
         lines = [f"{count} datapoints among {self.draws} predictions: they stray {verdict}."]
         for (name, size), how in failing.items():
             row = self.table.loc[(name, size)]

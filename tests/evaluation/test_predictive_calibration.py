@@ -74,7 +74,7 @@ def test_what_is_right_passes(halves: tuple[bm.Tasks, bm.Tasks]) -> None:
     support, query = halves
     found = bm.calibration(post(normal(), support), query)
     assert isinstance(found, bm.PredictiveCalibration)
-    assert not found.failing and "no more than chance" in str(found)
+    assert not found.failing and "no more than by chance" in str(found)
     row = of_all(found)
     assert row["low90"] <= row["covers90"] <= row["high90"] and row["count"] == 400
     # The width of a normal of variance 1 + 1 / 4.
