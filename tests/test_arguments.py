@@ -18,7 +18,7 @@ NO_NUMBER = (True, "3", torch.tensor(1), NAN, INF)
 BAD = {"int": (1.5, -5, *NO_NUMBER), "float": NO_NUMBER}
 # Fields that are data, or results.
 HELD = {bm.Tasks, bm.Classes, bm.Posterior, bm.Prediction, bm.Comparison, bm.TaskScores, bm.Graph}
-HELD |= {bm.SBC, bm.Study, bm.Studies, bm.Price, bm.Sensitivity}
+HELD |= {bm.SBC, bm.Study, bm.Studies, bm.Price, bm.Sensitivity, bm.PredictiveCalibration}
 # What stands beside the argument in a call.
 BESIDE: dict[tuple[str, str], dict[str, Any]] = {("FineTune", "patience"): {"held_out": 0.5}}
 
@@ -96,10 +96,6 @@ def never(*args: object, **kwargs: object) -> Any:
 CALLS: dict[Any, dict[str, Any]] = {
     bm.fit: {"model": normal_means.model, "tasks": TASKS},
     bm.prior: {"model": normal_means.model, "tasks": TASKS},
-    bm.simulate: {"model": normal_means.model, "tasks": TASKS},
-    bm.sbc: {"model": normal_means.model, "tasks": TASKS},
-    bm.price: {"model": normal_means.model, "tasks": TASKS, "pairs": [bm.MAML()]},
-    bm.sensitivity: {"posterior": KNOWN},
     bm.cross_validate: {"infer": never, "tasks": TASKS},
     bm.search: {"candidate": never, "tasks": TASKS},
     bm.learning_curve: {
@@ -110,6 +106,15 @@ CALLS: dict[Any, dict[str, Any]] = {
         "shots": [1],
     },
     bm.calibration: {"posterior": KNOWN, "query": TASKS},
+    bm.simulate: {"model": normal_means.model, "tasks": TASKS},
+    bm.sbc: {"model": normal_means.model, "tasks": TASKS},
+    bm.price: {
+        "model": normal_means.model,
+        "tasks": TASKS,
+        "pairs": [(bm.Point(), bm.Exact())],
+        "progress": False,
+    },
+    bm.sensitivity: {"posterior": KNOWN},
     bm.information.entropy: {"posterior": KNOWN, "sites": "phi"},
     bm.information.mutual_information: {"posterior": KNOWN, "one": "phi", "other": "mu"},
     bm.information.conditional_entropy: {"posterior": KNOWN},

@@ -9,7 +9,9 @@
 - `comparable`: scores of the same numbers, on one scale
 - `compare`: models by what they predict of datapoints held out
 - `learning_curve`: error by the number of tasks and shots
-- `calibration`: whether classes come about as often as said
+- `places`: where outcomes fall among predictions, and where by chance
+- `predictive_calibration`: whether intervals of numbers hold what they say
+- `calibration`: whether outcomes come about as often as said
 - `amortisation_gap`: what one pass of a network loses
 """
 
@@ -18,12 +20,14 @@ from bayesmeta.evaluation.calibration import Calibration, calibration
 from bayesmeta.evaluation.compare import Comparison, compare
 from bayesmeta.evaluation.cross_validate import cross_validate
 from bayesmeta.evaluation.learning_curve import LearningCurve, learning_curve
+from bayesmeta.evaluation.predictive_calibration import PredictiveCalibration
 from bayesmeta.evaluation.search import search
 
 __all__ = [
     "Calibration",
     "Comparison",
     "LearningCurve",
+    "PredictiveCalibration",
     "amortisation_gap",
     "calibration",
     "compare",

@@ -1,4 +1,4 @@
-"""calibration: whether classes come about as often as they are said to."""
+"""calibration: whether outcomes come about as often as they are said to."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bayesmeta.data.arguments import check_whole
+from bayesmeta.data.arguments import check_seed, check_whole
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.predict import observed, outcome_values
+from bayesmeta.evaluation.predictive_calibration import PredictiveCalibration, of_numbers
 from bayesmeta.evaluation.scores import is_binary
-from bayesmeta.model.checks import StructureError
 from bayesmeta.posterior.posterior import Posterior
 
 if TYPE_CHECKING:
@@ -61,43 +62,70 @@ class Calibration:
         axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
 
 
-def calibration(posterior: Posterior, query: Tasks, *, bins: int = 15) -> Calibration:
-    """Reliability of class probabilities on datapoints that the posterior has not seen.
+def calibration(
+    posterior: Posterior,
+    query: Tasks,
+    *,
+    bins: int = 15,
+    outcome: str | None = None,
+    seed: int = 0,
+) -> Calibration | PredictiveCalibration:
+    """Whether what is predicted comes about as often as said, on datapoints not seen before.
 
-    Probabilities are means over draws; bins are of equal width (Guo, Pleiss, Sun & Weinberger
-    2017), and those without datapoints are left out. What chance alone would give is drawn 2,000
-    times, each datapoint right with the probability that is said (Broecker & Smith 2007).
+    Of classes, categorical or Bernoulli, it is the reliability of their probabilities, a
+    `Calibration`: means over draws; bins are of equal width (Guo, Pleiss, Sun & Weinberger 2017),
+    and those without datapoints are left out. What chance alone would give is drawn 2,000 times,
+    each datapoint right with the probability that is said (Broecker & Smith 2007).
+
+    Of other outcomes, continuous or counts, it is the place of each among draws of `predict`, a
+    `PredictiveCalibration`: r of L draws below it and t equal to it make
+
+        (r + u (t + 1)) / (L + 1),   u uniform in 0..1
+
+    uniform where all is well (Dawid 1984; Czado, Gneiting & Held 2009), with coverage and width of
+    central intervals, for all datapoints and by size of the tasks' support, four groups at most.
+    What chance gives is found by the draws themselves, each in the place of what was observed:
+    they are of all datapoints together, so that those of one task stray together. It is for every
+    pair of strategies; a point estimate is asked for many outcomes (`predict(repeats=)`). Some
+    1,000 draws are used, fewer of more than 20,000 datapoints; of an outcome of many numbers
+    sixteen are looked at, one by one.
 
     Args:
-        posterior: of the tasks, with a categorical outcome, or a Bernoulli one of classes 0 and 1.
+        posterior: of the tasks.
         query: datapoints of the same tasks.
-        bins: how many.
+        bins: of probabilities, how many; of classes alone.
+        outcome: which observed site; None is for a model that has one.
+        seed: of u, and of the order of equal draws; of numbers alone.
 
     Raises:
-        StructureError: where the outcome is no class.
+        StructureError: where the model has several outcomes, or none of that name.
         TasksError: where the query has no y, or a class that the model does not have.
+        TrainingError: where predictions of numbers are NaN.
         ValueError: where there is no bin.
     """
     check_whole("calibration", "bins", bins)
-    chances = posterior.predict(query).mean
+    check_seed("calibration", seed)
+    name = posterior.structure.outcome(outcome)
+    prediction = posterior.predict(query, outcome=name)
+    chances = prediction.mean
     if query.y is None:
         raise TasksError("the query has no outcomes to compare with; give tasks with y")
-    if is_binary(posterior, posterior.structure.outcome(None), query.y):
+    y, there = query.y, query.mask
+    if outcome is not None:
+        y = outcome_values(posterior.draws, query, outcome=name)
+        there = observed(posterior.draws, query, outcome=name)
+    if is_binary(posterior, name, y):
         chances = torch.stack([1 - chances, chances], -1)
-    if chances.dim() != query.y.dim() + 1:
-        raise StructureError(
-            "calibration is of classes, but the outcome is neither categorical nor Bernoulli; for "
-            "numbers, compare how often predict(...).quantile(q) is above the outcome with q"
-        )
-    known, seen = chances.shape[-1], query.y[query.mask]
+    if chances.dim() != y.dim() + 1:
+        return of_numbers(posterior, query, name, prediction, seed)
+    known, seen = chances.shape[-1], y[there]
     if seen.min() < 0 or seen.max() >= known:
         raise TasksError(
             f"the query has classes from {float(seen.min()):g} to {float(seen.max()):g}, but the "
             f"model has {known}: 0 to {known - 1}"
         )
-    confidence, chosen = (x[query.mask].cpu() for x in chances.max(-1))
-    right = chosen == query.y[query.mask].to(chosen)
-    return _of(confidence.double(), right, bins)
+    confidence, chosen = (x[there].cpu() for x in chances.max(-1))
+    return _of(confidence.double(), chosen == seen.to(chosen), bins)
 
 
 def _of(confidence: Tensor, right: Tensor, bins: int) -> Calibration:

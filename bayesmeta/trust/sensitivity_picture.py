@@ -20,7 +20,11 @@ def drawn(found: Sensitivity, path: str | Path | None) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    roles, names = list(found.pareto_k), list(found.table.index)
+    names = list(found.table.index)
+    # Without those that draws say nothing of.
+    roles = [role for role in found.pareto_k if found.table[role].notna().any()] or list(
+        found.pareto_k
+    )
     size = (_WIDTH * len(roles) + 1, _HEIGHT + _ROW * len(names))
     figure = Figure(size, layout="constrained")
     FigureCanvasAgg(figure)

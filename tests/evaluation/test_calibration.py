@@ -66,20 +66,6 @@ def test_the_table_is_that_of_scikit_learn():
     assert len(axis.lines) == 2 and "over 550 datapoints" in str(found(2.0, tasks))
 
 
-def test_numbers_are_refused():
-    def model(tasks):
-        zero = torch.zeros((), dtype=tasks.dtype)
-        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
-            phi = pyro.sample("phi", dist.Normal(zero, 1.0))
-            with pyro.plate("data", tasks.num_data, dim=-1):
-                pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
-
-    tasks = bm.Tasks.from_arrays(torch.zeros(2, 3))
-    post = bm.fit(model, tasks, theta=bm.Fixed({}), phi=bm.Mode(), progress=False)
-    with pytest.raises(bm.StructureError, match="neither categorical nor Bernoulli"):
-        bm.calibration(post, tasks)
-
-
 @pytest.mark.parametrize(
     ("query", "bins", "error", "message"),
     [
