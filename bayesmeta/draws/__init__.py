@@ -10,6 +10,7 @@
 - `prior_draws`: draws that have seen nothing
 - `evidence`: log p(D_i | theta) at draws of theta
 - `joined`: tasks side by side
+- `same_rows`: which datapoints are among others
 - `update`: theta learns from further tasks
 """
 

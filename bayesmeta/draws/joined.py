@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from bayesmeta.data.row_index import Identity
 from bayesmeta.data.tasks import Tasks
 
 
@@ -17,12 +18,19 @@ def renamed(tasks: Tasks, word: str) -> Tasks:
 
 
 def joined(one: Tasks, other: Tasks) -> Tasks:
-    """The tasks of both, with columns of the same names; narrower ones are padded."""
+    """The tasks of both, with columns of the same names; narrower ones are padded.
+
+    Columns that are integers in one and fractions in the other are fractions, and those of one
+    number a task in one of them are one a datapoint.
+    """
     width = max(one.num_data, other.num_data)
     one, other = (t if t.num_data == width else t.widen(width) for t in (one, other))
 
     def both(a: Tensor, b: Tensor) -> Tensor:
-        return torch.cat([a, b.to(a)])
+        dtype = torch.promote_types(a.dtype, b.dtype)
+        if a.shape[1] != b.shape[1]:
+            a, b = (x.expand(-1, width, *x.shape[2:]) for x in (a, b))
+        return torch.cat([a.to(dtype), b.to(a.device, dtype)])
 
     assert one.y is not None and other.y is not None
     return replace(
@@ -34,5 +42,6 @@ def joined(one: Tasks, other: Tasks) -> Tasks:
         ragged=one.ragged or other.ragged,
         origin=None,
         index=None,
-        identity=None,
+        # By it they know themselves, and parts of themselves, again.
+        identity=Identity.new(len(one) + len(other), width),
     )

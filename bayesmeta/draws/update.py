@@ -14,6 +14,7 @@ from bayesmeta.data.tasks import Tasks, check_tasks
 from bayesmeta.draws.draws import Draws, where_the_tasks_are
 from bayesmeta.draws.evidence import evidence, integral
 from bayesmeta.draws.joined import joined
+from bayesmeta.draws.same_rows import same_rows
 from bayesmeta.model.checks import StructureError, first_few
 from bayesmeta.phi.base import Phi
 from bayesmeta.task_level.importance import TRUSTED_K, smoothed, systematic, without_nan
@@ -27,8 +28,17 @@ _CHAINS = NUTS(tune=300, draws=500)
 
 
 @where_the_tasks_are
-def update(draws: Draws, tasks: Tasks, *, seed: int | None, progress: bool) -> Draws:
-    """Draws given further tasks too; see `Posterior.update`."""
+def update(
+    draws: Draws, tasks: Tasks, before: tuple[str, ...], *, seed: int | None, progress: bool
+) -> Draws:
+    """Draws given further tasks too; see `Posterior.update`.
+
+    Args:
+        draws: of theta, with what they were made of.
+        tasks: to learn from.
+        before: what there was to be said against the draws of theta.
+        seed, progress: as of `Posterior.update`.
+    """
     began = time.perf_counter()
     old = _check_given(draws, tasks)
     tasks = _apart_from(old, tasks.to(draws.tasks.device, draws.tasks.dtype))
@@ -58,6 +68,10 @@ def update(draws: Draws, tasks: Tasks, *, seed: int | None, progress: bool) -> D
     )
     if fit.doubts and (old is not None or draws.fit.is_prior):
         fit = _sampled(fit, by, seed, progress)
+    elif before:
+        # Weights do not mend what they are of.
+        told = f"theta was updated from draws of which was said: {' '.join(before)}"
+        fit = replace(fit, doubts=(*(fit.doubts or ()), told.removesuffix(".")))
     fit = replace(fit, seconds={**fit.seconds, "update": time.perf_counter() - began})
     return Draws(fit, by if draws.strategy.is_joint else draws.strategy, False, seed)
 
@@ -84,7 +98,22 @@ def _check_given(draws: Draws, tasks: object) -> Tasks | None:
             "say; fit to all tasks, or fit with theta=bm.NUTS() or theta=bm.Importance()"
         )
     learned = draws.fit.learned_from
-    return None if learned is None else learned.tasks
+    old = None if learned is None else learned.tasks
+    if old is not None:
+        again = same_rows(tasks, old).any(1)
+        _check_new([n for n, is_old in zip(tasks.names, again.tolist(), strict=True) if is_old])
+    elif learned is not None and tasks.origin is None:
+        _check_new([n for n in tasks.names if n in set(learned.names or ())])
+    return old
+
+
+def _check_new(known: list[str]) -> None:
+    """Refuse tasks that theta has learned from, by their datapoints or their names."""
+    if known:
+        raise TasksError(
+            f"theta has learned from these tasks before: {first_few(known)}; counted twice, they "
+            "would make it too sure. Give new tasks alone, or other names to others"
+        )
 
 
 def _apart_from(old: Tasks | None, tasks: Tasks) -> Tasks:
@@ -97,11 +126,8 @@ def _apart_from(old: Tasks | None, tasks: Tasks) -> Tasks:
     if not both:
         return tasks
     assert old is not None
-    if tasks.origin is None or old.origin is None:
-        raise TasksError(
-            f"theta has learned from tasks of these names before: {first_few(both)}; counted "
-            "twice, they would make it too sure. Give new tasks alone, or other names to others"
-        )
+    if tasks.origin is None:
+        _check_new(both)
     names = tuple(f"{len(old) + i}" for i in range(len(tasks)))
     return replace(tasks, names=names)
 
@@ -130,12 +156,15 @@ class _Weighed(NamedTuple):
 
     def note(self, tasks: Tasks) -> str:
         return (
-            f"theta was updated by {len(tasks)} tasks: {len(self.theta):,} draws of it were "
+            f"theta was updated by {len(tasks)} task(s): {len(self.theta):,} draws of it were "
             f"weighed, Pareto k {self.k:.2f}, worth {self.effective:,.0f}"
         )
 
     def doubts(self, *, can_sample: bool) -> tuple[str, ...]:
-        if self.k <= TRUSTED_K and self.effective >= min(_FEWEST, len(self.theta) / 4):
+        # Of weights that are nearly alike k says nothing.
+        is_even = self.effective > len(self.theta) / 2
+        is_enough = self.effective >= min(_FEWEST, len(self.theta) / 4)
+        if is_even or (self.k <= TRUSTED_K and is_enough):
             return ()
         instead = "" if can_sample else (
             "; the tasks before are not known here, as after loading, so that theta could not be "

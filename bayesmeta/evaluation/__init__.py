@@ -1,6 +1,5 @@
 """Whether what was learned holds for data and tasks that were held out.
 
-- `same_rows`: which datapoints are among others
 - `seen`: which datapoints a posterior has seen
 - `cross_validate`: log scores of datapoints held out
 - `search_space`: whether trials are of the same ranges and choices

@@ -14,9 +14,9 @@ from tqdm import tqdm
 from bayesmeta.data.arguments import check_seed, check_whole
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
+from bayesmeta.draws.same_rows import same_rows
 from bayesmeta.engine.noise import seeds
 from bayesmeta.evaluation.compare import compare
-from bayesmeta.evaluation.same_rows import same_rows
 from bayesmeta.evaluation.seen import quoted, with_any
 from bayesmeta.fit import fit
 from bayesmeta.phi.base import Phi

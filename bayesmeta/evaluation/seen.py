@@ -10,7 +10,7 @@ from torch import Tensor
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.draws.at_draws import at_draws, in_chunks, joined
 from bayesmeta.draws.draws import Draws, where_the_tasks_are
-from bayesmeta.evaluation.same_rows import same_rows
+from bayesmeta.draws.same_rows import same_rows
 from bayesmeta.model import outcomes
 from bayesmeta.posterior.posterior import Posterior
 

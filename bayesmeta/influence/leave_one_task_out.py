@@ -14,11 +14,14 @@ from bayesmeta.influence.without_a_task import WithoutATask
 from bayesmeta.phi import Phi
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.running.isolation import undisturbed
-from bayesmeta.task_level.importance import TRUSTED_K
 from bayesmeta.theta import Theta
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+# Pareto k up to which weights are trusted, and at which draws that are moved are left there.
+_TRUSTED, _GOOD = 0.5, 0.3
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,11 @@ class TaskScores:
 
     @property
     def trusted_k(self) -> float:
-        """The largest Pareto k at which so many draws do (Vehtari et al. 2024), 0.7 at most."""
-        return min(TRUSTED_K, 1 - 1 / float(np.log10(max(self.draws, 2))))
+        """The largest Pareto k at which so many draws do (Vehtari et al. 2024), 0.5 at most.
+
+        A score is the log of a mean of weights, whose variance is infinite from there on.
+        """
+        return min(_TRUSTED, 1 - 1 / float(np.log10(max(self.draws, 2))))
 
     @property
     def doubtful(self) -> list[str]:
@@ -74,7 +80,7 @@ class TaskScores:
             *self.notes,
         ]
         if self.doubtful:
-            few = self.trusted_k < TRUSTED_K - 0.1
+            few = self.trusted_k < _TRUSTED
             more = f"{self.draws} draws are too few to tell, give more" if few else ""
             again = ["give refit=bm.NUTS()"] if out else []
             lines.append(
@@ -97,7 +103,7 @@ def leave_one_task_out(
         log p(D_i | D_-i) = -log E[1 / p(D_i | theta)],   theta ~ p(theta | D)
 
     by importance weights 1 / p(D_i | theta) whose tail is smoothed (Vehtari, Gelman & Gabry 2017;
-    Vehtari et al. 2024). Where these are not to be trusted (Pareto k above 0.7, or less of few
+    Vehtari et al. 2024). Where these are not to be trusted (Pareto k above 0.5, or less of few
     draws), draws are moved to the mean, the variances or the covariance that they ask for, and
     weighed anew (Paananen, Piironen, Buerkner & Vehtari 2021). Of each task all datapoints are left
     out together, with phi integrated out: it is the score of a new task, not of a new datapoint of
@@ -126,7 +132,7 @@ def leave_one_task_out(
     found = WithoutATask.of(posterior, strategy, seen)
     scores = _scores(found)
     for i in tqdm(_bad(scores, found), "moments", disable=not progress):
-        found.match(i, scores.trusted_k)
+        found.match(i, _GOOD)
     scores = _scores(found)
     if refit is not None:
         for i in tqdm(_bad(scores, found), "refits", disable=not progress):

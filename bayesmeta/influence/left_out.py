@@ -6,7 +6,7 @@ from torch import Tensor
 
 from bayesmeta.data.columns import TasksError
 from bayesmeta.data.tasks import Tasks
-from bayesmeta.evaluation.same_rows import same_rows
+from bayesmeta.draws.same_rows import same_rows
 from bayesmeta.evaluation.seen import may_be_seen, quoted, seen_by_theta, with_any, without_masked
 from bayesmeta.model.checks import StructureError
 from bayesmeta.posterior.posterior import Posterior

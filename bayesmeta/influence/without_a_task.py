@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.draws.evidence import evidence, some_evenly
-from bayesmeta.evaluation.same_rows import same_rows
+from bayesmeta.draws.same_rows import same_rows
 from bayesmeta.fit import fit
 from bayesmeta.influence.moment_matching import matched
 from bayesmeta.phi import Phi

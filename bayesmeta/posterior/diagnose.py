@@ -95,6 +95,14 @@ def diagnose(posterior: Draws) -> Diagnosis:
     return replace(found, ok=False, messages=(*more, *kept))
 
 
+def problems_of_theta(posterior: Draws) -> tuple[str, ...]:
+    """What `diagnose` has against the draws of theta alone."""
+    if posterior.is_point:
+        return ()
+    found = _by_kind(posterior, {})
+    return () if found.ok else found.messages
+
+
 def _about_latents(posterior: Draws) -> list[str]:
     """What no figure tells: phi in places far apart, and a Gaussian of very many latents."""
     density, found = posterior.density, []

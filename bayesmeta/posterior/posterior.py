@@ -23,7 +23,7 @@ from bayesmeta.model.reading import read
 from bayesmeta.model.structure import Structure
 from bayesmeta.phi.base import Phi
 from bayesmeta.posterior import arviz, saving
-from bayesmeta.posterior.diagnose import Diagnosis, diagnose
+from bayesmeta.posterior.diagnose import Diagnosis, diagnose, problems_of_theta
 from bayesmeta.posterior.summary import summary
 from bayesmeta.running.handlers import Model
 from bayesmeta.theta.base import Fit
@@ -213,7 +213,8 @@ class Posterior:
         weights. The weights are Pareto-smoothed (Vehtari et al. 2024), and draws picked by them, in
         order: one of large weight is there several times in a row. Where too few count, theta is
         sampled anew by NUTS, from those that were picked; notes say which way was taken. The result
-        is as right as the draws were: those of a Gaussian keep its error.
+        is as right as the draws were: those of a Gaussian keep its error, and what `diagnose` had
+        against them it says again.
 
         It holds all tasks, or the new ones alone where those before are not known, as after
         loading. Tasks without names, as those of arrays, are taken for others than those before,
@@ -228,11 +229,13 @@ class Posterior:
         Raises:
             StructureError: where theta is a point, or there is none, or phi cannot be integrated
                 out.
-            TasksError: for tasks without outcomes, with a query, or of names that theta knows.
+            TasksError: for tasks without outcomes, with a query, or that theta has learned from,
+                by their datapoints, or by their names.
             TypeError: where tasks are no Tasks.
         """
         check_seed("update", seed, or_none=True)
-        return Posterior(update(self.draws, tasks, seed=seed, progress=progress))
+        before = problems_of_theta(self.draws)
+        return Posterior(update(self.draws, tasks, before, seed=seed, progress=progress))
 
     def predict(
         self,

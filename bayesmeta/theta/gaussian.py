@@ -107,7 +107,10 @@ class Gaussian(Theta):
         if short is None:
             return None
         less, by, few = short
-        found = self._train(less, few, by, options)
+        family = self.family
+        if isinstance(family, InUnits):
+            family = family.to(few.dtype)
+        found = replace(self, family=family)._train(less, few, by, options)
         if not holds_at_draws(found, density, tasks):
             return None
         return replace(found, density=density, tasks=tasks)

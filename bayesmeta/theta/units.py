@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -38,6 +38,10 @@ class Rows:
     def tensors(self) -> list[Tensor]:
         """All three."""
         return [self.centre, self.slope, self.root]
+
+    def to(self, dtype: torch.dtype) -> Rows:
+        """The same in another precision."""
+        return Rows(*(x.to(dtype) for x in self.tensors()))
 
     def place(self, z: Tensor, w: Tensor) -> Tensor:
         """m_i + B_i z + T_i w_i; the units stay what they are in training."""
@@ -82,6 +86,11 @@ class InUnits(Family):
     centre: Tensor
     root: Tensor
     rows: Rows
+
+    def to(self, dtype: torch.dtype) -> InUnits:
+        """The same in another precision."""
+        centre, root = self.centre.to(dtype), self.root.to(dtype)
+        return replace(self, centre=centre, root=root, rows=self.rows.to(dtype))
 
     def start(
         self, d_theta: int, tasks: int, d_phi: int, sd: float = 1.0

@@ -176,3 +176,82 @@ def test_what_cannot_be_learned_from_is_refused(fitted: bm.Posterior) -> None:
 def test_a_point_is_refused() -> None:
     point = bm.fit(bags, OLD, theta=bm.Point(), phi=EXACT, progress=False)
     refused(point, NEW, "theta is a point", bm.StructureError)
+
+
+def counts(tasks: bm.Tasks) -> None:
+    """Calls an hour."""
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        rate = pyro.sample("rate", dist.Normal(mu, 0.5))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.Poisson(tasks.x["hours"] * rate.exp()), obs=tasks.y)
+
+
+def hours(values: list[float], y: list[float], name: str) -> bm.Tasks:
+    return bm.Tasks.from_list([y], {"hours": [values]}, [name]).to(dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def of_counts() -> bm.Posterior:
+    y = [[3.0, 5.0, 2.0], [1.0, 0.0, 2.0], [4.0, 6.0, 5.0]]
+    whole = bm.Tasks.from_list(y, {"hours": [[2, 3, 1]] * 3}, list("abc")).to(dtype=torch.float64)
+    return bm.fit(counts, whole, theta=QUICK, phi=bm.Laplace(particles=16), progress=False)
+
+
+def test_fractions_after_whole_numbers_stay_fractions(of_counts: bm.Posterior) -> None:
+    post = of_counts.update(hours([1.9, 0.5], [4.0, 1.0], "d"), progress=False)
+    assert post.tasks.x["hours"][-1, :2].tolist() == pytest.approx([1.9, 0.5])
+    assert post.tasks.x["hours"][0].tolist() == [2.0, 3.0, 1.0]
+
+
+def test_a_number_a_task_after_one_a_datapoint_is_that_of_each(of_counts: bm.Posterior) -> None:
+    new = bm.Tasks.from_list([[2.0, 3.0]], {"hours": [2.0]}, ["d"]).to(dtype=torch.float64)
+    post = of_counts.update(new, progress=False)
+    assert post.tasks.x["hours"][-1, :2].tolist() == [2.0, 2.0]
+
+
+def test_tasks_that_theta_knows_are_refused_by_names_and_by_numbers(
+    fitted: bm.Posterior, tmp_path: Path
+) -> None:
+    fitted.save(tmp_path)
+    refused(bm.load(tmp_path, bags), OLD, "learned from these tasks before", bm.TasksError)
+    old = shops(6, 1000.0, 0, names=False)
+    post = bm.fit(bags, old, theta=QUICK, phi=EXACT, progress=False)
+    refused(post, post.tasks, "learned from these tasks before", bm.TasksError)
+    refused(post, old[:2], "learned from these tasks before", bm.TasksError)
+    again = post.update(shops(2, 1000.0, 5, names=False), progress=False)
+    refused(again, old, "learned from these tasks before", bm.TasksError)
+
+
+def masked(tasks: bm.Tasks) -> None:
+    """Some outcomes are no observations."""
+    mu = pyro.sample("mu", dist.Normal(MIDDLE, PRIOR))
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        phi = pyro.sample("phi", dist.Normal(mu, TAU))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.Normal(phi, SIGMA).mask(tasks.x["seen"] > 0), obs=tasks.y)
+
+
+def test_tasks_with_masked_outcomes_are_left_out_after_it() -> None:
+    def some_seen(tasks: bm.Tasks) -> bm.Tasks:
+        seen = torch.ones_like(tasks.y)
+        seen[:, -1] = 0
+        return bm.Tasks.from_arrays(tasks.y, {"seen": seen}, names=tasks.names)
+
+    post = bm.fit(masked, some_seen(OLD), theta=QUICK, phi=EXACT, progress=False)
+    after = post.update(some_seen(NEW), progress=False)
+    table = bm.leave_one_task_out(after, progress=False).table
+    assert table["left_out"].all()
+    whole = bm.fit(masked, some_seen(bm.Tasks.from_arrays(
+        torch.cat([OLD.y, NEW.y]), names=[*OLD.names, *NEW.names])),
+        theta=QUICK, phi=EXACT, progress=False)  # fmt: skip
+    same = bm.leave_one_task_out(whole, progress=False).table
+    assert (table["log_score"] - same["log_score"]).abs().max() < 0.05
+
+
+def test_what_was_said_of_the_draws_is_said_again(fitted: bm.Posterior) -> None:
+    said = replace(fitted.fit, doubts=("the draws are off",))
+    doubted = bm.Posterior(replace(fitted.draws, fit=said))
+    found = doubted.update(NEW, progress=False).diagnose()
+    assert not found.ok and "The draws are off" in str(found)
+    assert fitted.update(NEW, progress=False).diagnose().ok

@@ -152,7 +152,7 @@ def test_a_loaded_posterior_predicts_its_own_tasks_by_name_alone(tmp_path: Path)
     assert torch.equal(found.predict(schools[:3]).draws, post.predict(schools[:3]).draws)
     with pytest.raises(bm.TasksError, match="loaded holds no data"):
         found.predict()
-    assert set(groups(found.draws)) <= {"posterior", "sample_stats"}
+    assert set(groups(found.draws)) <= {"posterior", "unconstrained_posterior", "sample_stats"}
     waves = sinusoid.tasks(4, 5)
     bm.fit(sinusoid.model, waves, theta=bm.Point(adam=SHORT), phi=bm.Mode(), progress=False).save(
         tmp_path / "waves"

@@ -6,6 +6,7 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
+import torch
 from scipy.optimize import minimize
 from scipy.stats import halfnorm, norm
 
@@ -173,3 +174,19 @@ def test_a_scale_at_zero_is_named() -> None:
     assert "tau: the best value is at the edge" in " ".join(found.messages).replace("Tau", "tau")
     joint = bm.fit(model, alike, theta=bm.Point(), phi=bm.Joint(), progress=False).diagnose()
     assert not joint.ok and "no maximum" in " ".join(joint.messages)
+
+
+@pytest.mark.parametrize("phi", [bm.Joint(), bm.Exact()])
+def test_single_precision_and_tasks_of_several_sizes_train_as_double_precision(phi) -> None:
+    """Few datapoints stand for all in double precision, units of a pilot among them."""
+    model, _ = towns(1.0)
+    rows = [y[: 3 + i % 4].tolist() for i, y in enumerate(Y)]
+    tasks = bm.Tasks.from_list(rows).to(dtype=torch.float32)
+    adam = bm.Adam(steps=400, compile=False)
+    one, other = (
+        bm.fit(model, t, theta=bm.Gaussian(adam=adam), phi=phi, progress=False)
+        for t in (tasks, tasks.to(dtype=torch.float64))
+    )
+    for name in NAMES:
+        a, b = (p.theta[name].double() for p in (one, other))
+        assert abs(float((a.mean() - b.mean()) / b.std())) < 0.1

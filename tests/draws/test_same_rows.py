@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import bayesmeta as bm
-from bayesmeta.evaluation.same_rows import same_rows
+from bayesmeta.draws.same_rows import same_rows
 
 
 def normal(num_tasks: int, num_data: int, seed: int = 0) -> torch.Tensor:
