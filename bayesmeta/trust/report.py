@@ -24,6 +24,8 @@ CELLS = 100
 _LEVEL = 0.05
 # In standard errors, by which a direction shows.
 _CLEAR = 2.5
+# Simulations by which nothing but the grossest is seen.
+_FEWEST = 20
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -152,6 +154,8 @@ class SBC:
     def _verdict(self) -> str:
         if not self.simulations:
             return "none ended with draws, so that nothing is known."
+        if not self.failing and self.simulations < _FEWEST:
+            return f"too few to say anything, from {_FEWEST} on failures of some size are seen."
         if not self.failing:
             lowest = min(self._p_values, key=lambda n: self._p_values[n])
             return (
@@ -173,7 +177,8 @@ class SBC:
         if self.doubted:
             found.append(
                 f"{self.doubted} of {self.simulations} fits did not pass their own diagnose(), and "
-                "are counted all the same: run longer where these are many."
+                "are counted all the same: where these are many see what diagnose() says of one, "
+                "as bm.fit(model, bm.simulate(model, tasks)[0].tasks, ...).diagnose()."
             )
         if len(self.draws) and np.median(self.draws) < CELLS / 4:
             found.append(

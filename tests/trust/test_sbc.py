@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -202,3 +203,12 @@ def test_contraction_is_that_of_the_closed_form(exact: bm.SBC, tmp_path: Path) -
     figure = exact.draw_recovery(tmp_path / "recovery.png")
     assert (tmp_path / "recovery.png").stat().st_size > 10_000
     assert figure.axes[0].get_title(loc="left") == "mu"
+
+
+def test_a_handful_of_simulations_says_nothing(exact: bm.SBC) -> None:
+    def first(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: x[:5] for name, x in values.items()}
+
+    parts = {part: first(getattr(exact, part)) for part in ("places", "z", "truths", "sds")}
+    few = replace(exact, **parts, draws=exact.draws[:5], asked=5)
+    assert "too few to say anything" in str(few) and "no failure" not in str(few)
