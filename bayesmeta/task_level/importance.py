@@ -92,7 +92,7 @@ def smoothed(log_weights: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         log weights (draws, tasks), and k (tasks,): infinite of fewer than 25 draws, whose tail is
-        too short to tell.
+        too short to tell, or of a tail of one value; these are as they were.
     """
     if len(log_weights) < FEWEST_DRAWS:
         # ArviZ 0.23 gives the same, and 1.x raises an error.
@@ -101,8 +101,15 @@ def smoothed(log_weights: Tensor) -> tuple[Tensor, Tensor]:
     by_task = np.ascontiguousarray(log_weights.double().cpu().numpy().T)
     az = classic()
     # Of tails that are all but one weight both versions overflow on the way to a large k.
-    with np.errstate(over="ignore"):
-        return _by_arviz(az, by_task)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        found, k = _by_arviz(az, by_task)
+    # A tail of one value, as of draws that stand there often, has no shape, and NaN as weights.
+    lost = found.isnan().any(0)
+    if lost.any():
+        plain = log_weights.double().cpu()[:, lost].log_softmax(0)
+        found, k = found.clone(), k.clone()
+        found[:, lost], k[lost] = plain, torch.inf
+    return found, k
 
 
 def _by_arviz(az: Any, by_task: np.ndarray) -> tuple[Tensor, Tensor]:

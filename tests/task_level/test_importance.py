@@ -79,3 +79,16 @@ def test_the_worth_of_weights_is_the_share_of_draws_that_they_leave() -> None:
     few[:100, 0] = 3.0
     assert torch.allclose(importance.worth(few), torch.tensor([0.1, 0.0]).double())
     assert importance.worth(torch.zeros(10, 1)) == 1
+
+
+@pytest.mark.parametrize("each", [20, 80, 100, 200])
+def test_weights_of_draws_that_stand_there_often_are_numbers(each: int) -> None:
+    """ArviZ 0.23 gives NaN, and k of 0.05, for a tail of one value."""
+    generator = torch.Generator().manual_seed(0)
+    distinct = 0.1 * torch.randn(4000 // each, 1, generator=generator, dtype=torch.float64)
+    weights = distinct.repeat_interleave(each, 0)
+    found, k = importance.smoothed(weights)
+    assert torch.isfinite(found).all() and abs(float(found.exp().sum()) - 1) < 1e-9
+    if each == 100:
+        assert torch.isinf(k).all()
+        torch.testing.assert_close(found, weights.log_softmax(0))
