@@ -24,33 +24,38 @@ _CUTS = np.linspace(0, 1, 201)
 
 def drawn(found: SBC, path: str | Path | None) -> Figure:
     """A column a quantity: its ECDF less that of uniform places, and what intervals cover."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    names, failing = list(found.places), found.failing
-    across = max(1, min(_ACROSS, len(names)))
-    down = max(1, -(-len(names) // across))
-    layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.06)
-    figure = Figure((max(7.5, 2.5 * across), 0.9 + 4.5 * down), layout=layout)
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(2 * down, across, squeeze=False)
-    most = max([0.05, *(_reach(found, name) for name in names)])
-    for i in range(across * down):
-        pair = axes[2 * (i // across) : 2 * (i // across) + 2, i % across]
-        if i >= len(names):
-            for axis in pair:
-                axis.set_visible(False)
-            continue
-        color = _BAD if names[i] in failing else _FINE
-        _difference(pair[0], found, names[i], color, most)
-        _coverage(pair[1], found, names[i], color)
-        _title(pair[0], names[i], color, failing.get(names[i]))
-        _sides(pair, is_first=not i % across)
+    failing = found.failing
+    figure, pairs = in_columns(list(found.places))
+    most = max([0.05, *(_reach(found, name) for name in pairs)])
+    for name, (pair, is_first) in pairs.items():
+        color = _BAD if name in failing else _FINE
+        _difference(pair[0], found, name, color, most)
+        _coverage(pair[1], found, name, color)
+        _title(pair[0], name, color, failing.get(name))
+        _sides(pair, is_first=is_first)
     _heading(figure, found)
     if path is not None:
         figure.savefig(path, dpi=200)
     return figure
+
+
+def in_columns(names: list[str]) -> tuple[Figure, dict[str, tuple[np.ndarray, bool]]]:
+    """A figure, and for each name two axes, one above the other, and whether they are leftmost."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    across = max(1, min(_ACROSS, len(names)))
+    down = max(1, -(-len(names) // across))
+    layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.06)
+    figure = Figure((max(7.5, 2.6 * across), 0.9 + 4.6 * down), layout=layout)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2 * down, across, squeeze=False)
+    places = [(axes[2 * r : 2 * r + 2, c], not c) for r in range(down) for c in range(across)]
+    for pair, _ in places[len(names) :]:
+        for axis in pair:
+            axis.set_visible(False)
+    return figure, dict(zip(names, places, strict=False))
 
 
 def _heading(figure: Figure, found: SBC) -> None:

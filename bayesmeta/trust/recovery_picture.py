@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayesmeta.trust.picture import in_columns
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -14,29 +16,14 @@ if TYPE_CHECKING:
     from bayesmeta.trust.report import SBC
 
 _DOT, _BAND, _INK, _GREY = "#1b6a86", "#e3e8ec", "#1e2a32", "#8a949b"
-_ACROSS = 6
 
 
 def drawn(found: SBC, path: str | Path | None) -> Figure:
     """A column a quantity: what was found of the truth, and how much the data told of it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    names = list(found.places)
-    across, down = max(1, min(_ACROSS, len(names))), max(1, -(-len(names) // _ACROSS))
-    size = max(7.5, 2.7 * across), 0.6 + 5.2 * down
-    figure = Figure(size, layout=ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.06))
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(2 * down, across, squeeze=False)
-    for i in range(across * down):
-        pair = axes[2 * (i // across) : 2 * (i // across) + 2, i % across]
-        if i >= len(names):
-            for axis in pair:
-                axis.set_visible(False)
-            continue
-        _recovered(pair[0], found, names[i], is_first=not i % across)
-        _told(pair[1], found, names[i], is_first=not i % across)
+    figure, pairs = in_columns(list(found.places))
+    for name, (pair, is_first) in pairs.items():
+        _recovered(pair[0], found, name, is_first=is_first)
+        _told(pair[1], found, name, is_first=is_first)
     figure.supxlabel(f"{found.pair}  -  {found.simulations} simulations", fontsize=10, color=_GREY)
     if path is not None:
         figure.savefig(path, dpi=200)
