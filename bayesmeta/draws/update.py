@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import replace
 from typing import NamedTuple
@@ -47,6 +48,7 @@ def update(
     seed = draws.seeds[0] if seed is None else seed
     weighed = _weigh(draws, by, tasks)
     known = tasks if old is None else joined(old, tasks)
+    can_sample = old is not None or draws.fit.is_prior
     fit = replace(
         draws.fit,
         density=density,
@@ -60,13 +62,13 @@ def update(
         log_weights=None,
         log_q=None,
         notes=(weighed.note(tasks),),
-        doubts=weighed.doubts(can_sample=old is not None or draws.fit.is_prior),
+        doubts=weighed.doubts(can_sample=can_sample),
         pareto_k=weighed.k,
-        learned_from=LearnedFrom.of(known),
+        learned_from=_learned(draws, known) if old is None else LearnedFrom.of(known),
         is_adapted=True,
         is_prior=False,
     )
-    if fit.doubts and (old is not None or draws.fit.is_prior):
+    if fit.doubts and can_sample:
         fit = _sampled(fit, by, seed, progress)
     elif before:
         # Weights do not mend what they are of.
@@ -107,6 +109,15 @@ def _check_given(draws: Draws, tasks: object) -> Tasks | None:
     return old
 
 
+def _learned(draws: Draws, tasks: Tasks) -> LearnedFrom:
+    """These tasks, and those before of which the names are known at most."""
+    before = draws.fit.learned_from
+    if before is None:
+        return LearnedFrom.of(tasks)
+    # Without the data of some of them, theta cannot be inferred again from the others.
+    return LearnedFrom(None, (*(before.names or ()), *tasks.names))
+
+
 def _check_new(known: list[str]) -> None:
     """Refuse tasks that theta has learned from, by their datapoints or their names."""
     if known:
@@ -128,8 +139,9 @@ def _apart_from(old: Tasks | None, tasks: Tasks) -> Tasks:
     assert old is not None
     if tasks.origin is None:
         _check_new(both)
-    names = tuple(f"{len(old) + i}" for i in range(len(tasks)))
-    return replace(tasks, names=names)
+    taken, free = set(old.names), map(str, itertools.count(len(old)))
+    names = itertools.islice((name for name in free if name not in taken), len(tasks))
+    return replace(tasks, names=tuple(names))
 
 
 def _way(draws: Draws, tasks: Tasks) -> Phi:

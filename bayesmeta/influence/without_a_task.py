@@ -67,15 +67,15 @@ class WithoutATask:
 
     def match(self, i: int, trusted_k: float) -> None:
         """Move the draws to where the weights of a task ask for, if p(theta, D) is a function."""
-        all, alone = self._all, self._alone(i)
-        if all is None:
+        whole, alone = self._whole, self._alone(i).to(dtype=torch.float64)
+        if whole is None:
             return
-        density, alone = self.posterior.draws.centred, alone.to(dtype=torch.float64)
+        density, at = self.posterior.draws.centred, self.theta.double()
 
         def without(theta: Tensor) -> Tensor:
-            return all.values(theta) - evidence(density, self.phi, theta, alone)[:, 0]
+            return whole.values(theta) - evidence(density, self.phi, theta, alone)[:, 0]
 
-        found = matched(without, self.theta.double(), all.values(self.theta.double()), trusted_k)
+        found = matched(without, at, whole.values(at), trusted_k)
         if found.k < self.k[i]:
             # p(D) / p(D_-i). The mean of p(D_i | theta) would be one of its tail, far from D_-i.
             self.log_score[i] = -found.log_mean
@@ -124,7 +124,7 @@ class WithoutATask:
         return learned.tasks
 
     @cached_property
-    def _all(self) -> LogPosterior | None:
+    def _whole(self) -> LogPosterior | None:
         """p(theta, D) of all that theta has learned from, if it is a smooth function."""
         density, tasks = self.posterior.draws.centred, self._learned
         if not (self.phi.is_smooth and is_for_newton(density, tasks, self.phi)):

@@ -255,3 +255,19 @@ def test_what_was_said_of_the_draws_is_said_again(fitted: bm.Posterior) -> None:
     found = doubted.update(NEW, progress=False).diagnose()
     assert not found.ok and "The draws are off" in str(found)
     assert fitted.update(NEW, progress=False).diagnose().ok
+
+
+def test_what_a_loaded_posterior_learned_before_is_not_forgotten(
+    fitted: bm.Posterior, tmp_path: Path
+) -> None:
+    """By the new tasks alone theta would be sampled from far away, with a spread too wide."""
+    fitted.save(tmp_path)
+    near = bm.load(tmp_path, bags).update(NEW, progress=False)
+    refused(near, OLD, "learned from these tasks before", bm.TasksError)
+    far = near.update(FAR, progress=False)
+    assert not far.diagnose().ok and "fit to all tasks" in str(far.diagnose())
+    assert "sampled anew" not in far.notes[0]
+    with pytest.raises(bm.TasksError, match="was loaded"):
+        bm.leave_one_task_out(near, progress=False)
+    again = near.update(shops(3, 1000.0, 7), progress=False)
+    assert_right(again, OLD, NEW, shops(3, 1000.0, 7))
