@@ -106,6 +106,7 @@ CALLS: dict[Any, dict[str, Any]] = {
         "shots": [1],
     },
     bm.calibration: {"posterior": KNOWN, "query": TASKS},
+    bm.leave_one_task_out: {"posterior": KNOWN},
     bm.simulate: {"model": normal_means.model, "tasks": TASKS},
     bm.sbc: {"model": normal_means.model, "tasks": TASKS},
     bm.price: {

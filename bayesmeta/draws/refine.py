@@ -41,7 +41,12 @@ class Refine:
     2. each draw picked among `candidates` by importance weights p(phi, D_i | theta) / q(phi)
        (Rubin 1987), half of them by wider tails than q's, so that moments and predictions are
        corrected;
-    3. the tasks whose weights have a Pareto k above `above` once more by `rerun`.
+    3. the tasks whose weights have a Pareto k above `above` once more by `rerun`, whose chains, of
+       HMC, begin at these draws, every other one, where they are possible and not at a mode that
+       has next to no mass beside the one that is found without them.
+
+    `posterior.phi_stats` has each task's "pareto_k" after the second step, and whether it was a
+    reason to "rerun" it, (chain, draw, tasks); the notes name those.
 
     Attributes:
         steps: of Adam, all tasks at once; 0 leaves q as it is.
@@ -111,7 +116,9 @@ def refined(how: Refine, strategy: Phi, fit: Fit, seed: int, *, is_point: bool) 
     if len(bad) and how.rerun is not None:
         again = tasks.select(bad)
         generator = torch.Generator().manual_seed(second)
-        phi[:, bad] = how.rerun.infer(density, theta, again, generator, is_point=is_point)
+        phi[:, bad] = how.rerun.infer_from(
+            phi[:, bad], density, theta, again, generator, is_point=is_point
+        )
         log_weights[:, bad] = torch.nan
         which = first_few([f"'{tasks.names[i]}' (k {k[i]:.2f})" for i in bad.tolist()])
         note += f"; {len(bad)} run again by phi=bm.{how.rerun!r}: {which}"

@@ -29,6 +29,7 @@ class WithoutATask:
 
     Attributes:
         posterior, phi: of which tasks are left out, and how phi is integrated out.
+        tasks: those that are.
         seen: which of them theta has learned from.
         theta: draws of it, (draws, d_theta), unconstrained.
         log_score: log p(D_i | D_-i).
@@ -40,6 +41,7 @@ class WithoutATask:
 
     posterior: Posterior
     phi: Phi
+    tasks: Tasks
     seen: Tensor
     theta: Tensor
     log_score: Tensor
@@ -48,9 +50,19 @@ class WithoutATask:
     how: list[str]
 
     @classmethod
-    def of(cls, posterior: Posterior, phi: Phi, seen: Tensor) -> WithoutATask:
-        """By weights of the draws as they are; those never seen by the mean over draws."""
+    def of(
+        cls, posterior: Posterior, phi: Phi, seen: Tensor, which: Tensor | None = None
+    ) -> WithoutATask:
+        """By weights of the draws as they are; those never seen by the mean over draws.
+
+        Args:
+            posterior, phi: as above.
+            seen: which of the posterior's tasks theta has learned from.
+            which: places of the tasks to look at, among the posterior's; None is all.
+        """
         tasks, theta = posterior.tasks, some_evenly(posterior.fit.theta)
+        if which is not None:
+            tasks, seen = tasks.select(which), seen[which]
         log_p = evidence(posterior.draws.centred, phi, theta, tasks)
         weighted = (tasks.sizes.cpu() > 0) & (not posterior.is_point)
         score = torch.logsumexp(log_p, 0) - np.log(len(log_p))
@@ -58,7 +70,8 @@ class WithoutATask:
         shifts = torch.full((len(tasks), theta.shape[1]), torch.nan, dtype=torch.float64)
         if (new := ~seen & weighted).any():
             k[new] = smoothed(log_p[:, new])[1]
-        found = cls(posterior, phi, seen, theta, score, k, shifts, ["weights"] * len(tasks))
+        how = ["weights"] * len(tasks)
+        found = cls(posterior, phi, tasks, seen, theta, score, k, shifts, how)
         if seen.any():
             log_weights, k[seen] = smoothed(-log_p[:, seen])
             score[seen] = torch.logsumexp(log_weights + log_p[:, seen], 0).to(score)
@@ -115,7 +128,7 @@ class WithoutATask:
         return ((mean.double() - draws.mean(0)) / draws.std(0)).cpu()
 
     def _alone(self, i: int) -> Tasks:
-        return self.posterior.tasks.select(torch.tensor([i]))
+        return self.tasks.select(torch.tensor([i]))
 
     @property
     def _learned(self) -> Tasks:

@@ -193,6 +193,26 @@ class Phi(ABC):
             unconstrained, of shape (draws, tasks, d_phi).
         """
 
+    def infer_from(
+        self,
+        start: Tensor,
+        density: Density,
+        theta: Tensor,
+        tasks: Tasks,
+        generator: torch.Generator,
+        *,
+        is_point: bool,
+    ) -> Tensor:
+        """`infer` with draws of phi at hand that may be near the posterior, for chains to start at.
+
+        Most strategies start as ever.
+
+        Args:
+            start: unconstrained, one for each draw of theta, (draws, tasks, d_phi).
+            density, theta, tasks, generator, is_point: as of `infer`.
+        """
+        return self.infer(density, theta, tasks, generator, is_point=is_point)
+
     def log_weights(
         self,
         density: Density,

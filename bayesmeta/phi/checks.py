@@ -240,8 +240,9 @@ def _by_starts(draws: PhiDraws) -> tuple[dict[str, float], list[str]]:
     if not bad:
         return by_task, []
     named = first_few([f"{name} ({by_task[name]:.2f})" for name in bad])
+    first = "at draws of q" if isinstance(draws.strategy, Amortised) else "at the mode"
     return by_task, [
-        f"Chains of phi begun at the mode and at the prior have not come to the same in {len(bad)} "
+        f"Chains of phi begun {first} and at the prior have not come to the same in {len(bad)} "
         f"of {len(by_task)} tasks, by R-hat above {most:.3f}: {named}. Take more transitions, as "
         "phi=bm.HMC(transitions=100); where that does not help there are several modes, and the "
         "draws have them by other shares than the posterior."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -77,6 +77,35 @@ class HMC(Phi):
         state: Sequence[Tensor] = (),
     ) -> Tensor:
         """The last state of a chain for each draw of theta."""
+        return self._run(density, theta, tasks, generator, None, is_point=is_point)
+
+    def infer_from(
+        self,
+        start: Tensor,
+        density: Density,
+        theta: Tensor,
+        tasks: Tasks,
+        generator: torch.Generator,
+        *,
+        is_point: bool,
+    ) -> Tensor:
+        """The same, with `start` in the place of the Laplace approximation; see the base class.
+
+        The latter stays the start of chains whose own is impossible, is no draw of the mode that it
+        leads to, or leads to one with less than e^-5 of the usual mode's mass, by Laplace's method.
+        """
+        return self._run(density, theta, tasks, generator, start, is_point=is_point)
+
+    def _run(
+        self,
+        density: Density,
+        theta: Tensor,
+        tasks: Tasks,
+        generator: torch.Generator,
+        start: Tensor | None,
+        *,
+        is_point: bool,
+    ) -> Tensor:
         if density.width(tasks) == 0:
             return theta.new_empty(len(theta), tasks.num_tasks, 0)
         curvature, scored = choose(None, density, tasks), by_scores(density, tasks)
@@ -90,8 +119,9 @@ class HMC(Phi):
             leapfrogs=self.leapfrogs,
             step_size=self.step_size,
             is_point=is_point,
+            start=None if start is None else _changed(scored, scored.scores, theta, start, tasks),
         )
-        phi = _unconstrained(scored, theta, z, tasks)
+        phi = _changed(scored, scored.unconstrained, theta, z, tasks)
         phi = with_prior_draws(density, theta, phi, tasks, noise, is_point=is_point)
         worst = int(acceptance.argmin())
         if acceptance[worst] < _LOW_ACCEPTANCE:
@@ -105,14 +135,20 @@ class HMC(Phi):
         return phi
 
 
-def _unconstrained(scored: ScoredDensity, theta: Tensor, z: Tensor, tasks: Tasks) -> Tensor:
-    """phi of scores z, at each draw."""
+def _changed(
+    scored: ScoredDensity,
+    change: Callable[[Tensor, Tensor, Tasks], Tensor],
+    theta: Tensor,
+    phi: Tensor,
+    tasks: Tasks,
+) -> Tensor:
+    """phi of scores, or scores of phi, at each draw."""
     if not scored.scored:
-        return z
+        return phi
 
-    def at(theta: Tensor, z: Tensor, *data: Tensor) -> tuple[Tensor]:
-        return (scored.unconstrained(theta, z, tasks.with_tensors(data)),)
+    def at(theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor]:
+        return (change(theta, phi, tasks.with_tensors(data)),)
 
     data = tasks.tensors()
-    graph = captured(scored, "unconstrained", [tasks], at, [theta[0], z[0], *data])
-    return over_draws(graph, [theta, z], data)[0]
+    graph = captured(scored, change.__name__, [tasks], at, [theta[0], phi[0], *data])
+    return over_draws(graph, [theta, phi], data)[0]

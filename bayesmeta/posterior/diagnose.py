@@ -42,7 +42,8 @@ class Diagnosis:
             numbers, and importance draws.
         p_unlike: by task, which share of the tasks that a network was trained on are as far from
             each other by their encodings; of new tasks where phi is amortised.
-        rhat_phi: by task, of chains of phi begun at the mode and at the prior; where phi is by HMC.
+        rhat_phi: by task, of chains of phi begun at the mode, or at draws of a q that was refined,
+            and at the prior; where phi is by HMC.
     """
 
     ok: bool

@@ -34,11 +34,17 @@ class Modes:
 
 
 def find_mode(
-    conditional: Conditional, theta: Tensor, data: Sequence[Tensor] | None = None
+    conditional: Conditional,
+    theta: Tensor,
+    data: Sequence[Tensor] | None = None,
+    near: Tensor | None = None,
 ) -> Modes:
-    """The maxima of log p(phi_i, D_i | theta) for each draw of theta (draws, d_theta)."""
+    """The maxima of log p(phi_i, D_i | theta) for each draw of theta (draws, d_theta).
+
+    By Newton's method from `near`, as `climb` has it; Gauss-Newton's takes no notice of it.
+    """
     if conditional.curvature.is_exact:
-        phi, found = climb(conditional, theta, data)
+        phi, found = climb(conditional, theta, data, near)
         return Modes(phi, _positive(found))
     given = conditional.data if data is None else data
     return _modes_at(conditional, theta, approach(conditional, theta, given), given)
@@ -92,7 +98,7 @@ def climb(
         conditional: the graphs, captured at the shapes of the data.
         theta: draws (draws, d_theta).
         data: of the tasks, where they are not those of the graphs.
-        near: where to start, (draws, tasks, d_phi), if the density is positive there.
+        near: where to start, (draws, tasks, d_phi), but where the density is zero there.
 
     Returns:
         phi (draws, tasks, d_phi), and the Hessian there.
@@ -103,8 +109,9 @@ def climb(
 
     phi = _start(conditional, theta, data) if near is None else near
     view = look(phi)
-    if near is not None and not torch.isfinite(view[0]).all():
-        phi = _start(conditional, theta, data)
+    possible = torch.isfinite(view[0])
+    if near is not None and not possible.all():
+        phi = torch.where(possible[..., None], near, _start(conditional, theta, data))
         view = look(phi)
     phi, view = _newton(look, phi, view)
     return phi, DensePrecision(*view[3:])

@@ -18,7 +18,7 @@ _MEAN, _SD = 0.3, 1.35
 
 
 def rhat_of_starts(phi: Tensor) -> Tensor:
-    """R-hat of chains begun at the mode, the even draws, and at the prior; (tasks,).
+    """R-hat of chains begun at the mode or where told, the even draws, and the prior; (tasks,).
 
     Args:
         phi: as `draw_conditional` gives it, (draws, tasks, d_phi).

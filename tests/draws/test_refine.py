@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -92,6 +93,68 @@ def test_the_notes_tell_what_was_not_enough_and_what_was_run_again(point: bm.Pos
     assert not good.phi_stats["rerun"].any()
     assert good.phi_stats["pareto_k"].shape == good.phi["phi"].shape
     assert again.diagnose().ok
+
+
+def hills(tasks: bm.Tasks) -> None:
+    """Posteriors of two modes, of unequal mass."""
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        phi = pyro.sample("phi", dist.Normal(0.5, 1.5))
+        with pyro.plate("data", tasks.num_data, dim=-1):
+            pyro.sample("y", dist.Normal(phi.abs(), 0.3), obs=tasks.y)
+
+
+def some_hills(num_tasks: int, seed: int) -> bm.Tasks:
+    generator = torch.Generator().manual_seed(seed)
+    phi = 0.5 + 1.5 * torch.randn(num_tasks, 1, generator=generator)
+    return bm.Tasks.from_arrays(phi.abs() + 0.3 * torch.randn(num_tasks, 4, generator=generator))
+
+
+def share_below_zero(tasks: bm.Tasks) -> Tensor:
+    """By quadrature, (tasks,)."""
+    grid = torch.linspace(-8, 8, 20_001)[:, None]
+    fit = [dist.Normal(grid.abs(), 0.3).log_prob(y).sum(1) for y in tasks.y]
+    log_p = torch.stack(fit, 1) + dist.Normal(0.5, 1.5).log_prob(grid)
+    return (log_p.softmax(0) * (grid < 0)).sum(0)
+
+
+def test_chains_that_begin_at_refined_draws_need_fewer_transitions() -> None:
+    """At the mode they know one of two, and never come to the other."""
+    adam = bm.Adam(lr=3e-3, steps=300, patience=0, compile=False)
+    phi = bm.Amortised(draws=1000, guide=bm.NormalMixture(2))
+    theta = bm.Point(batch_size=50, adam=adam)
+    post = bm.fit(hills, some_hills(200, seed=0), theta=theta, phi=phi, progress=False)
+    new = some_hills(12, seed=1)
+    right = share_below_zero(new)
+
+    def off(found: bm.Posterior) -> Tensor:
+        return ((found.phi["phi"][0] < 0).double().mean(0) - right).abs()
+
+    few = bm.HMC(transitions=4)
+    refined = post.adapt(new, refine=bm.Refine(steps=0, above=-10.0, rerun=few))
+    assert off(refined).max() < 0.06 and off(refined).mean() < 0.025
+    assert not any("have not come to the same" in m for m in refined.diagnose().messages)
+    # The control: from the mode, with as many and with twenty times as many.
+    for transitions in (4, 80):
+        old = post.adapt(new, phi=bm.HMC(transitions=transitions))
+        assert off(old).mean() > 0.1
+
+
+def test_what_runs_no_chains_starts_as_ever(point: bm.Posterior) -> None:
+    laplace = bm.Refine(steps=0, candidates=1, above=-10.0, rerun=bm.Laplace(draws=2000))
+    mean, sd = errors(point.adapt(NEW, refine=laplace))
+    assert mean < 0.12 and sd < 0.1
+
+
+def test_which_way_was_taken_and_why_as_a_table(point: bm.Posterior) -> None:
+    k = point.adapt(NEW, refine=NOTHING).phi_stats["pareto_k"][0, 0]
+    above = float(k.sort().values[3:5].mean())
+    found = point.adapt(NEW, refine=bm.Refine(steps=0, candidates=1, above=above))
+    table = pd.DataFrame(
+        {name: found.phi_stats[name][0, 0] for name in ("pareto_k", "rerun")}, NEW.names
+    )
+    assert (table["rerun"] == (table["pareto_k"] > above)).all()
+    assert table["rerun"].sum() == 2 and "; 2 run again by" in found.notes[0]
+    assert all(f"'{name}' (k" in found.notes[0] for name in table.index[table["rerun"]])
 
 
 def test_what_cannot_be_refined_is_refused(point: bm.Posterior) -> None:

@@ -88,6 +88,10 @@ def test_draws_are_moved_where_weights_fail(odd_one_out, monkeypatch) -> None:
     expected = closed_form(tasks)
     scores = torch.tensor(found.table["log_score"].to_numpy())
     torch.testing.assert_close(scores, expected, rtol=0, atol=0.05)
+    # Tasks of a subsample are treated alike: with seed 0 the odd one is among six of them.
+    some = bm.leave_one_task_out(post, subsample=6, progress=False).table
+    assert some["how"]["0"] == "moments"
+    assert (some["log_score"] - found.table["log_score"][some.index]).abs().max() < 1e-6
     monkeypatch.setattr(WithoutATask, "match", lambda *given: None)
     failed = bm.leave_one_task_out(post, progress=False)
     assert failed.doubtful == ["0"]
