@@ -79,7 +79,7 @@ def test_a_plug_in_estimate_of_a_spread_is_too_narrow() -> None:
     found = bm.sbc(
         hierarchy, TASKS, theta=bm.Point(), phi=bm.Exact(400), simulations=100, progress=False
     )
-    table = found.table()
+    table = found.table
     for name in ("mu", "tau"):
         assert "too narrow" in found.failing[name] and table.loc[name, "covers90"] == 0
     assert table.loc["new phi", "covers90"] > 0.7
@@ -96,7 +96,7 @@ def test_an_amortised_posterior_of_counts_is_calibrated_at_the_level_of_tasks() 
         simulations=50,
         progress=False,
     )
-    assert not found.failures and found.table().loc["phi", "covers90"] > 0.75, str(found)
+    assert not found.failures and found.table.loc["phi", "covers90"] > 0.75, str(found)
 
 
 @pytest.mark.slow
