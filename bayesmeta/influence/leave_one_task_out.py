@@ -109,6 +109,9 @@ def leave_one_task_out(
     out together, with phi integrated out: it is the score of a new task, not of a new datapoint of
     a known one.
 
+    Where the model weighs datapoints (`poutine.scale`), a task is taken out with its weights, as it
+    was put in, and its score is without, as that of `Posterior.log_score` (docs/outcomes.md).
+
     Tasks that theta has never seen, as after `adapt`, are not taken out of it: their score is
     log E[p(D_i | theta)], and a note says so.
 
