@@ -98,7 +98,7 @@ def test_pairs_that_are_exact_are_calibrated_and_made_worse_are_not(name: str) -
 
 @pytest.mark.slow
 def test_a_network_that_is_trained_anew_in_each_simulation_is_calibrated() -> None:
-    """A quarter of an hour: 300 networks, of 400 steps each; controls take a third of it each."""
+    """A quarter of an hour: 300 networks, of 400 steps each; controls take a quarter of it each."""
     kept = Kept(AMORTISED.theta)
     found = AMORTISED.calibrated(kept)
     assert not found.failing and not found.failures, str(found)
