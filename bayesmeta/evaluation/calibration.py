@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +14,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.draws.predict import observed, outcome_values
 from bayesmeta.evaluation.predictive_calibration import PredictiveCalibration, of_numbers
 from bayesmeta.evaluation.scores import is_binary
+from bayesmeta.evaluation.seen import notes_on_seen
 from bayesmeta.posterior.posterior import Posterior
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SETS, _LEVELS = 2000, (0.05, 0.5, 0.95)
+# Distributions of classes that have an order.
+_ORDERED = ("OrderedLogistic",)
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,12 @@ class Calibration:
             perfect and datapoints are independent.
         expected: the calibration error of these sets: the 5%, 50% and 95% quantile. It is not 0,
             as few datapoints of a bin are right as often as they are said to be by chance alone.
+        notes: sentences on datapoints that were seen in fitting.
     """
 
     table: pd.DataFrame
     expected: tuple[float, float, float]
+    notes: tuple[str, ...] = ()
 
     @property
     def error(self) -> float:
@@ -47,11 +52,12 @@ class Calibration:
     def __str__(self) -> str:
         low, _, high = self.expected
         found = "more than" if self.error > high else "no more than"
-        return (
+        said = (
             f"expected calibration error {self.error:.3f} over {self.table['count'].sum()} "
             f"datapoints, {found} chance: of perfect calibration it is {low:.3f} to {high:.3f} at "
-            f"this size\n{self.table.round(3).to_string()}"
+            "this size"
         )
+        return "\n".join([said, *self.notes, self.table.round(3).to_string()])
 
     def draw(self, axis: Axes, label: str | None = None, color: str = "C0") -> None:
         """Accuracy against confidence, on axes of the user's; in the grey bars all is well."""
@@ -77,8 +83,8 @@ def calibration(
     and those without datapoints are left out. What chance alone would give is drawn 2,000 times,
     each datapoint right with the probability that is said (Broecker & Smith 2007).
 
-    Of other outcomes, continuous or counts, it is the place of each among draws of `predict`, a
-    `PredictiveCalibration`: r of L draws below it and t equal to it make
+    Of other outcomes, continuous, counts or ordered classes, it is the place of each among draws of
+    `predict`, a `PredictiveCalibration`: r of L draws below it and t equal to it make
 
         (r + u (t + 1)) / (L + 1),   u uniform in 0..1
 
@@ -88,12 +94,16 @@ def calibration(
     they are of all datapoints together, so that those of one task stray together. It is for every
     pair of strategies; a point estimate is asked for many outcomes (`predict(repeats=)`). Some
     1,000 draws are used, fewer of more than 20,000 datapoints; of an outcome of many numbers
-    sixteen are looked at, one by one.
+    sixteen are looked at, one by one. Ordered classes (`OrderedLogistic`) are judged so, and not by
+    reliability, as it looks at the most probable class alone, and not at which side of it the
+    others are: their places tell of all P(y <= k), and of predictions that are too low.
+
+    Where datapoints of the query were seen in fitting, `notes` say so.
 
     Args:
         posterior: of the tasks.
-        query: datapoints of the same tasks.
-        bins: of probabilities, how many; of classes alone.
+        query: datapoints of the same tasks that it has not seen.
+        bins: of probabilities, how many; of classes without an order alone.
         outcome: which observed site; None is for a model that has one.
         seed: of u, and of the order of equal draws; of numbers alone.
 
@@ -118,14 +128,17 @@ def calibration(
         chances = torch.stack([1 - chances, chances], -1)
     if chances.dim() != y.dim() + 1:
         return of_numbers(posterior, query, name, prediction, seed)
-    known, seen = chances.shape[-1], y[there]
+    known, seen = chances.shape[-1], y[there].cpu()
     if seen.min() < 0 or seen.max() >= known:
         raise TasksError(
             f"the query has classes from {float(seen.min()):g} to {float(seen.max()):g}, but the "
             f"model has {known}: 0 to {known - 1}"
         )
+    if posterior.structure.nodes[name].distribution in _ORDERED:
+        return of_numbers(posterior, query, name, prediction, seed)
     confidence, chosen = (x[there].cpu() for x in chances.max(-1))
-    return _of(confidence.double(), chosen == seen.to(chosen), bins)
+    found = _of(confidence.double(), chosen == seen.to(chosen), bins)
+    return replace(found, notes=notes_on_seen(posterior, query))
 
 
 def _of(confidence: Tensor, right: Tensor, bins: int) -> Calibration:

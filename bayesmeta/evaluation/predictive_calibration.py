@@ -15,7 +15,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.draws.own_tasks import places_among
 from bayesmeta.draws.predict import Prediction, observed, outcome_values
 from bayesmeta.evaluation.places import CUTS, Strays, places, strays
-from bayesmeta.evaluation.seen import quoted, with_any
+from bayesmeta.evaluation.seen import notes_on_seen, quoted, with_any
 from bayesmeta.posterior.posterior import Posterior
 from bayesmeta.training import TrainingError
 
@@ -54,6 +54,7 @@ class PredictiveCalibration:
         band: by number, between which they are at all cuts together in 95 of 100 calibrated cases,
             (2, cuts).
         draws: among how many predictions each outcome was placed.
+        notes: sentences on datapoints that were seen in fitting.
     """
 
     table: pd.DataFrame
@@ -61,6 +62,7 @@ class PredictiveCalibration:
     cuts: np.ndarray
     band: Mapping[str, np.ndarray]
     draws: int
+    notes: tuple[str, ...] = ()
 
     @property
     def failing(self) -> dict[tuple[str, str], str]:
@@ -73,6 +75,7 @@ class PredictiveCalibration:
         failing = self.failing
         verdict = "by more than chance" if failing else "no more than by chance"
         lines = [f"{count} datapoints among {self.draws} predictions: they stray {verdict}."]
+        lines += self.notes
         for (name, size), how in failing.items():
             row = self.table.loc[(name, size)]
             where = name if size == ALL else f"{name}, tasks of {size} datapoints"
@@ -104,7 +107,7 @@ class PredictiveCalibration:
 def of_numbers(
     posterior: Posterior, query: Tasks, outcome: str, prediction: Prediction, seed: int
 ) -> PredictiveCalibration:
-    """Of an outcome of the query that is no class; see `calibration`.
+    """Of an outcome of the query that has an order; see `calibration`.
 
     Args:
         posterior, query, outcome, seed: as of `calibration`.
@@ -139,7 +142,8 @@ def of_numbers(
     # Chance is known by so many draws, which bound p from below.
     level = max(_LEVEL / len(rows), 1.5 / (len(predicted) + 1))
     table["verdict"] = np.where(table["p"] < level, list(how.values()), "")
-    return PredictiveCalibration(table, found, CUTS.numpy(), bands, len(predicted))
+    notes = notes_on_seen(posterior, query)
+    return PredictiveCalibration(table, found, CUTS.numpy(), bands, len(predicted), notes)
 
 
 def _predicted(

@@ -45,6 +45,24 @@ def may_be_seen(posterior: Posterior, tasks: Tasks) -> list[str]:
     return [name for name in tasks.names if name in known]
 
 
+def notes_on_seen(posterior: Posterior, query: Tasks) -> tuple[str, ...]:
+    """Sentences on datapoints of a query that the posterior has, or may have, been fitted to."""
+    cells = seen_by_phi(posterior, query) | seen_by_theta(posterior, query)
+    found = []
+    if cells.any():
+        found.append(
+            f"{int(cells.sum())} of {int(query.mask.sum())} datapoints were seen in fitting (tasks "
+            f"{quoted(with_any(cells, query))}): figures of these are no measure of new data; hold "
+            "some out, as by support, query = tasks.split(shots), and fit without them"
+        )
+    if unsure := may_be_seen(posterior, query):
+        found.append(
+            f"the posterior was loaded, and theta fitted to tasks of the same names "
+            f"({quoted(unsure)}): if these are the same datapoints, it has seen them"
+        )
+    return tuple(found)
+
+
 def with_any(cells: Tensor, tasks: Tasks) -> list[str]:
     """Names of the tasks with any of these cells (tasks, data)."""
     return [name for name, any_ in zip(tasks.names, cells.any(1).tolist(), strict=True) if any_]

@@ -140,6 +140,9 @@ def leave_one_task_out(
     out together, with phi integrated out: it is the score of a new task, not of a new datapoint of
     a known one.
 
+    Where the model weighs datapoints (`poutine.scale`), a task is taken out with its weights, as it
+    was put in, and its score is without, as that of `Posterior.log_score` (docs/outcomes.md).
+
     Tasks that theta has never seen, as after `adapt`, are not taken out of it: their score is
     log E[p(D_i | theta)], and a note says so.
 
@@ -210,10 +213,10 @@ def _beside_all(scores: TaskScores, found: WithoutATask, seen: Tensor) -> TaskSc
     """The scores of a subsample with approximations of its tasks, and of all tasks."""
     import pandas as pd
 
-    posterior, few, all_tasks = found.posterior, found.tasks, found.posterior.tasks
-    density, theta = posterior.draws.centred, posterior.fit.theta
+    few, all_tasks = found.tasks, found.posterior.tasks
+    theta = found.posterior.fit.theta
     own, every = (
-        approximated(density, found.phi, theta, tasks, known).double().cpu().numpy()
+        approximated(found.plain, found.phi, theta, tasks, known).double().cpu().numpy()
         for tasks, known in ((few, found.seen), (all_tasks, seen))
     )
     full = all_tasks.sizes.cpu().numpy() > 0

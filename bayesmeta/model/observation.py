@@ -16,7 +16,7 @@ from bayesmeta.model.checks import edges_read, is_factor
 from bayesmeta.model.parents import Parents
 from bayesmeta.model.structure import Structure
 from bayesmeta.running.handlers import Model, run
-from bayesmeta.running.sites import Choice, seen
+from bayesmeta.running.sites import Choice, Site, seen
 
 # Edges may be the same at two draws of what is discrete.
 _OTHER_DRAWS = 3
@@ -62,8 +62,11 @@ def remarks(tasks: Tasks, structure: Structure, found: Runs) -> Iterator[str]:
     """What a user may not see of how outcomes count, in sentences."""
     for name in structure.data:
         site = found.drawn[name]
-        if isinstance(site.scale, torch.Tensor) or site.scale != 1:
-            yield f"{name}: weighted in the fit, as the model says; scores are not"
+        if is_weighted(site):
+            yield (
+                f"{name}: weighted in the fit, as the model says; scores are not, and ArviZ's loo "
+                "takes a row out once, whatever its weight: bm.cross_validate takes it out whole"
+            )
         fn = base_distribution(site.fn)
         if isinstance(fn, Censored):
             yield _about_limits(name, fn, site.value, tasks.mask)
@@ -74,6 +77,11 @@ def remarks(tasks: Tasks, structure: Structure, found: Runs) -> Iterator[str]:
             "are given what was inferred of each, so that leaving rows out by importance (LOO) has "
             "large k, and bm.cross_validate or a query compare models"
         )
+
+
+def is_weighted(site: Site) -> bool:
+    """Whether `poutine.scale` weighs it."""
+    return isinstance(site.scale, torch.Tensor) or site.scale != 1
 
 
 def about_priors(names: Sequence[str]) -> Iterator[str]:

@@ -34,6 +34,7 @@ from bayesmeta.model.observation import (
     classes_of,
     drawn_bounds,
     factors_of_outcomes,
+    is_weighted,
     remarks,
 )
 from bayesmeta.model.padding import check_padding
@@ -61,6 +62,7 @@ class Reading:
         scored: the observed sites, and the factors in the plate "data" that are said of outcomes,
             as of censored ones: they read y, or stand for what is masked.
         masked: the observed sites that the model masks somewhere.
+        weighted: the observed sites, and such factors, that `poutine.scale` weighs.
         remarks: sentences on how outcomes count.
         classes: how many y names, where it is of classes.
     """
@@ -71,6 +73,7 @@ class Reading:
     bounded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     scored: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
+    weighted: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     classes: int | None = None
 
@@ -198,13 +201,15 @@ def _reading(model: Model, tasks: Tasks, found: Runs, parents: Parents, num_task
     structure = Structure(nodes)
     check_count(structure, drawn_from)
     masked = tuple(n for n in structure.data if seen(found.drawn[n]) is not None)
+    scored = (*structure.data, *factors_of_outcomes(model, tasks, structure, found))
     return Reading(
         model,
         structure,
         drawn_from,
         bounded=drawn_bounds(model, tasks, found, parents),
-        scored=(*structure.data, *factors_of_outcomes(model, tasks, structure, found)),
+        scored=scored,
         masked=masked,
+        weighted=tuple(name for name in scored if is_weighted(found.drawn[name])),
         remarks=(*remarks(tasks, structure, found), *about_priors(parents.priors_of_outcomes)),
         classes=classes_of(tasks, structure, found),
     )

@@ -131,6 +131,11 @@ class Amortised(Phi):
         check_whole(self, "layers", self.layers, least=0, or_none=True)
 
     @property
+    def label(self) -> str:
+        """With the family, as "Amortised(FullNormal)": they differ in what they cannot hold."""
+        return f"Amortised({type(self.guide).__name__})"
+
+    @property
     def averages(self) -> bool:
         """As the bound does: without a query, `Predictive` scores q by the data that q read."""
         return self.bound is None or self.bound.sees_query

@@ -62,6 +62,11 @@ class Phi(ABC):
     )
 
     @property
+    def label(self) -> str:
+        """What it is called in tables and pictures."""
+        return type(self).__name__
+
+    @property
     def draws_at_point(self) -> int:
         """How many draws of phi a point estimate of theta gets: 1 where phi is a point too."""
         return 1

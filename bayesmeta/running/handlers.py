@@ -138,6 +138,24 @@ class _Recorder(Messenger):
         )
 
 
+class _Unweighted(Messenger):
+    """Undoes `poutine.scale` around what is observed."""
+
+    def _pyro_sample(self, msg: Message) -> None:
+        if msg["is_observed"]:
+            msg["scale"] = 1.0
+
+
+def unweighted(model: Model) -> Model:
+    """The model with each datapoint counting once, whatever `poutine.scale` says."""
+
+    def once(tasks: Tasks) -> Any:
+        with _Unweighted():
+            return model(tasks)
+
+    return once
+
+
 class _SubsampleGuard(Messenger):
     """Refuses plates of no size, and of an order or a subsample of their own."""
 

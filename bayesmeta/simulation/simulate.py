@@ -59,11 +59,19 @@ class Studies(Sequence[Study]):
     @overload
     def __getitem__(self, k: slice) -> list[Study]: ...
     def __getitem__(self, k: int | slice) -> Study | list[Study]:
-        """Study k, or a list of some of them."""
+        """Study k, of the last ones below 0, or a list of some of them.
+
+        Raises:
+            IndexError: where there is no such study.
+        """
         if isinstance(k, slice):
             return [self[i] for i in range(*k.indices(self._count))]
-        place = range(self._count)[k]
-        drawn = drawn_at(self._density, self._design, self._seed, place)
+        if not -self._count <= k < self._count:
+            raise IndexError(
+                f"there is no study {k}: simulate drew {self._count}, which are numbered 0 to "
+                f"{self._count - 1}; give studies={k + 1 if k >= 0 else -k} or more"
+            )
+        drawn = drawn_at(self._density, self._design, self._seed, k % self._count)
         truth = Posterior(drawn.truth(self._seed))
         theta, phi = ({n: v[0, 0] for n, v in x.items()} for x in (truth.theta, truth.phi))
         return Study(drawn.tasks, theta, phi)

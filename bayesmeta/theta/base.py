@@ -101,6 +101,11 @@ class Theta(ABC):
     infers: ClassVar[bool] = True
     trains: ClassVar[bool] = False
 
+    @property
+    def label(self) -> str:
+        """What it is called in tables and pictures."""
+        return type(self).__name__
+
     @abstractmethod
     def fit(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
         """Infer theta from log p(theta) + sum_i log_evidence_i, or with phi where phi is joint.

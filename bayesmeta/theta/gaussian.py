@@ -76,6 +76,11 @@ class Gaussian(Theta):
         check_wholes(self, "particles", "draws")
         check_names(self.noncentred)
 
+    @property
+    def label(self) -> str:
+        """With the family, as "Gaussian(MeanField)": they differ in what they cannot hold."""
+        return f"Gaussian({repr(self.family).removesuffix('()')})"
+
     def fit(self, density: Density, tasks: Tasks, phi: Phi, options: FitOptions) -> Fit:
         """Train q, then draw from it."""
         seed_pilot, seed_train = seeds(options.seed, 2)

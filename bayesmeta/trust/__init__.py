@@ -6,6 +6,7 @@
 - `unfinished`: simulations in a file, to go on from
 - `picture`: ECDFs and coverage, drawn
 - `recovery_picture`: means against truths, drawn
+- `direction`: in which way a quantity fails, in words
 - `report`: the table and the words
 - `sbc`: simulation-based calibration
 - `distances`: how far the draws of two posteriors are apart

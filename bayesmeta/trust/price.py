@@ -49,10 +49,10 @@ class Price:
             as ("theta", "distance"). The row of the reference tells two parts of its draws from
             each other: what is not above it is Monte Carlo error. Then "log_score", nats a
             datapoint of the query, with "behind", how far it is behind the reference, and
-            "behind_error" over tasks; "seconds", of the fit and of phi; "is_sound", what `diagnose`
-            says of it.
+            "behind_error" over tasks; "seconds", of the fit and of phi; "is_sound", whether
+            `diagnose` has nothing against it and no level is a point, which has no width.
         refused: by pair, why it could not be fitted.
-        problems: by pair, what `diagnose` has against it.
+        problems: by pair, what `diagnose` has against it, and which level is a point.
     """
 
     table: pd.DataFrame
@@ -155,7 +155,7 @@ class _Fitted:
     @cached_property
     def problems(self) -> tuple[str, ...]:
         found = self.posterior.diagnose()
-        return () if found.ok else found.messages
+        return (*_points(self.posterior), *(() if found.ok else found.messages))
 
     def row(self, apart: Mapping[str, Distance], base: _Fitted) -> dict[str, object]:
         """Its figures beside the reference's."""
@@ -172,6 +172,21 @@ class _Fitted:
             row["behind"] = float(behind.sum()) / total
             row["behind_error"] = float(behind.std() * len(behind) ** 0.5) / total
         return row | {"seconds": self.seconds, "is_sound": not self.problems}
+
+
+def _points(posterior: Posterior) -> list[str]:
+    """Of which level there is a point alone: the best one may be sound, and is no posterior."""
+    found = []
+    if posterior.is_point and posterior.structure.theta:
+        found.append("Theta is a point, which has no width.")
+    if not posterior.structure.phi:
+        return found
+    phi, strategy = posterior.draws.free_phi, posterior.strategy
+    if posterior.is_point and bool((phi == phi[:, :1]).all()):
+        found.append("Phi is a point, which has no width.")
+    if not (posterior.is_point or strategy.is_joint or strategy.draws_at_point > 1):
+        found.append("Phi is a point for each draw of theta, which is too narrow.")
+    return found
 
 
 def _table(rows: Mapping[str, Mapping[str, object]]) -> pd.DataFrame:
@@ -213,4 +228,4 @@ def _pair(given: object) -> tuple[Theta, Phi]:
 
 
 def _label(pair: tuple[Theta, Phi]) -> str:
-    return " + ".join(type(part).__name__ for part in pair)
+    return " + ".join(part.label for part in pair)

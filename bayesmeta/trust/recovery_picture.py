@@ -39,6 +39,9 @@ def _values(found: SBC, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _recovered(axis: Axes, found: SBC, name: str, *, is_first: bool) -> None:
     truth, sd, z = _values(found, name)
+    if not len(truth):
+        axis.text(0.5, 0.5, "a point: no width", ha="center", color=_GREY, transform=axis.transAxes)
+        axis.set(xticks=[], yticks=[])
     mean = truth + z * sd
     axis.errorbar(truth, mean, sd, fmt="none", ecolor=_DOT, alpha=0.25, lw=0.8)
     axis.plot(truth, mean, "o", color=_DOT, ms=3, mec="none", alpha=0.8)

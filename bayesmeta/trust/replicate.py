@@ -232,12 +232,15 @@ def _compared(
     at, draws = float(truth[0]), draws.double()
     if not isfinite(at):
         return Compared(*4 * (float("nan"),))
-    if is_point and bool((draws == draws[0]).all()):
+    # Of equal numbers a standard deviation is 0, which rounding may miss.
+    is_one = bool((draws == draws[0]).all())
+    if is_point and is_one:
         draws = draws[:1].expand(MOST_DRAWS)
     below, equal = int((draws < at).sum()), int((draws == at).sum())
     chance = float(torch.rand((), generator=generator, dtype=torch.float64))
     place = (below + chance * (1 + equal)) / (1 + len(draws))
+    if is_one:
+        off = float(draws[0]) - at
+        return Compared(place, 0.0 if off == 0 else float(np.copysign(np.inf, off)), at, 0.0)
     off, sd = float(draws.mean()) - at, float(draws.std(correction=0))
-    if sd == 0:
-        return Compared(place, 0.0 if off == 0 else float(np.copysign(np.inf, off)), at, sd)
     return Compared(place, off / sd, at, sd)

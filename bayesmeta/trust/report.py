@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayesmeta.trust.direction import direction
 from bayesmeta.trust.quantities import LOG_LIKELIHOOD
 from bayesmeta.trust.uniformity import p_value
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 CELLS = 100
 # Of all quantities together, of which each is held to its share (Bonferroni).
 _LEVEL = 0.05
-# In standard errors, by which a direction shows.
-_CLEAR = 2.5
 # Simulations by which nothing but the grossest is seen.
 _FEWEST = 20
 
@@ -48,6 +47,8 @@ class SBC:
         failures: what was said by simulations that raised, which are in no figure, by number.
         warned: the first warning of simulations that gave some, by number.
         asked: how many simulations there were to be.
+        copies: numbers that are others under a second name, as of a `pyro.deterministic` that
+            copies a site, with the name that they have here.
     """
 
     pair: str
@@ -60,14 +61,16 @@ class SBC:
     failures: Mapping[int, str]
     warned: Mapping[int, str]
     asked: int
+    copies: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def simulations(self) -> int:
         """How many ended with draws."""
         return len(self.draws)
 
+    @cached_property
     def table(self) -> pd.DataFrame:
-        """A row a quantity.
+        """A row a quantity, without `copies`.
 
         Its columns are
 
@@ -78,7 +81,8 @@ class SBC:
                 where all is well;
             bias: the mean of z = (posterior mean - truth) / posterior sd, above 0 where the
                 posterior is too high; of heavy tails z is of small meaning, and p is the judge;
-            spread: the sd of z, above 1 where the posterior is too narrow; both are inf of a point;
+            spread: the sd of z, above 1 where the posterior is too narrow. A point has no z: its
+                bias and contraction are NaN, and its spread inf;
             contraction: 1 - mean posterior variance / variance of the truth: 1 where the data tell
                 all, 0 where they tell nothing, below 0 where the posterior is wider than the truth;
             count: of simulations that have the quantity.
@@ -92,16 +96,21 @@ class SBC:
         return table.astype({"count": int})
 
     def _row(self, name: str) -> list[float]:
-        place = self.known(name)
-        with np.errstate(invalid="ignore"):
-            z = self.z[name][np.isfinite(self.places[name])]
-            bias, spread = float(z.mean()), float(z.std())
-        spread = float("inf") if np.isinf(z).any() else spread
+        place, z = self.known(name), self._known_z(name)
+        bias, spread = (float(z.mean()), float(z.std())) if len(z) else (np.nan, np.inf)
         covers = [float((np.abs(place - 0.5) < level / 2).mean()) for level in (0.5, 0.9)]
         return [self._p_values[name], *covers, bias, spread, self._contraction(name), len(place)]
 
+    def _known_z(self, name: str) -> np.ndarray:
+        """z of the simulations whose draws are not all the same number: none of a point."""
+        z, sd = self.z[name], self.sds[name]
+        found: np.ndarray = z[np.isfinite(self.places[name]) & (sd > 0)]
+        return found
+
     def _contraction(self, name: str) -> float:
         there = np.isfinite(self.places[name])
+        if not len(self._known_z(name)):
+            return float("nan")
         with np.errstate(invalid="ignore", divide="ignore"):
             return float(
                 1 - np.square(self.sds[name][there]).mean() / self.truths[name][there].var()
@@ -127,28 +136,21 @@ class SBC:
         return {n: self._how(n) for n, p in self._p_values.items() if p < level}
 
     def _how(self, name: str) -> str:
-        place = self.known(name)
-        shift = float(place.mean() - 0.5) * np.sqrt(12 * len(place))
-        squares = (place - place.mean()) ** 2
-        wider = float(squares.mean() - 1 / 12) * np.sqrt(180 * len(place))
-        found = []
-        if name == LOG_LIKELIHOOD and abs(shift) > _CLEAR:
-            less = "worse" if shift > 0 else "better"
-            found.append(f"draws explain the data {less} than the truth does")
-        elif abs(shift) > _CLEAR:
-            found.append(f"biased {'down' if shift > 0 else 'up'}")
-        if abs(wider) > _CLEAR:
-            found.append("too narrow" if wider > 0 else "too wide")
-        return " and ".join(found) or "of another shape"
+        if not len(self._known_z(name)):
+            return "too narrow, a point: no width"
+        return direction(self.known(name), is_fit=name == LOG_LIKELIHOOD)
 
     def __str__(self) -> str:
         lines = [f"Calibration of {self.pair} by {self.simulations} simulations: {self._verdict()}"]
         for name, how in self.failing.items():
-            _, half, most, bias, spread, *_ = self._row(name)
+            p, half, most, bias, spread, *_ = self._row(name)
+            z = f", bias {bias:+.2f} and spread {spread:.2f} posterior sds"
             lines.append(
-                f"- {name}: {how}; intervals of 50% and 90% hold {half:.0%} and {most:.0%}, bias "
-                f"{bias:+.2f} and spread {spread:.2f} posterior sds (p {self._p_values[name]:.1g})"
+                f"- {name}: {how}; intervals of 50% and 90% hold {half:.0%} and {most:.0%}"
+                f"{z if np.isfinite(spread) else ''} (p {p:.1g})"
             )
+        for copy, name in self.copies.items():
+            lines.append(f"{copy} is {name} by another name, and has no row.")
         return "\n".join([*lines, *self._caveats()])
 
     def _verdict(self) -> str:

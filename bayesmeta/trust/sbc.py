@@ -32,6 +32,9 @@ from bayesmeta.trust.replicate import Compared, Outcome, Setting
 from bayesmeta.trust.report import SBC
 from bayesmeta.trust.unfinished import Unfinished
 
+# Relative, to which figures of two names agree where they are one number.
+_SAME = 1e-5
+
 
 @undisturbed()
 def sbc(
@@ -60,7 +63,8 @@ def sbc(
         log likelihood: of all data, a quantity of theta, phi and data, which finds a posterior
             that did not look at the data (Modrak et al. 2023).
 
-    Draws are thinned to about independent ones by their effective size, 99 at most.
+    Draws are thinned to about independent ones by their effective size, 99 at most. A number that
+    has two names, as a site and its copy by `pyro.deterministic`, is looked at once.
 
     Args:
         model: a Pyro function of the tasks, whose latents all have priors.
@@ -112,7 +116,7 @@ def sbc(
         stored = Unfinished(folder, _about(setting, whole))
         stored.take_up()
         _run(setting, stored, progress)
-    return _report(pair, stored.outcomes, simulations)
+    return _report(f"{theta.label} + {phi.label}", stored.outcomes, simulations)
 
 
 def _run(setting: Setting, stored: Unfinished, progress: bool) -> None:
@@ -146,6 +150,8 @@ def _report(pair: str, outcomes: Mapping[int, Outcome], asked: int) -> SBC:
     found = {n: np.array([o.found.get(n, nothing) for o in good]).T for n in names}
     # What is the same for all draws and truths, as the zeros of a Cholesky factor, is no quantity.
     moves = {n: x for n, x in found.items() if np.isfinite(x[0]).any() and not (x[1] == 0).all()}
+    copies = _copies(moves)
+    moves = {n: x for n, x in moves.items() if n not in copies}
     places, z, truths, sds = ({n: x[part] for n, x in moves.items()} for part in range(4))
     return SBC(
         pair,
@@ -158,7 +164,21 @@ def _report(pair: str, outcomes: Mapping[int, Outcome], asked: int) -> SBC:
         {k: o.failure for k, o in ended.items() if o.failure is not None},
         {k: o.warning for k, o in ended.items() if o.warning is not None},
         asked,
+        copies,
     )
+
+
+def _copies(found: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Names whose z, truths and sds are those of a name before, with that name."""
+    copies = dict[str, str]()
+    for name, x in found.items():
+        for other, y in found.items():
+            if other == name:
+                break
+            if other not in copies and np.allclose(x[1:], y[1:], _SAME, 0, equal_nan=True):
+                copies[name] = other
+                break
+    return copies
 
 
 def _check_inferred(theta: Theta) -> None:

@@ -136,3 +136,12 @@ def test_few_datapoints_are_said_to_be_few():
     run = few(20, 1.0, 3)
     assert run.error > 0.1 and "no more than chance: of perfect calibration it is" in str(run)
     assert run.expected[1] > 0.1 > few(5000, 1.0, 0).expected[2]
+
+
+def test_a_query_of_classes_that_was_seen_is_told_of():
+    tasks = data(500)
+    support, query = tasks.split(40)
+    post = bm.fit(sharpened(1.0), support, theta=bm.Fixed({}), phi=bm.Mode(), progress=False)
+    assert bm.calibration(post, query).notes == ()
+    run = bm.calibration(post, support)
+    assert "80 of 80 datapoints were seen in fitting (tasks" in str(run) and len(run.notes) == 1

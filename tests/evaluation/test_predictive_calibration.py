@@ -175,3 +175,51 @@ def test_predictions_that_are_no_numbers_are_refused(halves: tuple[bm.Tasks, bm.
     broken = replace(given, draws=replace(given.draws, fit=replace(given.fit, phi=phi)))
     with pytest.raises(bm.TrainingError, match="no numbers in 1 of 40 tasks"):
         bm.calibration(broken, query)
+
+
+def ordered(cut: float = 0.0) -> Model:
+    """Grades 0 to 3, with a level a task; cut points may lie elsewhere."""
+
+    def model(tasks: bm.Tasks) -> None:
+        cuts = torch.tensor([-1.0, 0.0, 1.0], dtype=tasks.dtype) + cut
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(torch.zeros((), dtype=tasks.dtype), 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.OrderedLogistic(phi, cuts), obs=tasks.y)
+
+    return model
+
+
+def test_ordered_classes_are_judged_by_their_order() -> None:
+    support, query = split(ordered(), 60, 4, 12, seed=4)
+    laplace = bm.Laplace(particles=16)
+    right = bm.calibration(post(ordered(), support, laplace), query)
+    assert isinstance(right, bm.PredictiveCalibration) and not right.failing
+    # The control: predictions moved up, which are right on average where nothing is known.
+    moved = post(ordered(), support, laplace)
+    assert query.y is not None
+    lower = bm.calibration(moved, replace(query, y=(query.y - 1).clamp(min=0)))
+    assert isinstance(lower, bm.PredictiveCalibration)
+    assert "too high" in lower.failing["y", "all"]
+    with pytest.raises(bm.TasksError, match="model has 4: 0 to 3"):
+        bm.calibration(moved, replace(query, y=query.y + 1))
+
+
+def test_a_query_that_was_seen_is_told_of(halves: tuple[bm.Tasks, bm.Tasks]) -> None:
+    support, query = halves
+    fitted = post(normal(), support)
+    assert bm.calibration(fitted, query).notes == ()
+    found = bm.calibration(fitted, support)
+    assert len(found.notes) == 1 and "120 of 120 datapoints were seen in fitting" in str(found)
+
+    # Theta alone has seen them, where phi is of others.
+    def learned(tasks: bm.Tasks) -> None:
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(mu, 1.0))
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
+
+    whole = bm.fit(learned, query, theta=bm.Point(), phi=bm.Exact(), progress=False)
+    again = bm.calibration(whole.adapt(support), query)
+    assert "400 of 400 datapoints were seen in fitting" in str(again)

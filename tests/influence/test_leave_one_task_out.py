@@ -12,6 +12,7 @@ import torch
 from torch.distributions import MultivariateNormal
 
 import bayesmeta as bm
+from bayesmeta.draws.evidence import evidence
 from bayesmeta.influence.without_a_task import WithoutATask
 from bayesmeta.models import eight_schools, logistic_regression, normal_means, radon
 
@@ -36,21 +37,24 @@ def alone(tasks: bm.Tasks) -> None:
             pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
 
 
-def closed_form(tasks: bm.Tasks) -> torch.Tensor:
-    """log p(D_i | D_-i) of normal_means: the outcomes of all tasks are jointly normal, (tasks,)."""
+def closed_form(tasks: bm.Tasks, weight: float = 1.0) -> torch.Tensor:
+    """log p(D_i | D_-i) of normal_means: the outcomes of all tasks are jointly normal, (tasks,).
+
+    Those that are learned from may have a weight, by which their noise is less.
+    """
     n, j = tasks.y.shape
     task = torch.arange(n).repeat_interleave(j)
     same = (task[:, None] == task).double()
-    covariance = normal_means.MU_SD**2 + normal_means.TAU**2 * same
-    covariance += normal_means.SIGMA**2 * torch.eye(n * j)
+    latent = normal_means.MU_SD**2 + normal_means.TAU**2 * same
     y, zero = tasks.y.flatten(), torch.zeros(n * j, dtype=torch.float64)
 
-    def log_p(which: torch.Tensor) -> torch.Tensor:
-        part = covariance[which][:, which]
+    def log_p(which: torch.Tensor, out: int) -> torch.Tensor:
+        noise = normal_means.SIGMA**2 * torch.where(task == out, 1.0, 1 / weight).double()
+        part = (latent + noise.diag())[which][:, which]
         return MultivariateNormal(zero[which], part).log_prob(y[which])
 
     everything = torch.ones(n * j, dtype=torch.bool)
-    return torch.stack([log_p(everything) - log_p(task != i) for i in range(n)])
+    return torch.stack([log_p(everything, i) - log_p(task != i, i) for i in range(n)])
 
 
 @pytest.mark.parametrize("phi", [bm.Joint(), bm.Exact()])
@@ -96,6 +100,55 @@ def test_draws_are_moved_where_weights_fail(odd_one_out, monkeypatch) -> None:
     failed = bm.leave_one_task_out(post, progress=False)
     assert failed.doubtful == ["0"]
     assert abs(failed.table["log_score"].iloc[0] - float(expected[0])) > 1
+
+
+WEIGHT = 3.0
+
+
+def weighted(tasks: bm.Tasks) -> None:
+    """normal_means, where each row counts thrice."""
+    zero = torch.zeros((), dtype=tasks.dtype)
+    mu = pyro.sample("mu", dist.Normal(zero, normal_means.MU_SD))
+    with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+        phi = pyro.sample("phi", dist.Normal(mu, normal_means.TAU))
+        with (
+            pyro.plate("data", tasks.num_data, dim=-1),
+            pyro.poutine.scale(scale=WEIGHT),
+        ):
+            pyro.sample("y", dist.Normal(phi, normal_means.SIGMA), obs=tasks.y)
+
+
+@pytest.mark.parametrize(("by", "how"), [(0.0, "weights"), (20.0, "moments")])
+def test_a_task_of_weighted_rows_is_taken_out_with_weights_and_scored_without(
+    by: float, how: str
+) -> None:
+    tasks = an_odd_task_among(TASKS, by)
+    importance = bm.Importance(draws=4000)
+    post = bm.fit(weighted, tasks, theta=importance, phi=bm.Exact(), progress=False)
+    found = bm.leave_one_task_out(post, progress=False).table
+    assert found["how"].iloc[0] == how
+    expected, scores = closed_form(tasks, WEIGHT), torch.tensor(found["log_score"].to_numpy())
+    torch.testing.assert_close(scores, expected, rtol=0, atol=0.05)
+    # The control: the evidence as it is weighted is no density of the data.
+    log_w = evidence(post.draws.centred, bm.Exact(), post.fit.theta[0], tasks)
+    assert (log_w.logsumexp(0) - math.log(len(log_w)) - expected).abs().min() > 0.3
+
+
+def test_new_tasks_of_weighted_rows_and_refits_are_scored_without_weights() -> None:
+    importance = bm.Importance(draws=4000)
+    post = bm.fit(weighted, TASKS[:7], theta=importance, phi=bm.Exact(), progress=False)
+    alone = replace(TASKS.select([7]), names=("new",), origin=None)
+    found = bm.leave_one_task_out(post.adapt(alone), progress=False)
+    expected = closed_form(TASKS, WEIGHT)[7]
+    assert found.total == pytest.approx(float(expected), abs=0.02)
+    without = WithoutATask.of(
+        bm.fit(weighted, TASKS, theta=importance, phi=bm.Exact(), progress=False),
+        bm.Exact(),
+        torch.ones(8, dtype=torch.bool),
+    )
+    without.log_score[7] = 0
+    without.refit(7, importance)
+    assert float(without.log_score[7]) == pytest.approx(float(expected), abs=0.02)
 
 
 def test_influence_is_how_far_theta_moves(odd_one_out) -> None:

@@ -46,8 +46,10 @@ def test_study_k_depends_on_the_seed_and_k_alone() -> None:
     assert not torch.equal(few[0].tasks.y, few[1].tasks.y)
     other = bm.simulate(eight_schools.model, eight_schools.tasks(), seed=6)
     assert not torch.equal(few[0].tasks.y, other[0].tasks.y)
-    with pytest.raises(IndexError):
-        few[3]
+    for k, wanted in ((3, 4), (400, 401), (-4, 4)):
+        said = f"no study {k}: simulate drew 3, which are numbered 0 to 2; give studies={wanted}"
+        with pytest.raises(IndexError, match=said):
+            few[k]
 
 
 def test_a_study_has_the_design_and_the_truth_by_site() -> None:

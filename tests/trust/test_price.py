@@ -68,6 +68,25 @@ def test_a_point_is_narrow_at_both_levels_and_scores_less(found: bm.Price) -> No
     assert row["phi distance"] > found.table.loc["again", "phi distance"]
 
 
+def test_a_point_is_not_sound_and_says_which_level_it_is(
+    found: bm.Price, bags: tuple[bm.Tasks, bm.Tasks]
+) -> None:
+    assert found.table.loc[["again", "gaussian"], "is_sound"].all()
+    assert not found.table.loc["point", "is_sound"]
+    assert found.problems == {"point": ("Theta is a point, which has no width.",)}
+    assert "point: Theta is a point" in str(found)
+    pairs = {"both": (bm.Point(), bm.Mode()), "phi": (bm.Importance(draws=200), bm.Mode())}
+    quick = bm.Importance(draws=200), bm.Exact()
+    points = bm.price(weights, bags[0], pairs, reference=quick, progress=False)
+    assert [p.split(",")[0] for p in points.problems["both"]] == [
+        "Theta is a point",
+        "Phi is a point",
+    ]
+    assert points.problems["phi"] == (
+        "Phi is a point for each draw of theta, which is too narrow.",
+    )
+
+
 def test_a_pair_that_refuses_the_model_is_a_row_with_its_reason(found: bm.Price) -> None:
     assert found.table.loc["nothing"].isna().all()
     assert "nothing was not fitted" in str(found) and found.refused["nothing"]

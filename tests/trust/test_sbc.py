@@ -35,7 +35,7 @@ def exact() -> bm.SBC:
 
 
 def test_an_exact_pair_passes_at_all_levels(exact: bm.SBC) -> None:
-    table = exact.table()
+    table = exact.table
     assert sorted(table.index) == sorted(ROWS) and (table["p"] > 0.01).all()
     assert ((table["covers90"] - 0.9).abs() < 0.1).all() and (table["bias"].abs() < 0.3).all()
     assert (table["count"] == 100).all() and not exact.failing and not exact.failures
@@ -56,10 +56,10 @@ def test_what_is_wrong_is_found_with_its_direction(worse: bm.Theta, row: str, ho
     found = calibrated(worse, simulations=50)
     assert how in found.failing[row] and how in str(found)
     if isinstance(worse, Worse) and worse.blind:
-        p = found.table()["p"]  # The prior is calibrated; what reads the data finds it.
+        p = found.table["p"]  # The prior is calibrated; what reads the data finds it.
         assert p["log likelihood"] == p.min() < p["mu"]
     if isinstance(worse, bm.Point):
-        table = found.table()
+        table = found.table
         assert table.loc["mu", "covers90"] == 0 and table.loc["mu", "spread"] == np.inf
 
 
@@ -112,7 +112,7 @@ def test_a_fit_that_raises_is_counted_and_shown(monkeypatch: pytest.MonkeyPatch)
     found = calibrated(CHEAP, simulations=5)
     assert found.failures == {2: "Failing: no mode was found"} and found.simulations == 4
     assert "1 simulations raised, and are in no figure, the first number 2" in str(found)
-    assert (found.table()["count"] == 4).all()
+    assert (found.table["count"] == 4).all()
 
 
 def test_an_interrupt_leaves_what_ended_and_the_same_call_goes_on(
@@ -199,7 +199,7 @@ def test_contraction_is_that_of_the_closed_form(exact: bm.SBC, tmp_path: Path) -
     each = 1 / (normal_means.TAU**2 + normal_means.SIGMA**2 / TASKS.num_data)
     variance = 1 / (normal_means.MU_SD**-2 + len(TASKS) * each)
     expected = 1 - variance / exact.truths["mu"].var()
-    assert abs(exact.table()["contraction"]["mu"] - expected) < 0.02
+    assert abs(exact.table["contraction"]["mu"] - expected) < 0.02
     figure = exact.draw_recovery(tmp_path / "recovery.png")
     assert (tmp_path / "recovery.png").stat().st_size > 10_000
     assert figure.axes[0].get_title(loc="left") == "mu"
@@ -212,3 +212,47 @@ def test_a_handful_of_simulations_says_nothing(exact: bm.SBC) -> None:
     parts = {part: first(getattr(exact, part)) for part in ("places", "z", "truths", "sds")}
     few = replace(exact, **parts, draws=exact.draws[:5], asked=5)
     assert "too few to say anything" in str(few) and "no failure" not in str(few)
+
+
+def test_a_point_is_said_to_be_one_without_figures_that_it_does_not_have(tmp_path: Path) -> None:
+    found = calibrated(bm.Point(), simulations=30)
+    row, said = found.table.loc["mu"], str(found)
+    assert row[["bias", "contraction"]].isna().all() and row["spread"] == np.inf
+    assert "- mu: too narrow, a point: no width; intervals" in said
+    assert "hold 0% and 0% (p" in said and "inf" not in said and "nan" not in said
+    # Control: draws of a width have both.
+    exact_row = calibrated(CHEAP, simulations=30).table.loc["mu"]
+    assert np.isfinite(exact_row[["bias", "spread", "contraction"]]).all()
+    found.draw_recovery(tmp_path / "point.png")
+    figure = found.draw(tmp_path / "sbc.png")
+    assert any("a point: no width" in t.get_text() for t in figure.axes[0].texts)
+
+
+@pytest.mark.parametrize("by", [0.0, 1e-3])
+def test_a_number_of_two_names_has_one_row(by: float) -> None:
+    """And one that is another, if by little, has its own."""
+
+    def model(tasks: bm.Tasks) -> None:
+        mu = pyro.sample("mu", dist.Normal(0.0, 2.0))
+        pyro.deterministic("level", mu + by * mu**2)
+        with pyro.plate("tasks", tasks.num_tasks, dim=-2):
+            phi = pyro.sample("phi", dist.Normal(mu, 1.0))
+            pyro.deterministic("effect", phi + by * phi**2)
+            with pyro.plate("data", tasks.num_data, dim=-1):
+                pyro.sample("y", dist.Normal(phi, 1.0), obs=tasks.y)
+
+    found = bm.sbc(model, TASKS, theta=CHEAP, phi=EXACT, simulations=10, progress=False)
+    if by:
+        assert not found.copies and len(found.table) == len(ROWS) + 3
+        return
+    assert found.copies == {"level": "mu", "effect": "phi", "new effect": "new phi"}
+    assert sorted(found.table.index) == sorted(ROWS)
+    assert "level is mu by another name" in str(found)
+
+
+def test_a_pair_is_called_by_what_it_approximates_with() -> None:
+    assert calibrated(CHEAP, simulations=1).pair == "Importance + Exact"
+    for family, name in ((bm.MeanField(), "MeanField"), (bm.LowRank(3), "LowRank(rank=3)")):
+        assert bm.Gaussian(family=family).label == f"Gaussian({name})"
+    assert bm.Gaussian().label == "Gaussian(FullRank)"
+    assert bm.Amortised(guide=bm.DiagonalNormal()).label == "Amortised(DiagonalNormal)"
