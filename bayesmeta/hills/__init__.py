@@ -1,0 +1,10 @@
+"""Where p(phi_i | D_i, theta) has several hills: which they are, their masses, draws from all.
+
+- `given_states`: the density given the value of a discrete latent, which has a hill for each
+- `mixture`: hills and their masses by Laplace's method, and draws by importance weights
+"""
+
+from bayesmeta.hills.given_states import GivenStates, by_states, check_rows
+from bayesmeta.hills.mixture import Hills, Mixed, hills_of, mixed
+
+__all__ = ["GivenStates", "Hills", "Mixed", "by_states", "check_rows", "hills_of", "mixed"]
