@@ -4,7 +4,16 @@
 - `mixture`: hills and their masses by Laplace's method, and draws by importance weights
 """
 
-from bayesmeta.hills.given_states import GivenStates, by_states, check_rows
+from bayesmeta.hills.given_states import GivenStates, by_states, check_rows, states_of
 from bayesmeta.hills.mixture import Hills, Mixed, hills_of, mixed
 
-__all__ = ["GivenStates", "Hills", "Mixed", "by_states", "check_rows", "hills_of", "mixed"]
+__all__ = [
+    "GivenStates",
+    "Hills",
+    "Mixed",
+    "by_states",
+    "check_rows",
+    "hills_of",
+    "mixed",
+    "states_of",
+]

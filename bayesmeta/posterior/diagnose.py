@@ -15,6 +15,7 @@ from bayesmeta.phi.checks import PhiChecks, PhiDraws, check_phi, check_steps
 from bayesmeta.phi.hmc import HMC
 from bayesmeta.posterior.sampler_checks import Extreme, check_sampler
 from bayesmeta.posterior.support_check import about_supports
+from bayesmeta.posterior.theta_beside import about_hills_of_kinds
 from bayesmeta.posterior.theta_weights import doubts_about_theta
 from bayesmeta.posterior.unlike_tasks import unlike_tasks
 
@@ -73,7 +74,8 @@ def diagnose(posterior: Draws) -> Diagnosis:
     those picked by them are worth. Chains by R-hat of two kinds of starts; an amortised q beside
     such chains of a handful of tasks, as weights do not see a mode that q misses.
     Draws at which the outcomes are impossible are none of the posterior's; where phi is drawn from
-    places far apart, by a discrete latent, draws may all be at one of them.
+    places far apart, by a discrete latent, draws may all be at one of them; where there is such a
+    latent theta of chains of theta and phi is held against weighted draws with phi integrated out.
     """
     of_phi, (p_unlike, of_unlike) = _of_phi(posterior), unlike_tasks(posterior)
     found = replace(
@@ -88,6 +90,7 @@ def diagnose(posterior: Draws) -> Diagnosis:
         *_about_steps(posterior),
         *about_supports(posterior),
         *_about_latents(posterior),
+        *about_hills_of_kinds(posterior),
     ]
     if not more:
         return found
