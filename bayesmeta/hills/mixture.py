@@ -135,14 +135,16 @@ def mixed(hills: Hills, theta: Tensor, noise: TaskNoise, *, is_point: bool) -> M
     """
     shape = (len(theta), *hills.phi.shape[2:])
     share = hills.share
-    phi = _from_hills(hills, share, noise.normal(shape, theta.dtype), noise)
+    phi = from_hills(hills, share, noise.normal(shape, theta.dtype), noise)
     if hills.is_normal.all():
         return Mixed(phi, None)
     count = _AT_POINT if is_point else _CANDIDATES
     even = (1 - _ALIKE) * share + _ALIKE / share.shape[1]
     kinds = [candidate_noise(k, shape, theta.dtype, noise) for k in range(count)]
-    candidates = torch.stack([_from_hills(hills, even, x, noise) for x in kinds])
-    log_weights = torch.stack([_weights(hills, theta, at, even) for at in candidates])
+    candidates = torch.stack([from_hills(hills, even, x, noise) for x in kinds])
+    log_weights = torch.stack(
+        [weights_of(hills, at, even, _heights(hills, theta, at)) for at in candidates]
+    )
     log_weights = log_weights.masked_fill(hills.is_normal, 0.0)
     if is_point:
         flat, chances = candidates.flatten(0, 1), noise.uniform(shape[:2], torch.float64)
@@ -156,22 +158,30 @@ def mixed(hills: Hills, theta: Tensor, noise: TaskNoise, *, is_point: bool) -> M
     return Mixed(own, log_weights.transpose(0, 1).flatten(0, 1))
 
 
-def _from_hills(hills: Hills, share: Tensor, x: Tensor, noise: TaskNoise) -> Tensor:
+def from_hills(hills: Hills, share: Tensor, x: Tensor, noise: TaskNoise) -> Tensor:
     """Draws of hills picked by their shares, at noise x (draws, tasks, d_phi)."""
     below = share.cumsum(1)[:, :-1] < noise.uniform(x.shape[:2], share.dtype)[:, None]
     hill = below.sum(1)
-    root, found = hills.precision.root(), torch.empty_like(x)
-    away = root.times(x[:, None].expand(-1, share.shape[1], -1, -1))
+    away = hills.precision.root().times(x[:, None].expand(-1, share.shape[1], -1, -1))
     place = hill[:, None, :, None].expand(-1, 1, -1, x.shape[-1])
-    found = (hills.phi + away).gather(1, place)[:, 0]
-    return found
+    return (hills.phi + away).gather(1, place)[:, 0]
 
 
-def _weights(hills: Hills, theta: Tensor, phi: Tensor, share: Tensor) -> Tensor:
-    """log p(phi, D_i | theta) - log q(phi), (draws, tasks)."""
-    at = hills.conditional
-    (value,) = at.at(at.value, theta, phi)
+def _heights(hills: Hills, theta: Tensor, phi: Tensor) -> Tensor:
+    """log p(phi, D_i | theta), (draws, tasks)."""
+    return hills.conditional.at(hills.conditional.value, theta, phi)[0]
+
+
+def weights_of(hills: Hills, phi: Tensor, share: Tensor, height: Tensor) -> Tensor:
+    """log p(phi, D_i | theta) - log q(phi), (draws, tasks), of a q that has hills by such shares.
+
+    Args:
+        hills: of which q is made.
+        phi: draws of q, (draws, tasks, d_phi).
+        share: of the hills, (draws, hills, tasks).
+        height: log p(phi, D_i | theta), (draws, tasks).
+    """
     away = phi[:, None] - hills.phi
     _, log_det = hills.precision.solve(torch.zeros_like(hills.phi))
     each = log_mixture_of(hills.precision.quadratic(away), phi.shape[-1]) + 0.5 * log_det
-    return without_nan(value) - (each + share.log()).logsumexp(1)
+    return without_nan(height) - (each + share.log()).logsumexp(1)

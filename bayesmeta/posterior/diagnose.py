@@ -13,6 +13,7 @@ from bayesmeta.model.enumeration import HOW_UNMIXED
 from bayesmeta.phi.amortised import Amortised
 from bayesmeta.phi.checks import PhiChecks, PhiDraws, check_phi, check_steps
 from bayesmeta.phi.hmc import HMC
+from bayesmeta.posterior.hill_checks import about_hills
 from bayesmeta.posterior.sampler_checks import Extreme, check_sampler
 from bayesmeta.posterior.support_check import about_supports
 from bayesmeta.posterior.theta_beside import about_hills_of_kinds
@@ -91,6 +92,7 @@ def diagnose(posterior: Draws) -> Diagnosis:
         *about_supports(posterior),
         *_about_latents(posterior),
         *about_hills_of_kinds(posterior),
+        *about_hills(posterior),
     ]
     if not more:
         return found
