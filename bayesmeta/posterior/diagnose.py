@@ -13,6 +13,7 @@ from bayesmeta.model.enumeration import HOW_UNMIXED
 from bayesmeta.phi.amortised import Amortised
 from bayesmeta.phi.checks import PhiChecks, PhiDraws, check_phi, check_steps
 from bayesmeta.phi.hmc import HMC
+from bayesmeta.phi.laplace import Laplace
 from bayesmeta.posterior.hill_checks import about_hills
 from bayesmeta.posterior.sampler_checks import Extreme, check_sampler
 from bayesmeta.posterior.support_check import about_supports
@@ -113,7 +114,10 @@ def _about_latents(posterior: Draws) -> list[str]:
     density, found = posterior.density, []
     middle = posterior.fit.theta.shape[1] // 2
     at = posterior.fit.theta[0, middle], posterior.free_phi[0, middle], posterior.tasks
-    for name, distance in places_apart(density, *at).items():
+    # Laplace's method takes each place by itself.
+    is_summed = isinstance(posterior.strategy, Laplace)
+    far = dict[str, float]() if is_summed else places_apart(density, *at)
+    for name, distance in far.items():
         if distance > _FAR_APART:
             found.append(
                 f"Site '{name}' is drawn from places {distance:.1f} of its standard deviations "

@@ -9,7 +9,7 @@ from bayesmeta.capturing.capture_errors import CaptureError
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.draws.draws import Draws
 from bayesmeta.engine.task_noise import TaskNoise
-from bayesmeta.hills import Hills, by_states, masses_of, search_hills
+from bayesmeta.hills import Hills, by_states, masses_of, search_hills, states_of
 from bayesmeta.model.checks import StructureError, first_few
 from bayesmeta.model.density import Density
 from bayesmeta.phi.hmc import HMC
@@ -27,7 +27,7 @@ _MISSED, _SOMEWHERE = 0.05, 0.05
 # Draws that are compared with their conditional, of so many tasks with hills; in sds, beyond
 # so many Monte Carlo errors of these; and how many of them searches start at, too, as they may be
 # at hills that no draw of the prior leads to.
-_DRAWS, _TASKS, _OFF, _ERRORS, _OWN = 200, 8, 0.25, 3.0, 8
+_DRAWS, _TASKS, _OFF, _ERRORS, _OWN = 150, 6, 0.25, 3.0, 8
 # Of a point: the least share of the mass at its hill.
 _LEAST = 0.5
 _WHAT_TO_DO = (
@@ -35,6 +35,13 @@ _WHAT_TO_DO = (
     "dist.Bernoulli(0.5)), which phi=bm.Laplace() sums out, or break the symmetry, as by a "
     "positive phi where the model reads phi ** 2"
 )
+
+
+def _what_to_do(density: Density) -> str:
+    if states_of(density) < 2:
+        return _WHAT_TO_DO
+    names = ", ".join(density.reading.summed.of_tasks) if density.reading.summed else ""
+    return f"take phi=bm.Laplace(), which sums over the values of {names} one by one"
 
 
 def about_hills(posterior: Draws) -> list[str]:
@@ -131,10 +138,11 @@ def _of_draws(posterior: Draws, theta: Tensor, tasks: Tasks, places: Tensor) -> 
     if not bad:
         return []
     named = first_few([f"{some.names[t]} ({off[t]:.2f} sd)" for t in bad])
+    what_to_do = _what_to_do(posterior.density)
     return [
         f"p(phi_i | D_i, theta) has several hills, and the draws of phi have them by other shares "
         f"in {len(bad)} of {len(some)} such tasks looked at, by so much of the mean: {named}. Run "
-        f"much longer, or {_WHAT_TO_DO}."
+        f"much longer, or {what_to_do}."
     ]
 
 
@@ -147,10 +155,11 @@ def _of_points(hills: Hills, which: Tensor, phi: Tensor, tasks: Tasks) -> list[s
     if not bad:
         return []
     named = first_few([f"{tasks.names[t]} ({share[t]:.0%} of the mass)" for t in bad])
+    what_to_do = _what_to_do(hills.conditional.density)
     return [
         f"p(phi_i | D_i, theta) has several hills, and phi is at one that holds less than the "
         f"others together in {len(bad)} of {len(tasks)} such tasks looked at: {named}. "
-        f"{_WHAT_TO_DO[0].upper()}{_WHAT_TO_DO[1:]}."
+        f"{what_to_do[0].upper()}{what_to_do[1:]}."
     ]
 
 

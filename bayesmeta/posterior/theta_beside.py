@@ -64,7 +64,7 @@ def about_hills_of_kinds(posterior: Draws) -> list[str]:
     return [
         "Chains of theta and phi do not get across the hills of phi as often as they should, of "
         f"which there is one for each value of {names}: with phi integrated out for each, "
-        f"{first_few(told)}. Take phi=bm.{phi!r}, which sums over them."
+        f"{first_few(told)}. Take {phi}, which sums over them."
     ]
 
 
@@ -91,16 +91,19 @@ def _is_for_it(posterior: Draws) -> bool:
     return is_kind and is_small and is_for_newton(density, tasks, Laplace())
 
 
-def _integrated(posterior: Draws) -> tuple[LogPosterior, Laplace, tuple[float, float]]:
-    """p(theta, D) by Laplace's method, with particles where it is not exact; and what matters."""
+def _integrated(posterior: Draws) -> tuple[LogPosterior, str, tuple[float, float]]:
+    """p(theta, D) by Laplace's method, with particles where it is not exact.
+
+    With how it is written, and what matters.
+    """
     density, tasks = posterior.density, posterior.tasks.to(dtype=torch.float64)
     phis = Laplace(), Laplace(particles=_PARTICLES)
     plain, better = (LogPosterior(density, phi, tasks, jacobian=True) for phi in phis)
     draws = posterior.fit.theta.flatten(0, 1).double()
     some = draws[[0, len(draws) // 2, -1]]
     if bool((plain.values(some) - better.values(some)).abs().max() < _SAME * len(tasks)):
-        return plain, phis[0], _EXACTLY
-    return better, phis[1], _BY_PARTICLES
+        return plain, "phi=bm.Laplace()", _EXACTLY
+    return better, f"phi=bm.Laplace(particles={_PARTICLES})", _BY_PARTICLES
 
 
 def _labels(posterior: Draws) -> list[str]:

@@ -123,7 +123,7 @@ def test_draws_are_from_all_hills(model, values) -> None:
     post = bm.fit(model, TASKS, theta=bm.Fixed(values), phi=bm.Laplace(draws=4000), progress=False)
     found, right = post.probabilities["kind"][..., 1].mean((0, 1)).double(), closed_form(values)[1]
     assert torch.allclose(found, right, atol=0.025)
-    assert post.diagnose().pareto_k == {}
+    assert post.diagnose().pareto_k == {} and "places" not in str(post.diagnose())
     beside = bm.fit(model, TASKS, theta=bm.Fixed(values), phi=bm.Laplace(draws=50), progress=False)
     few = beside.adapt(TASKS.select(torch.tensor([1])))
     assert torch.equal(few.phi["phi"][:, :, 0], beside.adapt(TASKS).phi["phi"][:, :, 1])
