@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from bayesmeta.capturing.capture_errors import CaptureError
+from bayesmeta.capturing.kept import captured
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.draws.draws import Draws
 from bayesmeta.engine.task_noise import TaskNoise
@@ -22,6 +23,8 @@ from bayesmeta.task_level.gauss_newton import choose
 # Draws of theta at which it is looked, starts of searches at each, and numbers of phi and of cells
 # that are treated.
 _THETAS, _STARTS, _MOST_WIDTH, _CELLS = 8, 24, 16, 4_000_000
+# Operations of a density that thousands of searches may take.
+_LONG = 500
 # Of mass: what matters of a task, on average over theta and at some theta.
 _MISSED, _SOMEWHERE = 0.05, 0.05
 # Draws that are compared with their conditional, of so many tasks with hills; in sds, beyond
@@ -50,7 +53,7 @@ def about_hills(posterior: Draws) -> list[str]:
     At a few draws of theta modes of phi are searched for from draws of its prior, and the masses
     around them measured by importance weights. It takes a fraction of a second where phi is of few
     numbers; of many tasks and datapoints some are looked at, and a phi of more than 16 numbers is
-    not.
+    not, nor a model of more than 500 operations.
     """
     if not _is_for_it(posterior):
         return []
@@ -59,6 +62,8 @@ def about_hills(posterior: Draws) -> list[str]:
     places = _evenly(len(theta), count)
     tasks = _some(posterior.tasks.to(dtype=torch.float64), len(places))
     try:
+        if _is_long(posterior.density, theta[0], tasks):
+            return []
         if isinstance(posterior.strategy, Laplace):
             return _of_laplace(posterior.density, theta[places], tasks)
         return _of_draws(posterior, theta, tasks, places)
@@ -75,6 +80,19 @@ def _is_for_it(posterior: Draws) -> bool:
     if not 1 <= density.d_phi <= _MOST_WIDTH:
         return False
     return isinstance(choose(None, density, tasks), Hessian)
+
+
+def _is_long(density: Density, theta: Tensor, tasks: Tasks) -> bool:
+    """Whether the density takes very many operations, as where a model solves equations."""
+
+    def value(theta: Tensor, phi: Tensor, *data: Tensor) -> tuple[Tensor]:
+        levels = density.terms(theta, phi, tasks.with_tensors(data))
+        return (levels.phi + levels.data,)
+
+    phi = theta.new_zeros(len(tasks), density.width(tasks))
+    inputs = [theta, phi, *tasks.tensors()]
+    graph = captured(density, "length", [tasks], value, inputs, is_last=True)
+    return len(graph.graph.nodes) > _LONG
 
 
 def _evenly(count: int, most: int) -> Tensor:
