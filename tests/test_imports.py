@@ -26,6 +26,7 @@ WINGS = (
         "engine",
         "nets",
         "task_level",
+        "hills",
         "sufficiency",
         "training",
         "amortisation",

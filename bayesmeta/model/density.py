@@ -263,6 +263,7 @@ class Density:
         value_of: Callable[[str, Any], Tensor],
         tasks: Tasks,
         drawn: dict[str, Tensor] | None = None,
+        joint: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Unconstrained theta and phi of the values that are given, site by site.
 
@@ -273,6 +274,7 @@ class Density:
                 at the values before it.
             tasks: the inputs; y is not read.
             drawn: where given, discrete latents are drawn; it gets what `Summed.draw` tells.
+            joint: the joint value of each task's discrete latents, (tasks, 1), where it is known.
         """
         flat, log_probs, summed = Values(), Values(), self.reading.summed
 
@@ -281,7 +283,7 @@ class Density:
                 if drawn is not None:
                     value, drawn[name] = summed.draw(name, fn)
                     return Choice(value)
-                choice = summed.choose(name, fn)
+                choice = summed.choose(name, fn, joint if name in summed.of_tasks else None)
                 if name in summed.of_tasks and choice.log_prob is not None:
                     log_probs[name] = choice.log_prob
                 return choice

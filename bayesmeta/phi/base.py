@@ -146,6 +146,10 @@ class Phi(ABC):
         """
         return None
 
+    def searched(self, density: Density, tasks: Tasks) -> tuple[Density, Tasks]:
+        """On which density and rows the modes are searched for that its log evidence rests on."""
+        return density, tasks
+
     def log_evidence(
         self,
         density: Density,

@@ -14,6 +14,7 @@ from torch import Tensor
 from bayesmeta.data.arguments import check_wholes
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.engine.task_noise import TaskNoise
+from bayesmeta.hills import Mixed, by_states, check_rows, hills_of, mixed
 from bayesmeta.model.density import Density
 from bayesmeta.phi.integrated import Integrated
 from bayesmeta.task_level.ascent import Modes, modes
@@ -44,6 +45,11 @@ class Laplace(Integrated):
     function of theta; it is exact wherever Laplace's method is. Sixteen particles took the bias of
     a logistic regression's scales from 0.7 posterior standard deviations to about 0.1.
 
+    A task's discrete latents are summed out around it: each of their joint values has a mode, a
+    curvature and an evidence of its own, whose sum is log p(D_i | theta), and draws of phi are from
+    all. Phi of kinds far apart, or u of phi = low + gap kind + tau u, has a hill for each, of
+    which one expansion would see one.
+
     Draws of phi are N(mode, A^{-1}) where the density is normal, and are corrected by importance
     weights elsewhere (`task_level/corrected_draws`; networks are left as they are): `diagnose` has
     the weights' Pareto k.
@@ -70,11 +76,43 @@ class Laplace(Integrated):
                 "number"
             )
 
+    def check(self, density: Density, tasks: Tasks) -> None:
+        """Refuse what the curvature cannot treat, and models that do not run on several values."""
+        super().check(density, tasks)
+        check_rows(density, tasks)
+
+    def searched(self, density: Density, tasks: Tasks) -> tuple[Density, Tasks]:
+        """Each task once for each joint value of its discrete latents, where it has any."""
+        return by_states(density, tasks) or (density, tasks)
+
     def point(self, density: Density, theta: Tensor, tasks: Tasks, *, with_query: bool) -> Tensor:
         """The mode."""
         curvature = self.chosen(density, tasks)
         solver = solver_of(density, tasks, curvature, jacobian=True, with_query=with_query)
         return solver(theta, tasks)
+
+    def _drawn(
+        self, density: Density, theta: Tensor, tasks: Tasks, noise: TaskNoise, *, is_point: bool
+    ) -> Tensor:
+        found = self._of_states(density, theta, tasks, noise, is_point=is_point)
+        if found is None:
+            return super()._drawn(density, theta, tasks, noise, is_point=is_point)
+        return torch.cat([part.phi for part in found], 1)
+
+    def _of_states(
+        self, density: Density, theta: Tensor, tasks: Tasks, noise: TaskNoise, *, is_point: bool
+    ) -> list[Mixed] | None:
+        """Draws from the hills of all values of discrete latents, some tasks after others."""
+        given, rows = self.searched(density, tasks)
+        if given is density:
+            return None
+        points, found = theta[:1] if is_point else theta, []
+        for part in tasks.chunks(density.d_phi * (len(rows) // len(tasks))):
+            some, mine = tasks.select(part), noise.select(part)
+            hills = hills_of(density, points, some, self.chosen(given, rows), mine)
+            assert hills is not None
+            found.append(mixed(hills, theta, mine, is_point=is_point))
+        return found
 
     def drawn(
         self,
@@ -100,22 +138,31 @@ class Laplace(Integrated):
         if not curvature.is_exact:
             return None
         is_point = bool((theta == theta[:1]).all())
-        points, found = theta[:1] if is_point else theta, []
-        noise = TaskNoise(torch.Generator().manual_seed(0), tasks)
+        points, found = theta[:1] if is_point else theta, list[Tensor | None]()
+        shapes, noise = [], TaskNoise(torch.Generator().manual_seed(0), tasks)
+        parts = self._of_states(density, theta, tasks, noise, is_point=is_point)
+        if parts is not None:
+            return _joined([x.log_weights for x in parts], [x.phi.shape[:2] for x in parts])
         for part, conditional, mode in modes(density, points, tasks, curvature, jacobian=True):
             mode = steepened(conditional, points, mode)
             mine = noise.select(part)
-            weights = corrected(conditional, theta, mode, mine, is_point=is_point).log_weights
-            alike = theta.new_zeros(len(theta), len(part))
-            found.append(alike if weights is None else weights[: len(theta)])
-        log_weights = torch.cat(found, 1)
-        return log_weights if log_weights.any() else None
+            found.append(corrected(conditional, theta, mode, mine, is_point=is_point).log_weights)
+            shapes.append((len(theta), len(part)))
+        return _joined(found, shapes)
 
     def evidence(
         self, density: Density, theta: Tensor, tasks: Tasks, *, with_query: bool
     ) -> Tensor:
         """log p(D_i | theta), with or without importance weights, (tasks,)."""
         _warn_of_edges(density)
+        given, rows = self.searched(density, tasks)
+        found = self._of_rows(given, theta, rows, with_query=with_query)
+        return found if given is density else found.unflatten(0, (-1, len(tasks))).logsumexp(0)
+
+    def _of_rows(
+        self, density: Density, theta: Tensor, tasks: Tasks, *, with_query: bool
+    ) -> Tensor:
+        """The same of densities with one hill a row."""
         if not self.particles:
             return super().evidence(density, theta, tasks, with_query=with_query)
         mode = self.point(density, theta, tasks, with_query=with_query)
@@ -135,6 +182,18 @@ class Laplace(Integrated):
 
         mean = (torch.func.vmap(ratio)(nodes) + log_weights).logsumexp(0)
         return mean + 0.5 * (mode.shape[1] * math.log(2 * math.pi) - log_det)
+
+
+def _joined(weights: Sequence[Tensor | None], shapes: Sequence[tuple[int, ...]]) -> Tensor | None:
+    """Those of chunks of tasks, of shapes (draws, tasks); None where all are alike."""
+    joined = torch.cat(
+        [
+            torch.zeros(shape) if one is None else one[: shape[0]]
+            for one, shape in zip(weights, shapes, strict=True)
+        ],
+        1,
+    )
+    return joined if joined.any() else None
 
 
 def _warn_of_edges(density: Density) -> None:

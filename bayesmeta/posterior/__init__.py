@@ -3,6 +3,8 @@
 - `log_priors`: what the priors say of each draw, and draws on the unconstrained scale
 - `arviz`: a posterior as what ArviZ works on
 - `theta_weights`: a fitted q(theta) judged by importance weights
+- `theta_beside`: theta of chains beside theta by weights, where phi has hills
+- `hill_checks`: hills of phi that a fit does not see, or has by other shares
 - `sampler_checks`: whether a sampler's draws can be trusted
 - `summary`: a table of theta and phi
 - `support_check`: whether the outcomes are possible at all draws

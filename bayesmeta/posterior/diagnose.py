@@ -13,8 +13,11 @@ from bayesmeta.model.enumeration import HOW_UNMIXED
 from bayesmeta.phi.amortised import Amortised
 from bayesmeta.phi.checks import PhiChecks, PhiDraws, check_phi, check_steps
 from bayesmeta.phi.hmc import HMC
+from bayesmeta.phi.laplace import Laplace
+from bayesmeta.posterior.hill_checks import about_hills
 from bayesmeta.posterior.sampler_checks import Extreme, check_sampler
 from bayesmeta.posterior.support_check import about_supports
+from bayesmeta.posterior.theta_beside import about_hills_of_kinds
 from bayesmeta.posterior.theta_weights import doubts_about_theta
 from bayesmeta.posterior.unlike_tasks import unlike_tasks
 
@@ -74,7 +77,8 @@ def diagnose(posterior: Draws) -> Diagnosis:
     those picked by them are worth. Chains by R-hat of two kinds of starts; an amortised q beside
     such chains of a handful of tasks, as weights do not see a mode that q misses.
     Draws at which the outcomes are impossible are none of the posterior's; where phi is drawn from
-    places far apart, by a discrete latent, draws may all be at one of them.
+    places far apart, by a discrete latent, draws may all be at one of them; where there is such a
+    latent theta of chains of theta and phi is held against weighted draws with phi integrated out.
     """
     of_phi, (p_unlike, of_unlike) = _of_phi(posterior), unlike_tasks(posterior)
     found = replace(
@@ -89,6 +93,8 @@ def diagnose(posterior: Draws) -> Diagnosis:
         *_about_steps(posterior),
         *about_supports(posterior),
         *_about_latents(posterior),
+        *about_hills_of_kinds(posterior),
+        *about_hills(posterior),
     ]
     if not more:
         return found
@@ -109,7 +115,10 @@ def _about_latents(posterior: Draws) -> list[str]:
     density, found = posterior.density, []
     middle = posterior.fit.theta.shape[1] // 2
     at = posterior.fit.theta[0, middle], posterior.free_phi[0, middle], posterior.tasks
-    for name, distance in places_apart(density, *at).items():
+    # Laplace's method takes each place by itself.
+    is_summed = isinstance(posterior.strategy, Laplace)
+    far = dict[str, float]() if is_summed else places_apart(density, *at)
+    for name, distance in far.items():
         if distance > _FAR_APART:
             found.append(
                 f"Site '{name}' is drawn from places {distance:.1f} of its standard deviations "

@@ -70,7 +70,7 @@ def corrected(
     root = mode.precision.root()
     shape = (len(theta), *mode.phi.shape[1:])
     first = noise.normal(shape, theta.dtype)
-    normal = _are_normal(conditional, theta, mode, first)
+    normal = are_normal(conditional, theta, mode, first)
     if normal.all():
         return Corrected(first, None)
     count = _AT_POINT if is_point else _CANDIDATES
@@ -102,7 +102,7 @@ def _density(conditional: Conditional, theta: Tensor, phi: Tensor) -> Tensor:
     return without_nan(value)
 
 
-def _are_normal(conditional: Conditional, theta: Tensor, mode: Modes, x: Tensor) -> Tensor:
+def are_normal(conditional: Conditional, theta: Tensor, mode: Modes, x: Tensor) -> Tensor:
     """Of which tasks the density at some draws of the normal is that of the normal, (tasks,).
 
     It runs the graph that is at hand, one draw after the other: most of the time of a task with a
@@ -138,7 +138,12 @@ def candidate_noise(k: int, shape: tuple[int, ...], dtype: torch.dtype, noise: T
 
 def log_mixture(x: Tensor, d: int) -> Tensor:
     """log of (N(0, I) + t_4(0, I)) / 2 at x, (..., tasks)."""
-    size, v = x.square().sum(-1), _FREEDOM
+    return log_mixture_of(x.square().sum(-1), d)
+
+
+def log_mixture_of(size: Tensor, d: int) -> Tensor:
+    """The same by |x|^2, (..., tasks)."""
+    v = _FREEDOM
     by_normal = -0.5 * size - 0.5 * d * math.log(2 * math.pi)
     constant = math.lgamma((v + d) / 2) - math.lgamma(v / 2) - 0.5 * d * math.log(v * math.pi)
     by_t = constant - 0.5 * (v + d) * (size / v).log1p()

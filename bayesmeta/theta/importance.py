@@ -123,7 +123,8 @@ class Importance(Theta):
         line: AbstractContextManager[None] = nullcontext()
         if target.searches:
             mode = Pilot(best.at, best.hessian)
-            line = target.along(tangent(target.density, target.tasks, mode))
+            searched = target.phi.searched(target.density, target.tasks)
+            line = target.along(tangent(*searched, mode))
         with line:
             proposals = [SplitT.at_mode(target.values, m.at, -m.value, m.hessian) for m in found]
             self._compile(target, proposals[0])

@@ -66,7 +66,8 @@ class LogPosterior:
         density, self.data = self.density, self.tasks.tensors()
         width = density.width(self.tasks)
         # A matrix a task, with its factor and its inverse, beside the data.
-        cells = self.tasks.num_tasks * (self.tasks.num_data * (1 + width) + 3 * width**2)
+        rows = self.phi.searched(density, self.tasks)[1].num_tasks
+        cells = rows * (self.tasks.num_data * (1 + width) + 3 * width**2)
         self._at_once = max(1, _CELLS_AT_ONCE // max(1, cells))
         self._graph = self._captured("slopes", value_and_gradient(self._minus, 1))
 

@@ -133,7 +133,7 @@ class NUTS(Theta):
         starts.prepare(chain_seed, _STARTS_A_CHAIN * self.chains)
         line: AbstractContextManager[None] = nullcontext()
         if pilot is not None and has_searches(graph):
-            line = searches_along(graph, tangent(density, tasks, pilot))
+            line = searches_along(graph, tangent(*phi.searched(density, tasks), pilot))
         seconds = {"capture": time.perf_counter() - began}
         key = key_of(("machine code", phi, self._runners), vector.groups, inputs)
         engine, compiling = self._engine(_Target(density, key, graph, inputs), options.repeats)

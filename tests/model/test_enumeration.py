@@ -184,7 +184,7 @@ PAIRS = {
     "NUTS + Joint": {"theta": FAST, "phi": bm.Joint()},
     "Point + Laplace": {"theta": bm.Point(), "phi": bm.Laplace()},
     "Point + GradientSteps": {
-        "theta": bm.Point(adam=bm.Adam(steps=30)),
+        "theta": bm.Point(adam=bm.Adam(steps=200)),
         "phi": bm.GradientSteps(2, lr=0.1),
     },
     "Point + Amortised": {"theta": bm.Point(adam=bm.Adam(steps=20)), "phi": bm.Amortised()},

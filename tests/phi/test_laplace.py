@@ -232,7 +232,7 @@ def test_without_weights_draws_are_the_gaussian_at_the_mode(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The negative control of the test above."""
-    monkeypatch.setattr(corrected_draws, "_are_normal", lambda *given: torch.tensor(True))
+    monkeypatch.setattr(corrected_draws, "are_normal", lambda *given: torch.tensor(True))
     draws, heads, n = _coin_draws(), HEADS, COINS.sizes
     mode = draws.mean(0)
     for _ in range(500):

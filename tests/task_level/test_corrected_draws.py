@@ -51,7 +51,7 @@ def test_a_share_is_betas_own_posterior(phi: bm.Laplace | bm.HMC) -> None:
 
 
 def test_negative_control_uncorrected_draws_are_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corrected_draws, "_are_normal", lambda *given: torch.tensor(True))
+    monkeypatch.setattr(corrected_draws, "are_normal", lambda *given: torch.tensor(True))
     with pytest.raises(AssertionError):
         assert_beta(bm.Laplace(draws=4000))
 
