@@ -185,7 +185,7 @@ def test_the_scale_that_held_out_data_choose_is_near_the_best_on_others():
     fixed = [score(scale=scale) for scale in (1e-3, 0.3, 1.0, 3.0, 100.0)]
     assert score(held_out=0.4) > max(fixed) - 0.02
     # A joint score of what is held out would be that of the luckiest draw, and could be any scale.
-    assert max(fixed) > fixed[-1] + 0.05
+    assert max(fixed) > fixed[-1] + 0.03
 
 
 def test_a_task_with_none_to_hold_out_is_named_and_takes_the_evidence():
