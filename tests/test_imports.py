@@ -44,6 +44,7 @@ WINGS = (
         "influence",
         "simulation",
         "trust",
+        "formula",
         "presets",
     ),
 )
