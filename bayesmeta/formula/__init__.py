@@ -6,6 +6,8 @@
 - `outcome`: its left side
 - `families`: families of outcomes, their priors and their lines of the source
 - `grouping`: which factor is the task, and where another one stands
+- `plan`: what the source is written of, and the names of its sites
+- `statements`: lines of Pyro as text
 - `source`: the text of the model
 - `tables`: what a posterior says of coefficients and groups
 - `prediction`: outcomes of new rows, of groups that are known and of new ones

@@ -77,7 +77,8 @@ class Design:
                     "or make the column a grouping factor, of which new levels may come"
                 )
         try:
-            made = [matrix.evaluate_new_data(frame) for matrix in self.matrices]
+            with np.errstate(all="ignore"):
+                made = [matrix.evaluate_new_data(frame) for matrix in self.matrices]
         except Exception as error:
             raise FormulaError(f"the formula cannot be read on the new frame: {error}") from error
         return _columns(zip(self.matrices, made, strict=True), frame)
@@ -96,8 +97,8 @@ def design(parts: Parts, frame: pd.DataFrame) -> Design:
     columns = _columns(((matrix, matrix) for matrix in matrices), frame)
     common = made[parts.common]
     terms = () if common is None else tuple(common.terms.values())
-    names = tuple(label for term in terms if term.kind != "offset" for label in term.labels)
-    offsets = tuple(label for term in terms if term.kind == "offset" for label in term.labels)
+    names = tuple(label for term in terms if term.kind != "offset" for label in _labels(term))
+    offsets = tuple(label for term in terms if term.kind == "offset" for label in _labels(term))
     effects = []
     for bar in parts.bars:
         matrix = made[bar.effects]
@@ -154,14 +155,20 @@ def matrices_of(side: str, frame: pd.DataFrame, text: str) -> Any:
     """
     check_columns(frame, sorted(reads(side)), f"the formula '{text}'")
     try:
-        return installed().design_matrices(
-            side, frame, na_action="error", extra_namespace=dict(FUNCTIONS)
-        )
+        with np.errstate(all="ignore"):  # what becomes infinite is refused by its rows
+            return installed().design_matrices(
+                side, frame, na_action="error", extra_namespace=dict(FUNCTIONS)
+            )
     except Exception as error:
         raise FormulaError(
             f"'{side}' in '{text}' cannot be computed: {error}; functions are those of formulae, "
             f"as scale(x) and poly(x, 2), and {', '.join(FUNCTIONS)}; make a column of others"
         ) from error
+
+
+def _labels(term: Any) -> list[str]:
+    """The names of a term's columns; NetCDF files, to which ArviZ writes, take no slash in one."""
+    return [label.replace("/", "per") for label in term.labels]
 
 
 def _read_by(terms: Any) -> set[str]:
@@ -174,7 +181,7 @@ def _columns(pairs: Any, frame: pd.DataFrame) -> dict[str, np.ndarray]:
     for named_by, matrix in pairs:
         for name, term in named_by.terms.items():
             block = np.asarray(matrix.design_matrix[:, named_by.slices[name]], dtype=float)
-            for label, column in zip(term.labels, block.T, strict=True):
+            for label, column in zip(_labels(term), block.T, strict=True):
                 if label != INTERCEPT:
                     check_finite(label, column, frame)
                     found[label] = column

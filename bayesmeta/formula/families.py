@@ -216,7 +216,7 @@ class Binomial(Family):
     @property
     def outcome(self) -> str:
         """Binomial."""
-        return 'dist.Binomial(total_count=tasks.x["trials"], logits=eta)'
+        return 'dist.Binomial(total_count=tasks.x["number of trials"], logits=eta)'
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from bayesmeta.formula import prediction, tables
 from bayesmeta.formula.design import design
 from bayesmeta.formula.errors import FormulaError, check_columns, check_frame, named
 from bayesmeta.formula.families import Family, Gaussian
-from bayesmeta.formula.grouping import factors, keys
+from bayesmeta.formula.grouping import Place, factors, keys
 from bayesmeta.formula.outcome import TRIALS, outcome
 from bayesmeta.formula.parsing import parse
-from bayesmeta.formula.source import Plan, run_of, write
+from bayesmeta.formula.plan import Plan
+from bayesmeta.formula.source import run_of, write
 from bayesmeta.running.handlers import Model
 
 if TYPE_CHECKING:
@@ -95,13 +96,13 @@ class Formula:
         check_frame(frame)
         columns, task = self._columns(frame)
         for factor in self.plan.factors[1:]:
-            beyond = columns[factor.column] >= factor.size
-            if beyond.any():
-                new = keys(frame.loc[beyond], factor.columns, "the formula")
+            own = keys(frame, factor.columns, "the formula")
+            lacking = factor.lacks(own, task)
+            if lacking.any():
                 raise FormulaError(
-                    f"'{factor.name}' has the groups {named(dict.fromkeys(new))}, for which the "
-                    f"model has no place among {factor.size}; f.predict draws new ones; to learn "
-                    "of them, make the formula of a frame that holds them"
+                    f"'{factor.name}' has the groups {named(dict.fromkeys(own[lacking]))}, for "
+                    f"which the model has no place; f.predict draws new ones; to learn of them, "
+                    "make the formula of a frame that holds them"
                 )
         has_outcome = set(self.plan.outcome.columns) <= set(frame.columns)
         return _tasks(self.plan, frame, columns, task, has_outcome=has_outcome)
@@ -125,8 +126,20 @@ class Formula:
         check_frame(frame)
         check_seed("predict", seed)
         columns, task = self._columns(frame)
+        self._check_inside(post, task)
         tasks = _tasks(self.plan, frame, columns, task, has_outcome=False)
         return prediction.predict(self.plan, post, tasks, seed)
+
+    def _check_inside(self, post: Posterior, task: np.ndarray) -> None:
+        """Refuse tasks that were adapted to where groups inside them are not known by name."""
+        if any(factor.place is Place.NESTED for factor in self.plan.factors):
+            new = set(task) & set(post.tasks.names) - set(self.plan.factors[0].groups)
+            if new:
+                raise FormulaError(
+                    f"the posterior adapted to {named(sorted(new))}, but which group inside of "
+                    "them is which the formula does not know; make the formula of a frame that "
+                    "holds them, or read post.phi"
+                )
 
     def _columns(self, frame: pd.DataFrame) -> tuple[dict[str, np.ndarray], np.ndarray]:
         return _columns(self.plan, frame, self.plan.design.of(frame))
@@ -154,8 +167,9 @@ def formula(
         correlations                                      LKJ(2)
         sigma                                             HalfNormal(sd(y))
 
-    where on a log or logit scale 1 stands for sd(y). Coefficients have the scales of rstanarm's
-    default priors (Goodrich et al. 2020).
+    where on a log or logit scale 1 stands for sd(y), and the sd of levels, which are those at
+    x = 0, is wider by sqrt(1 + (mean(x) / sd(x))^2) where slopes of x vary by the same groups.
+    Coefficients have the scales of rstanarm's default priors (Goodrich et al. 2020).
 
     Args:
         text: the formula; offset(log(exposure)) adds a column as it is, (x || g) has uncorrelated
@@ -201,12 +215,22 @@ def _columns(
     where = f"the formula '{plan.text}'"
     names = keys(frame, task.columns, where)
     for factor in others:
-        columns[factor.column] = factor.of(keys(frame, factor.columns, where), names)
+        _add(columns, factor.column, factor.of(keys(frame, factor.columns, where), names))
     if plan.weights is not None and plan.weights in frame.columns:
-        columns[plan.weights] = frame[plan.weights].to_numpy(dtype=float)
+        _add(columns, plan.weights, frame[plan.weights].to_numpy(dtype=float))
     if plan.family.takes_trials:
-        columns[TRIALS] = plan.outcome.trials_of(frame)
+        _add(columns, TRIALS, plan.outcome.trials_of(frame))
     return columns, names
+
+
+def _add(columns: dict[str, np.ndarray], name: str, values: np.ndarray) -> None:
+    """Put a column beside the predictors, but not over another one."""
+    if name in columns and not np.array_equal(columns[name], values):
+        raise FormulaError(
+            f"the predictor '{name}' has the name of another column that the model reads; rename "
+            "it, frame.rename(columns={...})"
+        )
+    columns[name] = values
 
 
 def _tasks(

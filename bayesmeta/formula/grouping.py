@@ -79,6 +79,19 @@ class Factor:
                 known[name], count[at] = count[at], count[at] + 1
         return np.array([known[name] for name in names])
 
+    def lacks(self, own: np.ndarray, task: np.ndarray) -> np.ndarray:
+        """Which rows are of a group that the model has no place for, (rows,).
+
+        Inside tasks new tasks have as many places as any; tasks that are known have their groups.
+        """
+        beyond = self.of(own, task) >= self.size
+        if self.place is not Place.NESTED:
+            return beyond
+        tasks = {pair[0] for pair in self.groups}
+        pairs = zip(task, own, strict=True)
+        new = [pair[0] in tasks and pair not in self.groups for pair in pairs]
+        return beyond | np.array(new, dtype=bool)
+
 
 def keys(frame: pd.DataFrame, columns: Sequence[str], where: str) -> np.ndarray:
     """The name of each row's group, (rows,); of several columns with ":" between.

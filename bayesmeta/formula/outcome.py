@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _PROPORTION = re.compile(r"(?:p|prop|proportion) \( (`[^`]*`|[\w.]+) , (`[^`]*`|[\w.]+) \)")
 _CALL = re.compile(r"([A-Za-z][\w.]*) \(")
-TRIALS = "trials"
+TRIALS = "number of trials"
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ def parse(text: str) -> Parts:
             "nothing to share, and Bambi or statsmodels fit it"
         )
     joined = " ".join(_text(piece) for piece in common).removeprefix("+").strip()
+    joined = f"1 {joined}" if joined.startswith("-") else joined
     return Parts(text, _text(outcome), joined or "1", bars)
 
 

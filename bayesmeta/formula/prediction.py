@@ -16,7 +16,7 @@ from bayesmeta.draws.predict import Prediction
 from bayesmeta.formula.design import INTERCEPT, Effects
 from bayesmeta.formula.families import OWN_SITES
 from bayesmeta.formula.grouping import Factor, Place
-from bayesmeta.formula.source import Plan, sd_site
+from bayesmeta.formula.plan import Plan, factor_site, sd_site
 from bayesmeta.formula.tables import shift, site
 from bayesmeta.running.isolation import isolated
 
@@ -106,7 +106,7 @@ def _new(post: Posterior, factor: Factor, effects: Effects, size: tuple[int, ...
     z = torch.randn(len(sds), *size, len(effects.terms), dtype=sds.dtype)
     over = (len(sds), *[1] * len(size))
     if effects.correlated:
-        root = site(post.theta, f"factor({', '.join(effects.terms)}|{factor.name})")
+        root = site(post.theta, factor_site(effects))
         z = (root.reshape(*over, *root.shape[1:]) @ z[..., None])[..., 0]
     return z * sds.reshape(*over, -1)
 
@@ -133,4 +133,4 @@ def _moments(fn: dist.TorchDistribution) -> tuple[Tensor, Tensor]:
 def _hidden(values: Tensor, tasks: Tasks) -> Tensor:
     """NaN in the cells of (chain, draw, tasks, data, ...) that are padding."""
     hidden = ~tasks.mask.reshape(*tasks.mask.shape, *[1] * (values.dim() - 4))
-    return values.masked_fill(hidden, torch.nan)
+    return values.to(tasks.dtype).masked_fill(hidden, torch.nan)

@@ -13,7 +13,7 @@ from bayesmeta.formula.design import INTERCEPT
 from bayesmeta.formula.errors import FormulaError, named
 from bayesmeta.formula.families import OWN_SITES
 from bayesmeta.formula.grouping import Factor, Place
-from bayesmeta.formula.source import Plan, cor_site, sd_site, value_site
+from bayesmeta.formula.plan import Plan, cor_site, sd_site, value_site
 
 if TYPE_CHECKING:
     import pandas as pd
