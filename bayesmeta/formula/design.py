@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesmeta.formula.errors import FormulaError, check_columns, check_finite, named
+from bayesmeta.formula.errors import (
+    FormulaError,
+    check_columns,
+    check_finite,
+    check_kinds,
+    named,
+)
 from bayesmeta.formula.parsing import Parts, installed
 
 if TYPE_CHECKING:
@@ -144,7 +150,9 @@ def reads(side: str) -> set[str]:
     try:
         return set(installed().model_description(side).var_names) - {""}
     except Exception as error:
-        raise FormulaError(f"'{side}' of the formula cannot be read: {error}") from error
+        raise FormulaError(
+            f"'{side}' of the formula cannot be read: {error}; write each column out, as 'x + z'"
+        ) from error
 
 
 def matrices_of(side: str, frame: pd.DataFrame, text: str) -> Any:
@@ -153,7 +161,14 @@ def matrices_of(side: str, frame: pd.DataFrame, text: str) -> Any:
     Raises:
         FormulaError: as `design`.
     """
-    check_columns(frame, sorted(reads(side)), f"the formula '{text}'")
+    names, where = sorted(reads(side)), f"the formula '{text}'"
+    check_columns(frame, names, where)
+    check_kinds(frame, names, where)
+    if INTERCEPT in names:
+        raise FormulaError(
+            f"a column of {where} is named '{INTERCEPT}', as the level is; rename it, "
+            f"frame.rename(columns={{'{INTERCEPT}': ...}})"
+        )
     try:
         with np.errstate(all="ignore"):  # what becomes infinite is refused by its rows
             return installed().design_matrices(
@@ -182,9 +197,14 @@ def _columns(pairs: Any, frame: pd.DataFrame) -> dict[str, np.ndarray]:
         for name, term in named_by.terms.items():
             block = np.asarray(matrix.design_matrix[:, named_by.slices[name]], dtype=float)
             for label, column in zip(_labels(term), block.T, strict=True):
-                if label != INTERCEPT:
-                    check_finite(label, column, frame)
-                    found[label] = column
+                if label == INTERCEPT:
+                    continue
+                check_finite(label, column, frame)
+                if not np.array_equal(found.setdefault(label, column), column):
+                    raise FormulaError(
+                        f"'{label}' stands for two different columns of the formula; make columns of "
+                        "them in the frame, with names of their own"
+                    )
     return found
 
 

@@ -54,6 +54,37 @@ def check_columns(frame: pd.DataFrame, names: Sequence[str], where: str) -> None
             check_finite(name, frame[name].to_numpy(dtype=float), frame)
 
 
+def numbers_of(frame: pd.DataFrame, name: str, where: str) -> np.ndarray:
+    """A column of numbers, (rows,).
+
+    Raises:
+        FormulaError: for a column that is not there, missing somewhere, infinite or of no numbers.
+    """
+    check_columns(frame, [name], where)
+    if frame[name].dtype.kind not in "biuf":
+        raise FormulaError(
+            f"{where} takes numbers from column '{name}', which holds "
+            f"{named(frame[name].unique())}; make numbers of it, as by pd.to_numeric(frame[name])"
+        )
+    return frame[name].to_numpy(dtype=float)
+
+
+def check_kinds(frame: pd.DataFrame, names: Sequence[str], where: str) -> None:
+    """Refuse columns that are neither of numbers nor of text or categories, as of dates.
+
+    Raises:
+        FormulaError: naming column and kind.
+    """
+    for name in names:
+        column = frame[name]
+        is_object = column.dtype == object and not column.map(lambda x: isinstance(x, str)).all()
+        if column.dtype.kind in "mMc" or is_object:
+            raise FormulaError(
+                f"{where} reads '{name}', which is of {column.dtype}; give numbers, as by "
+                "pd.to_numeric(frame[name]), of dates those since the first, or text for a factor"
+            )
+
+
 def check_finite(name: str, values: np.ndarray, frame: pd.DataFrame) -> None:
     """Refuse numbers of the frame's rows, of shape (rows,), that are NaN or inf.
 

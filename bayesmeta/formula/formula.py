@@ -12,7 +12,7 @@ from bayesmeta.data.tasks import Tasks
 from bayesmeta.draws.predict import Prediction
 from bayesmeta.formula import prediction, tables
 from bayesmeta.formula.design import design
-from bayesmeta.formula.errors import FormulaError, check_columns, check_frame, named
+from bayesmeta.formula.errors import FormulaError, check_columns, check_frame, named, numbers_of
 from bayesmeta.formula.families import Family, Gaussian
 from bayesmeta.formula.grouping import Place, factors, keys
 from bayesmeta.formula.outcome import TRIALS, outcome
@@ -105,6 +105,8 @@ class Formula:
                     "make the formula of a frame that holds them"
                 )
         has_outcome = set(self.plan.outcome.columns) <= set(frame.columns)
+        if has_outcome and self.plan.weights is not None:
+            check_columns(frame, [self.plan.weights], "weights=")
         return _tasks(self.plan, frame, columns, task, has_outcome=has_outcome)
 
     def predict(self, post: Posterior, frame: pd.DataFrame, *, seed: int = 0) -> Prediction:
@@ -258,8 +260,7 @@ def _check_weights(weights: str, frame: pd.DataFrame) -> None:
         raise TypeError(
             f"formula got a {type(weights).__name__} as weights; give the name of a column"
         )
-    check_columns(frame, [weights], "weights=")
-    values = frame[weights].to_numpy(dtype=float)
+    values = numbers_of(frame, weights, "weights=")
     if (values < 0).any() or not values.any():
         raise FormulaError(
             f"the weights '{weights}' are {values.min():g} at least, but numbers of at least 0, of "

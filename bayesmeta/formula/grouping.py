@@ -87,9 +87,9 @@ class Factor:
         beyond = self.of(own, task) >= self.size
         if self.place is not Place.NESTED:
             return beyond
-        tasks = {pair[0] for pair in self.groups}
+        known, tasks = set(self.groups), {pair[0] for pair in self.groups}
         pairs = zip(task, own, strict=True)
-        new = [pair[0] in tasks and pair not in self.groups for pair in pairs]
+        new = [pair[0] in tasks and pair not in known for pair in pairs]
         return beyond | np.array(new, dtype=bool)
 
 

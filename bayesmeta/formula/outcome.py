@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesmeta.formula.design import FUNCTIONS, matrices_of, reads
-from bayesmeta.formula.errors import FormulaError, check_columns, check_finite
+from bayesmeta.formula.errors import FormulaError, check_columns, check_finite, numbers_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,8 @@ class Outcome:
         """
         check_columns(frame, self.columns, f"the formula '{self.formula}'")
         if self.trials is not None:
-            return np.column_stack([frame[self.name].to_numpy(), self.trials_of(frame)])
+            successes = numbers_of(frame, self.name, f"the formula '{self.formula}'")
+            return np.column_stack([successes, self.trials_of(frame)])
         if self.side is None:
             return frame[self.name]
         made = matrices_of(f"{self.side} ~ 1", frame, self.formula).response
@@ -71,8 +72,7 @@ class Outcome:
         if isinstance(self.trials, int):
             return np.full(len(frame), float(self.trials))
         assert self.trials is not None
-        check_columns(frame, [self.trials], f"the formula '{self.formula}'")
-        return frame[self.trials].to_numpy(dtype=float)
+        return numbers_of(frame, self.trials, f"the formula '{self.formula}'")
 
 
 def outcome(side: str, formula: str, frame: pd.DataFrame) -> Outcome:

@@ -123,3 +123,12 @@ def test_which_factor_is_the_task() -> None:
     assert 'pyro.plate("groups of g", 12)' in f.source
     # The task's effects are integrated out, so that either way the evidence is of the same model.
     assert bm.structure(f.model, f.tasks).phi == ("Intercept|h",)
+
+
+@pytest.mark.slow
+def test_what_the_source_draws_is_found() -> None:
+    """Calibrated by simulation: theta, correlations among them, the groups' own, and new groups."""
+    f = bm.formula("y ~ x + (1 + x | g)", made(10, 6))
+    theta = bm.Importance(draws=1000)
+    found = bm.sbc(f.model, f.tasks, theta=theta, phi=bm.Exact(), simulations=40, progress=False)
+    assert not found.failing and not found.failures, str(found)
