@@ -53,6 +53,7 @@ from bayesmeta.evaluation import (
 )
 from bayesmeta.fine_tuning import Full, Gradual, Probe, Stage, Surgical
 from bayesmeta.fit import fit
+from bayesmeta.formula import Formula, FormulaError, families, formula
 from bayesmeta.graph import Graph, graph
 from bayesmeta.influence import TaskScores, leave_one_task_out
 from bayesmeta.model import Structure, StructureError, structure
@@ -141,6 +142,8 @@ __all__ = [
     "Exact",
     "FineTune",
     "Fixed",
+    "Formula",
+    "FormulaError",
     "Full",
     "FullNormal",
     "FullRank",
@@ -196,7 +199,9 @@ __all__ = [
     "calibration",
     "compare",
     "cross_validate",
+    "families",
     "fit",
+    "formula",
     "graph",
     "information",
     "learning_curve",

@@ -45,6 +45,7 @@ WINGS = (
         "influence",
         "simulation",
         "trust",
+        "formula",
         "presets",
     ),
 )

@@ -13,9 +13,10 @@ OLDEST, NEWEST = ROOT / "constraints-oldest.txt", ROOT / "constraints-newest.txt
 
 
 def required(python: str) -> dict[str, Version]:
-    """The lower bound of each requirement of a Python, Optuna's among them."""
+    """The lower bound of each requirement of a Python, Optuna's and formulae's among them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    given = [*project["dependencies"], *project["optional-dependencies"]["search"]]
+    extra = project["optional-dependencies"]
+    given = [*project["dependencies"], *extra["search"], *extra["formula"]]
     found = [Requirement(text) for text in given]
     return {
         r.name: Version(next(iter(r.specifier)).version)
