@@ -55,7 +55,9 @@ sphinx_gallery_conf = {
     "backreferences_dir": "generated/backreferences",
     "inspect_global_variables": False,
     "download_all_examples": False,
+    "image_scrapers": ("drawn_figures", "matplotlib"),
     "show_signature": False,
+    "remove_config_comments": True,
     "plot_gallery": True,
 }
 

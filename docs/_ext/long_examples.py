@@ -24,10 +24,11 @@ KEPT = {
     "probe_then_tune": "transfer",
     "surgery": "transfer",
 }
+STORED = Path(__file__).parent.parent / "stored"
 HEADER = """Longer examples
 ===============
 
-Scripts of the folder `examples`, shown and not run when this site is built. How long each takes,
+Scripts of the folder ``examples``, shown and not run when this site is built. How long each takes,
 and what it found, its first lines say; each takes ``--smoke`` to see that it runs, and ``--out``.
 """
 
@@ -36,22 +37,29 @@ def converted(source: str, name: str) -> str:
     """A script whose docstring has a heading, and says where its output is kept."""
     text = ast.get_docstring(ast.parse(source)) or ""
     head, _, rest = text.partition("\n")
+    title, _, more = head.rstrip(".").partition(": " if ": " in head else ", ")
     start = source.index('"""')
     end = source.index('"""', start + 3) + 3
     kept = [f"What it measured: :doc:`/{KEPT[name]}`.", ""] if name in KEPT else []
     printed = stored(name)
-    body = [head.rstrip("."), "=" * len(head), "", *as_rst(rest.strip("\n").split("\n")), ""]
-    return 'r"""' + "\n".join([*body, *kept, *printed]) + '"""' + source[end:]
+    body = [title, "=" * len(title), "", f"{more[:1].upper()}{more[1:]}." if more else "", ""]
+    body += [*as_rst(rest.strip("\n").split("\n")), ""]
+    picture = next(iter(sorted(STORED.glob(f"{name}*.png"))), STORED / "plates.png")
+    thumbnail = f"\n# sphinx_gallery_thumbnail_path = 'stored/{picture.name}'\n"
+    return 'r"""' + "\n".join([*body, *kept, *printed]) + '"""' + thumbnail + source[end:]
 
 
 def stored(name: str) -> list[str]:
     """What a script printed, and its figure, where docs/stored has them."""
-    folder = Path(__file__).parent.parent / "stored"
     lines = []
-    if (folder / f"{name}.txt").exists():
-        lines += ["What it printed:", "", f".. literalinclude:: /stored/{name}.txt"]
+    if (STORED / f"{name}.txt").exists():
+        lines += [
+            "What it printed, on two cores that other work shared:",
+            "",
+            f".. literalinclude:: /stored/{name}.txt",
+        ]
         lines += ["   :language: text", ""]
-    for path in sorted(folder.glob(f"{name}*.png")):
+    for path in sorted(STORED.glob(f"{name}*.png")):
         lines += [f".. image:: /stored/{path.name}", f"   :alt: {path.stem}", ""]
     return lines
 

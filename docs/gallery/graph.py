@@ -6,16 +6,17 @@ The graph of a model is read from the code that runs, and answers questions abou
 Nothing is fitted here.
 """
 
-import io
-
-import matplotlib.pyplot as plt
-
 import bayesmeta as bm
 from bayesmeta.models import eight_schools
 
 schools = eight_schools.tasks()
 graph = bm.graph(eight_schools.model, schools)
 print(graph)
+
+# %%
+# The plate diagram, grey where something is observed; ``graph.draw("schools.svg")`` writes it.
+
+figure = graph.draw()
 
 # %%
 # Effects of two schools are dependent, as both come from the same population ...
@@ -26,14 +27,3 @@ print(graph.explain("effect[0]", "effect[1]"))
 # ... and independent once that is known: all that one school tells of another goes through theta.
 
 print(graph.explain("effect[0]", "effect[1]", given=["mu", "tau"]))
-
-# %%
-# The plate diagram, grey where something is observed; ``graph.draw("schools.svg")`` writes it.
-
-picture = io.BytesIO()
-graph.draw().savefig(picture, dpi=130)
-picture.seek(0)
-plt.figure(figsize=(5, 4), layout="constrained")
-plt.imshow(plt.imread(picture))
-plt.axis("off")
-plt.show()
