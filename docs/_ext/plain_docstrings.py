@@ -55,7 +55,9 @@ def _escaped_prose(text: str) -> str:
 def _process(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    lines[:] = as_rst(lines) if _is_ours(obj) else []
+    # Of a property's first line napoleon would take what is before a colon for its type.
+    first = [""] if what in ("property", "attribute") else []
+    lines[:] = [*first, *as_rst(lines)] if _is_ours(obj) else []
 
 
 def _is_ours(obj: object) -> bool:

@@ -3,8 +3,8 @@ MAML, and what a point does not know
 ====================================
 
 Sine waves by a network each: five gradient steps from theta, a point of phi. The same theta with
-Laplace's posterior over phi knows where it has not looked. Trained here for some seconds;
-``examples/maml_sinusoids.py`` trains to the end.
+Laplace's posterior over phi knows where it has not looked. Trained here for some seconds, which is
+not to the end; ``examples/maml_sinusoids.py`` goes on to there.
 """
 
 import matplotlib.pyplot as plt
@@ -17,7 +17,7 @@ support, query = sinusoid.tasks(2000, 20, noise=0.3).split(10)
 training = bm.Adam(lr=1e-3, steps=1000, compile=False)
 pair = bm.MAML(5, 0.01 * 2 * 0.3**2 / 10, batch_size=25, adam=training)
 post = bm.fit(model, support, query=query, **pair, progress=False)
-print(post.diagnose())
+print(post)
 
 # %%
 # One wave never seen, and its 90% band:
