@@ -8,7 +8,8 @@ PEERS := jax numba numpyro pymc pystan higher learn2learn torchopt "setuptools<8
 # Two workers with one thread each: the tests are many small computations.
 TEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2
 
-.PHONY: demo test test-all test-newest test-oldest lint bench bench-newest bench-first bench-maml clean
+.PHONY: demo test test-all test-newest test-oldest lint bench bench-newest bench-first bench-maml \
+	docs docs-test clean
 
 demo: .venv/installed
 	.venv/bin/python examples/radon.py
@@ -45,8 +46,24 @@ bench-first: .venv-bench/installed
 bench-maml: .venv-bench/installed
 	.venv-bench/bin/python -m benchmarks.maml
 
+# The site, in docs/_build/html: the lecture is computed, short examples run, warnings are errors.
+docs: .venv-docs/installed docs/generated/extra/lecture/index.html
+	OMP_NUM_THREADS=1 .venv-docs/bin/python -m sphinx -W --keep-going -b html \
+		-d docs/_build/doctrees docs docs/_build/html
+
+# Links and images, and, where Chromium is found, pages on a wide and on a narrow screen.
+docs-test: docs
+	.venv-docs/bin/python docs/check_links.py docs/_build/html
+	.venv-docs/bin/python docs/check_pages.py docs/_build/html
+
+docs/generated/extra/lecture/index.html: .venv-docs/installed $(wildcard examples/lecture/*.py)
+	OMP_NUM_THREADS=1 .venv-docs/bin/python -m bayesmeta.lecture docs/generated/lecture
+	mkdir -p $(dir $@)
+	cp docs/generated/lecture/index.html $@
+
 clean:
 	rm -rf .venv .venv-* build dist out *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf docs/_build docs/generated
 
 .venv/installed: $(REQUIREMENTS)
 	$(PYTHON) -m venv --clear .venv
@@ -55,6 +72,11 @@ clean:
 
 .venv/installed-test: .venv/installed
 	.venv/bin/pip install --quiet -c $(VERSIONS) -e ".[test]"
+	touch $@
+
+.venv-docs/installed: $(REQUIREMENTS) constraints-docs.txt
+	$(PYTHON) -m venv --clear .venv-docs
+	.venv-docs/bin/pip install --quiet -c $(VERSIONS) -c constraints-docs.txt -e ".[docs]"
 	touch $@
 
 .venv-%-$(notdir $(PYTHON))/installed: constraints-%.txt pyproject.toml

@@ -8,7 +8,8 @@ spread tau between schools:
 
     mu ~ N(0, 5),  tau ~ HalfCauchy(5),  effect_i ~ N(mu, tau),  y_i ~ N(effect_i, sigma_i)
 
-Run it with `python examples/eight_schools.py`; it writes out/eight_schools.png.
+Run it with `python examples/eight_schools.py`; it takes some seconds, half a minute where the
+density is compiled first, and writes out/eight_schools.png.
 """
 
 from __future__ import annotations

@@ -9,11 +9,12 @@ never seen. Three ways to treat them, which differ in what of the network belong
     ANIL                the features are theta, the last layer is phi
     prototypes          the embedding is theta, the mean of each class is phi
 
-`python examples/omniglot.py` trains the last one, the quickest, and draws an episode with its
-predictions; `--method MAML` or `--method ANIL` trains another, each for about half an hour. Ctrl-C
-stops training, and the same command goes on from there. Prototypes learn from episodes of twenty
-characters, which makes them better at five as well (Snell, Swersky & Zemel 2017, section 3.1):
-theta does not know the number of classes, so that it serves another model as `bm.Fixed(theta)`.
+`python examples/omniglot.py` trains the last one for 46 minutes on one core, and draws an episode
+with its predictions; `--method MAML` or `--method ANIL` trains another, each for about half an
+hour. Ctrl-C stops training, and the same command goes on from there. Prototypes learn from episodes
+of twenty characters, which makes them better at five as well (Snell, Swersky & Zemel 2017, section
+3.1): theta does not know the number of classes, so that it serves another model as
+`bm.Fixed(theta)`.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ population that depends on uranium (Gelman and Hill 2007, chapters 12 and 13), g
     y_ij    ~ N(alpha_i + beta_i floor_ij, sigma)
 
 The story has four parts: fit; look at what the counties lend each other; meet a new county; ask
-whether all this predicts better than simpler models do. `python examples/radon.py` writes its
-figures and the posterior to out/.
+whether all this predicts better than simpler models do. `python examples/radon.py` takes one
+to two minutes, and writes its figures and the posterior to out/.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Radon in Minnesota with contextual effects: the inference gym's model and its reference.
 
-county_effect_i ~ N(county_effect_mean, county_effect_scale)
-y_ij ~ N(county_effect_i + w_0 log_uranium_i + w_1 floor_ij + w_2 floor_by_county_i,
-         log_radon_scale)
+    county_effect_i ~ N(county_effect_mean, county_effect_scale)
+    y_ij ~ N(county_effect_i + w_0 log_uranium_i + w_1 floor_ij + w_2 floor_by_county_i,
+             log_radon_scale)
 
 Both scales are Uniform(0, 100) a priori in `model` and HalfNormal(1) in `model_halfnormal`; the
 mean and the weights are N(0, 1). REFERENCE and REFERENCE_HALFNORMAL hold each site's posterior mean

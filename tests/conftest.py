@@ -16,5 +16,5 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The README's code, two minutes of it, goes first: no worker is left with it at the end."""
-    items.sort(key=lambda item: item.path.name != "test_readme.py")
+    """The code of documents, minutes of it, goes first: no worker is left with it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_documents.py")

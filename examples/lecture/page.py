@@ -41,7 +41,8 @@ th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(
 th:first-child, td:first-child { text-align: left; }
 th { color: var(--soft); font-weight: 600; }
 details { border-top: 1px solid var(--line); border-bottom: 1px solid var(--line); margin: 1rem 0; }
-summary { cursor: pointer; padding: .5rem 0; color: var(--soft); font-size: .9rem; }
+summary { cursor: pointer; padding: .5rem 0; color: var(--soft); font-size: .9rem;
+          overflow-wrap: anywhere; }
 pre { overflow-x: auto; background: #f6f6f6; padding: .9rem; margin: 0 0 .9rem;
       font: .8rem/1.5 "DejaVu Sans Mono", ui-monospace, monospace; }
 code { font-family: "DejaVu Sans Mono", ui-monospace, monospace; font-size: .88em; }
