@@ -202,8 +202,8 @@ def _columns(pairs: Any, frame: pd.DataFrame) -> dict[str, np.ndarray]:
                 check_finite(label, column, frame)
                 if not np.array_equal(found.setdefault(label, column), column):
                     raise FormulaError(
-                        f"'{label}' stands for two different columns of the formula; make columns of "
-                        "them in the frame, with names of their own"
+                        f"'{label}' stands for two different columns of the formula; make columns "
+                        "of them in the frame, with names of their own"
                     )
     return found
 

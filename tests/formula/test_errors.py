@@ -82,6 +82,16 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("y ~ x + (1 | g)", {"family": F.Bernoulli()}, "but 0 or 1 is expected"),
     ("c ~ x + (1 | g)", {}, "holds .*'a'.*a number a row is expected"),
     ("c ~ x + (1 | g)", {"family": F.Ordinal()}, "an ordered category"),
+    (
+        "rank ~ x + (1 | g)",
+        {"frame": FRAME[FRAME["rank"] != "high"], "family": F.Ordinal()},
+        "2 occur",
+    ),
+    (
+        "count ~ x + (1 | g)",
+        {"frame": FRAME.assign(count=2), "family": F.Poisson()},
+        "2 in every row",
+    ),
     ("hits ~ x + (1 | g)", {"family": F.Binomial()}, "write p\\(successes, trials\\)"),
     ("p(shots, hits) ~ x + (1 | g)", {"family": F.Binomial()}, "at least as many trials"),
     ("p(hits, shots) ~ x + (1 | g)", {}, "2 columns.*Binomial"),
