@@ -341,6 +341,19 @@ def _log_odds(yes: float, no: float, offset: float) -> Centre:
     return Centre(at, 1.0, f"the log odds of the outcome's mean are {at:.4g}")
 
 
+def check_family(family: object) -> None:
+    """Refuse what is no family, as a name.
+
+    Raises:
+        TypeError: with an object to give.
+    """
+    if not isinstance(family, Family):
+        raise TypeError(
+            f"formula got family={family!r}; give an object of bm.families, as "
+            "family=bm.families.Poisson()"
+        )
+
+
 def number(value: float) -> str:
     """A number for the source, of six digits."""
     return repr(float(f"{value:.6g}"))

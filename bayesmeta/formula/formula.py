@@ -13,7 +13,7 @@ from bayesmeta.draws.predict import Prediction
 from bayesmeta.formula import prediction, tables
 from bayesmeta.formula.design import design
 from bayesmeta.formula.errors import FormulaError, check_columns, check_frame, named
-from bayesmeta.formula.families import Family, Gaussian
+from bayesmeta.formula.families import Family, Gaussian, check_family
 from bayesmeta.formula.grouping import Place, factors, keys
 from bayesmeta.formula.layout import check_weights, columns_of, tasks_of
 from bayesmeta.formula.outcome import outcome
@@ -192,11 +192,7 @@ def formula(
     """
     check_frame(frame)
     family = Gaussian() if family is None else family
-    if not isinstance(family, Family):
-        raise TypeError(
-            f"formula got family={family!r}; give an object of bm.families, as "
-            "family=bm.families.Poisson()"
-        )
+    check_family(family)
     parts = parse(text)
     if weights is not None:
         check_weights(weights, frame)

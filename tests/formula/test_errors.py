@@ -31,6 +31,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("y ~ x * (1 | g)", {}, "a bar outside of brackets"),
     ("y ~ x + ((1 | g)", {}, "do not match"),
     ("y ~ x + ( | g)", {}, "says not what varies"),
+    ("y ~ x + (0 | g)", {}, "'0' before a bar .* says not what varies"),
+    ("y ~ x + (1 + offset(x) | g)", {}, "offsets outside of the brackets"),
     ("y ~ x + (1 | log(x))", {}, "after its bar what is no column"),
     ("y ~ x + (1 | g) + (x | g)", {}, "varies by 'g' twice"),
     ("y ~ x + (1 | g) + (1 | h) + (1 | c)", {}, "has 3 grouping factors.*by hand"),

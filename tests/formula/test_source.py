@@ -103,7 +103,7 @@ def test_the_source_reads_as_it_is_written_in_the_documents() -> None:
 
 def test_names_that_are_no_python_names() -> None:
     frame = FRAME.rename(columns={"x": "x x", "y": "1st 'y'", "g": "class"})
-    f = bm.formula("`1st 'y'` ~ `x x` + I(`x x` / 2) + (1 | class)", frame)
+    f = bm.formula("`1st 'y'` ~ `x x` + I(`x x` / 2) + (I(`x x` / 2) | class)", frame)
     assert f.plan.design.predictors == ("x x", "I(x x per 2)")
     assert density(f.model, f.tasks).isfinite().all()
 
