@@ -7,6 +7,7 @@
 - `families`: families of outcomes, their priors and their lines of the source
 - `grouping`: which factor is the task, and where another one stands
 - `plan`: what the source is written of, and the names of its sites
+- `layout`: the rows of a frame as tasks in the columns that the model reads
 - `statements`: lines of Pyro as text
 - `source`: the text of the model
 - `tables`: what a posterior says of coefficients and groups

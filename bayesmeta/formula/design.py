@@ -15,7 +15,7 @@ from bayesmeta.formula.errors import (
     check_kinds,
     named,
 )
-from bayesmeta.formula.parsing import Parts, installed
+from bayesmeta.formula.parsing import Bar, Parts, installed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,18 +105,6 @@ def design(parts: Parts, frame: pd.DataFrame) -> Design:
     terms = () if common is None else tuple(common.terms.values())
     names = tuple(label for term in terms if term.kind != "offset" for label in _labels(term))
     offsets = tuple(label for term in terms if term.kind == "offset" for label in _labels(term))
-    effects = []
-    for bar in parts.bars:
-        matrix = made[bar.effects]
-        labels = (
-            [] if matrix is None else [x for term in matrix.terms.values() for x in term.labels]
-        )
-        if not labels or any(term.kind == "offset" for term in matrix.terms.values()):
-            raise FormulaError(
-                f"'{bar.effects}' before a bar of '{parts.text}' says not what varies by group; "
-                "give 1 for the level, x for a slope, and offsets outside of the brackets"
-            )
-        effects.append(Effects(tuple(labels), ":".join(bar.factor), bar.factor, bar.correlated))
     read = {name for matrix in matrices for name in _read_by(matrix.terms.values())}
     levels = {
         name: tuple(sorted(frame[name].unique(), key=str))
@@ -127,7 +115,7 @@ def design(parts: Parts, frame: pd.DataFrame) -> Design:
         tuple(name for name in names if name != INTERCEPT),
         INTERCEPT in names,
         offsets,
-        tuple(_apart(effects)),
+        tuple(_apart([_effects(bar, made[bar.effects], parts.text) for bar in parts.bars])),
         columns,
         matrices,
         levels,
@@ -202,10 +190,22 @@ def _columns(pairs: Any, frame: pd.DataFrame) -> dict[str, np.ndarray]:
                 check_finite(label, column, frame)
                 if not np.array_equal(found.setdefault(label, column), column):
                     raise FormulaError(
-                        f"'{label}' stands for two different columns of the formula; make columns of "
-                        "them in the frame, with names of their own"
+                        f"'{label}' stands for two different columns of the formula; make columns "
+                        "of them in the frame, with names of their own"
                     )
     return found
+
+
+def _effects(bar: Bar, matrix: Any, text: str) -> Effects:
+    """What varies in one pair of brackets."""
+    terms = () if matrix is None else tuple(matrix.terms.values())
+    labels = tuple(label for term in terms for label in _labels(term))
+    if not labels or any(term.kind == "offset" for term in terms):
+        raise FormulaError(
+            f"'{bar.effects}' before a bar of '{text}' says not what varies by group; give 1 for "
+            "the level, x for a slope, and offsets outside of the brackets"
+        )
+    return Effects(labels, ":".join(bar.factor), bar.factor, bar.correlated)
 
 
 def _apart(effects: Sequence[Effects]) -> list[Effects]:

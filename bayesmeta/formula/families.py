@@ -63,14 +63,33 @@ class Family(ABC):
     has_level: ClassVar[bool] = True
     takes_trials: ClassVar[bool] = False
 
+    def categories(self, name: str, values: Any) -> tuple[Any, ...]:
+        """The categories of an ordinal outcome in their order, of the frame that is fitted."""
+        return ()
+
+    def check_varies(self, name: str, y: np.ndarray, categories: tuple[Any, ...]) -> None:
+        """Refuse a frame that is fitted where it has one outcome in every row.
+
+        Raises:
+            FormulaError: naming it.
+        """
+        if np.ptp(y) == 0:
+            raise FormulaError(
+                f"the outcome '{name}' is {y.flat[0]:g} in every row, which leaves nothing to "
+                "explain; give an outcome that varies"
+            )
+
     @abstractmethod
-    def read(self, name: str, values: Any, index: pd.Index) -> np.ndarray:
+    def read(
+        self, name: str, values: Any, index: pd.Index, categories: tuple[Any, ...]
+    ) -> np.ndarray:
         """The outcome as numbers, (rows,), or (rows, 2) of successes and trials.
 
         Args:
             name: of the outcome, for errors.
             values: a column of the frame, or numbers that the formula computed.
             index: the labels of the rows.
+            categories: those of an ordinal outcome.
 
         Raises:
             FormulaError: for values that are no such outcome.
@@ -120,15 +139,11 @@ def _refuse(name: str, bad: np.ndarray, values: np.ndarray, index: Any, expected
 class Gaussian(Family):
     """y ~ Normal(eta, sigma); sigma is HalfNormal(sd(y))."""
 
-    def read(self, name: str, values: Any, index: pd.Index) -> np.ndarray:
-        """Any numbers of which at least two differ."""
-        y = _numbers(name, values, "a number a row")
-        if np.ptp(y) == 0:
-            raise FormulaError(
-                f"the outcome '{name}' is {y[0]:g} in every row, which leaves nothing to explain; "
-                "give an outcome that varies"
-            )
-        return y
+    def read(
+        self, name: str, values: Any, index: pd.Index, categories: tuple[Any, ...]
+    ) -> np.ndarray:
+        """Any numbers."""
+        return _numbers(name, values, "a number a row")
 
     def centre(self, y: np.ndarray, offset: np.ndarray) -> Centre:
         """The mean of y - offset, and sd(y)."""
@@ -169,7 +184,9 @@ class StudentT(Gaussian):
 class Bernoulli(Family):
     """y, 0 or 1, is 1 with chance 1 / (1 + exp(-eta))."""
 
-    def read(self, name: str, values: Any, index: pd.Index) -> np.ndarray:
+    def read(
+        self, name: str, values: Any, index: pd.Index, categories: tuple[Any, ...]
+    ) -> np.ndarray:
         """0 and 1, or False and True."""
         y = _numbers(name, values, "0 or 1")
         _refuse(name, ~np.isin(y, (0.0, 1.0)), y, index, "0 or 1")
@@ -194,7 +211,9 @@ class Binomial(Family):
 
     takes_trials: ClassVar[bool] = True
 
-    def read(self, name: str, values: Any, index: pd.Index) -> np.ndarray:
+    def read(
+        self, name: str, values: Any, index: pd.Index, categories: tuple[Any, ...]
+    ) -> np.ndarray:
         """Successes and trials, both whole, with as many trials as successes or more."""
         y = np.asarray(values)
         if y.ndim != 2 or y.shape[1] != 2:
@@ -223,7 +242,9 @@ class Binomial(Family):
 class Poisson(Family):
     """y ~ Poisson(exp(eta)), of counts."""
 
-    def read(self, name: str, values: Any, index: pd.Index) -> np.ndarray:
+    def read(
+        self, name: str, values: Any, index: pd.Index, categories: tuple[Any, ...]
+    ) -> np.ndarray:
         """Whole numbers of at least 0."""
         expected = "a whole number of at least 0"
         y = _numbers(name, values, expected)
@@ -271,25 +292,35 @@ class Ordinal(Family):
 
     has_level: ClassVar[bool] = False
 
-    def read(self, name: str, values: Any, index: pd.Index) -> np.ndarray:
-        """The places of ordered categories, or of whole numbers in their order: 0, 1, ..."""
-        dtype = getattr(values, "dtype", None)
-        if getattr(dtype, "ordered", False):
-            y = np.asarray(values.cat.codes, dtype=float)
-            count = len(values.cat.categories)
-        else:
-            expected = "an ordered category, pd.Categorical(..., ordered=True), or a whole number"
-            numbers = _numbers(name, values, expected)
-            _refuse(name, numbers != numbers.round(), numbers, index, expected)
-            found, y = np.unique(numbers, return_inverse=True)
-            count = len(found)
-        if len(np.unique(y)) != count or count < 2:
+    def read(
+        self, name: str, values: Any, index: pd.Index, categories: tuple[Any, ...]
+    ) -> np.ndarray:
+        """The place of each among the categories: 0, 1, ..."""
+        given = np.asarray(values, dtype=object)
+        place = {category: at for at, category in enumerate(categories)}
+        bad = np.array([value not in place for value in given])
+        _refuse(name, bad, given, index, f"one of {named(categories)}")
+        return np.array([place[value] for value in given], dtype=float)
+
+    def categories(self, name: str, values: Any) -> tuple[Any, ...]:
+        """Those of an ordered categorical column, or whole numbers in their order."""
+        if getattr(getattr(values, "dtype", None), "ordered", False):
+            return tuple(values.cat.categories)
+        expected = "an ordered category, pd.Categorical(..., ordered=True), or a whole number"
+        numbers = _numbers(name, values, expected)
+        index = getattr(values, "index", np.arange(len(numbers)))
+        _refuse(name, numbers != numbers.round(), numbers, index, expected)
+        return tuple(np.unique(numbers))
+
+    def check_varies(self, name: str, y: np.ndarray, categories: tuple[Any, ...]) -> None:
+        """Refuse categories of which no row is."""
+        found = len(np.unique(y))
+        if found < 2 or found != len(categories):
             raise FormulaError(
-                f"the outcome '{name}' has {count} categories, of which {len(np.unique(y))} occur; "
-                "at least two are expected, and each in some row: drop the others, as by "
-                ".cat.remove_unused_categories()"
+                f"of the {len(categories)} categories of '{name}' {found} occur in the frame; at "
+                "least two are expected, and each in some row: drop the others, as by "
+                "frame[name].cat.remove_unused_categories()"
             )
-        return y.astype(float)
 
     def centre(self, y: np.ndarray, offset: np.ndarray) -> Centre:
         """The predictor is centred by the cutpoints."""
@@ -308,6 +339,19 @@ class Ordinal(Family):
 def _log_odds(yes: float, no: float, offset: float) -> Centre:
     at = float(np.log((yes + 0.5) / (no + 0.5))) - offset
     return Centre(at, 1.0, f"the log odds of the outcome's mean are {at:.4g}")
+
+
+def check_family(family: object) -> None:
+    """Refuse what is no family, as a name.
+
+    Raises:
+        TypeError: with an object to give.
+    """
+    if not isinstance(family, Family):
+        raise TypeError(
+            f"formula got family={family!r}; give an object of bm.families, as "
+            "family=bm.families.Poisson()"
+        )
 
 
 def number(value: float) -> str:

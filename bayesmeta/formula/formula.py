@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from bayesmeta.data.arguments import check_seed
+from bayesmeta.data.arguments import check_seed, check_whole
 from bayesmeta.data.tasks import Tasks
 from bayesmeta.draws.predict import Prediction
 from bayesmeta.formula import prediction, tables
 from bayesmeta.formula.design import design
-from bayesmeta.formula.errors import FormulaError, check_columns, check_frame, named, numbers_of
-from bayesmeta.formula.families import Family, Gaussian
+from bayesmeta.formula.errors import FormulaError, check_columns, check_frame, named
+from bayesmeta.formula.families import Family, Gaussian, check_family
 from bayesmeta.formula.grouping import Place, factors, keys
-from bayesmeta.formula.outcome import TRIALS, outcome
+from bayesmeta.formula.layout import check_weights, columns_of, tasks_of
+from bayesmeta.formula.outcome import outcome
 from bayesmeta.formula.parsing import parse
 from bayesmeta.formula.plan import Plan
 from bayesmeta.formula.source import run_of, write
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bayesmeta.posterior.posterior import Posterior
-
-# Beside predictors, whose names could be no such.
-_TASK, _OUTCOME = "task of the row", "outcome of the row"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -107,9 +105,11 @@ class Formula:
         has_outcome = set(self.plan.outcome.columns) <= set(frame.columns)
         if has_outcome and self.plan.weights is not None:
             check_columns(frame, [self.plan.weights], "weights=")
-        return _tasks(self.plan, frame, columns, task, has_outcome=has_outcome)
+        return tasks_of(self.plan, frame, columns, task, has_outcome=has_outcome)
 
-    def predict(self, post: Posterior, frame: pd.DataFrame, *, seed: int = 0) -> Prediction:
+    def predict(
+        self, post: Posterior, frame: pd.DataFrame, *, repeats: int = 1, seed: int = 0
+    ) -> Prediction:
         """Outcomes of new rows: of groups that are known, and of others by the population.
 
         `f.predict(post, frame).to_frame()` has a row for each of the frame's, by its index. A new
@@ -119,6 +119,8 @@ class Formula:
             post: of a fit of this formula's model, or what it adapted to.
             frame: the columns that the formula reads, beside the outcome; of a binomial one also
                 the trials.
+            repeats: outcomes, and new groups, for each draw of theta; more than 1 is for point
+                estimates, of which a new group is one draw.
             seed: of new groups' effects and of outcomes.
 
         Raises:
@@ -126,11 +128,12 @@ class Formula:
             TypeError: for what is no frame.
         """
         check_frame(frame)
+        check_whole("predict", "repeats", repeats)
         check_seed("predict", seed)
         columns, task = self._columns(frame)
         self._check_inside(post, task)
-        tasks = _tasks(self.plan, frame, columns, task, has_outcome=False)
-        return prediction.predict(self.plan, post, tasks, seed)
+        tasks = tasks_of(self.plan, frame, columns, task, has_outcome=False)
+        return prediction.predict(self.plan, post, tasks, repeats, seed)
 
     def _check_inside(self, post: Posterior, task: np.ndarray) -> None:
         """Refuse tasks that were adapted to where groups inside them are not known by name."""
@@ -144,7 +147,7 @@ class Formula:
                 )
 
     def _columns(self, frame: pd.DataFrame) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        return _columns(self.plan, frame, self.plan.design.of(frame))
+        return columns_of(self.plan, frame, self.plan.design.of(frame))
 
 
 def formula(
@@ -189,80 +192,20 @@ def formula(
     """
     check_frame(frame)
     family = Gaussian() if family is None else family
-    if not isinstance(family, Family):
-        raise TypeError(
-            f"formula got family={family!r}; give an object of bm.families, as "
-            "family=bm.families.Poisson()"
-        )
+    check_family(family)
     parts = parse(text)
     if weights is not None:
-        _check_weights(weights, frame)
+        check_weights(weights, frame)
     observed = outcome(parts.outcome, text, frame)
-    y = family.read(observed.name, observed.of(frame), frame.index)
+    values = observed.of(frame)
+    categories = family.categories(observed.name, values)
+    y = family.read(observed.name, values, frame.index, categories)
+    family.check_varies(observed.name, y, categories)
     found = design(parts, frame)
     groups = factors(found.effects, frame, task, f"the formula '{text}'")
-    plan = Plan(text, found, groups, family, observed, y, weights)
-    columns, task_of = _columns(plan, frame, dict(found.columns))
+    plan = Plan(text, found, groups, family, observed, y, categories, weights)
+    columns, task_of = columns_of(plan, frame, dict(found.columns))
     written = write(plan)
     run = run_of(written, f"<bm.formula {text}>")
-    tasks = _tasks(plan, frame, columns, task_of, has_outcome=True)
+    tasks = tasks_of(plan, frame, columns, task_of, has_outcome=True)
     return Formula(tasks, cast(Model, run["model"]), written, plan)
-
-
-def _columns(
-    plan: Plan, frame: pd.DataFrame, columns: dict[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """What the tasks hold of each row, and the name of its task, (rows,)."""
-    task, *others = plan.factors
-    where = f"the formula '{plan.text}'"
-    names = keys(frame, task.columns, where)
-    for factor in others:
-        _add(columns, factor.column, factor.of(keys(frame, factor.columns, where), names))
-    if plan.weights is not None and plan.weights in frame.columns:
-        _add(columns, plan.weights, frame[plan.weights].to_numpy(dtype=float))
-    if plan.family.takes_trials:
-        _add(columns, TRIALS, plan.outcome.trials_of(frame))
-    return columns, names
-
-
-def _add(columns: dict[str, np.ndarray], name: str, values: np.ndarray) -> None:
-    """Put a column beside the predictors, but not over another one."""
-    if name in columns and not np.array_equal(columns[name], values):
-        raise FormulaError(
-            f"the predictor '{name}' has the name of another column that the model reads; rename "
-            "it, frame.rename(columns={...})"
-        )
-    columns[name] = values
-
-
-def _tasks(
-    plan: Plan,
-    frame: pd.DataFrame,
-    columns: dict[str, np.ndarray],
-    task_of: np.ndarray,
-    *,
-    has_outcome: bool,
-) -> Tasks:
-    """The columns as tasks, in the order and by the index of the frame."""
-    import pandas as pd
-
-    given: dict[str, np.ndarray] = {**columns, _TASK: task_of}
-    if has_outcome:
-        y = plan.family.read(plan.outcome.name, plan.outcome.of(frame), frame.index)
-        given[_OUTCOME] = y[:, 0] if plan.family.takes_trials else y
-    made = pd.DataFrame(given, index=frame.index)
-    y_name = _OUTCOME if has_outcome else None
-    return Tasks.from_frame(made, task=_TASK, y=y_name, x=list(columns))
-
-
-def _check_weights(weights: str, frame: pd.DataFrame) -> None:
-    if not isinstance(weights, str):
-        raise TypeError(
-            f"formula got a {type(weights).__name__} as weights; give the name of a column"
-        )
-    values = numbers_of(frame, weights, "weights=")
-    if (values < 0).any() or not values.any():
-        raise FormulaError(
-            f"the weights '{weights}' are {values.min():g} at least, but numbers of at least 0, of "
-            "which some are more, are expected; correct them, or leave out rows that do not count"
-        )

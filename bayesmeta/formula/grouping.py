@@ -62,35 +62,31 @@ class Factor:
         return f"groups of {self.name}"
 
     def of(self, own: np.ndarray, task: np.ndarray) -> np.ndarray:
-        """The number of each row's group, (rows,); new ones are numbered on after those known.
+        """The number of each row's group, (rows,).
+
+        New groups are numbered on after the places of the plate, and those inside new tasks from 0.
 
         Args:
             own: names of the rows' groups, as `keys` gives them.
             task: names of the rows' tasks.
         """
         inside = self.place is Place.NESTED
-        names = list(zip(task, own, strict=True)) if inside else list(own)
+        names: list[object] = list(zip(task, own, strict=True)) if inside else list(own)
         known: dict[object, int] = dict(zip(self.groups, self.numbers, strict=True))
-        outer: list[object] = [pair[0] for pair in self.groups] if inside else [None]
-        count = Counter(outer) if inside else Counter({None: self.size})
-        for name in dict.fromkeys(names):
+        plates = list(task) if inside else [None] * len(own)
+        fitted = {pair[0] for pair in self.groups} if inside else {None}
+        count = {plate: self.size if plate in fitted else 0 for plate in plates}
+        for name, plate in zip(names, plates, strict=True):
             if name not in known:
-                at = name[0] if inside else None
-                known[name], count[at] = count[at], count[at] + 1
+                known[name], count[plate] = count[plate], count[plate] + 1
         return np.array([known[name] for name in names])
 
     def lacks(self, own: np.ndarray, task: np.ndarray) -> np.ndarray:
         """Which rows are of a group that the model has no place for, (rows,).
 
-        Inside tasks new tasks have as many places as any; tasks that are known have their groups.
+        Of tasks that are known it has those of their groups, and of new ones as many as of any.
         """
-        beyond = self.of(own, task) >= self.size
-        if self.place is not Place.NESTED:
-            return beyond
-        known, tasks = set(self.groups), {pair[0] for pair in self.groups}
-        pairs = zip(task, own, strict=True)
-        new = [pair[0] in tasks and pair not in known for pair in pairs]
-        return beyond | np.array(new, dtype=bool)
+        return self.of(own, task) >= self.size
 
 
 def keys(frame: pd.DataFrame, columns: Sequence[str], where: str) -> np.ndarray:

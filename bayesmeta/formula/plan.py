@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,7 @@ class Plan:
         family: of the outcome.
         outcome: what is observed.
         y: the outcome, (rows,) or (rows, 2).
+        categories: of an ordinal outcome, in their order.
         weights: the column of weights, if any.
     """
 
@@ -36,6 +38,7 @@ class Plan:
     family: Family
     outcome: Outcome
     y: np.ndarray
+    categories: tuple[Any, ...]
     weights: str | None
 
     @property

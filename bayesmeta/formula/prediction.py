@@ -24,26 +24,32 @@ if TYPE_CHECKING:
     from bayesmeta.posterior.posterior import Posterior
 
 
-def predict(plan: Plan, post: Posterior, tasks: Tasks, seed: int) -> Prediction:
+def predict(plan: Plan, post: Posterior, tasks: Tasks, repeats: int, seed: int) -> Prediction:
     """Outcomes of the rows of these tasks, which may be known to the posterior or not.
 
     Args:
         plan: of the formula.
         post: of a fit of its source.
         tasks: the rows in the formula's columns; groups of numbers beyond a plate are new ones.
+        repeats: outcomes, and new groups, for each draw of theta, side by side along draw.
         seed: of new groups' effects and of outcomes.
     """
-    shape = post.fit.theta.shape[:2]
     with isolated(seed), torch.no_grad():
-        eta = _common(plan, post, tasks)
-        for factor in plan.factors:
-            for _, effects in ((f, e) for f, e in plan.of(factor.place) if f is factor):
+        parts = [_once(plan, post, tasks) for _ in range(repeats)]
+    draws, means, variances = (torch.cat(found, 1) for found in zip(*parts, strict=True))
+    return Prediction(draws, means, variances, tasks)
+
+
+def _once(plan: Plan, post: Posterior, tasks: Tasks) -> list[Tensor]:
+    """Outcomes, their means and variances, each (chain, draw, tasks, data, ...)."""
+    eta = _common(plan, post, tasks)
+    for factor in plan.factors:
+        for effects in plan.design.effects:
+            if effects.factor == factor.name:
                 eta = eta + _varying(plan, post, tasks, factor, effects)
-        fn = _outcome(plan, post, tasks, eta)
-        draws = fn.sample()
-    means, variances = _moments(fn)
-    found = [_hidden(x.unflatten(0, shape), tasks) for x in (draws, means, variances)]
-    return Prediction(found[0], found[1], found[2], tasks)
+    fn = _outcome(plan, post, tasks, eta)
+    shape = post.fit.theta.shape[:2]
+    return [_hidden(x.unflatten(0, shape), tasks) for x in (fn.sample(), *_moments(fn))]
 
 
 def _common(plan: Plan, post: Posterior, tasks: Tasks) -> Tensor:

@@ -80,6 +80,20 @@ def test_new_groups_of_the_second_factor(text: str) -> None:
     assert not torch.allclose(means[:, 1], means[:, 2])
 
 
+def test_a_point_estimate_repeats_new_groups() -> None:
+    f = bm.formula("y ~ x + (1 | g/c)", FRAME)
+    post = bm.fit(f.model, f.tasks, theta=ROUGH, phi=bm.Joint(), progress=False)
+    new = FRAME.iloc[[0, 0, 0]].assign(g=["g0", "g0", "new"], c=[FRAME["c"][0], "new", "a"])
+    found = f.predict(post, new.reset_index(drop=True), repeats=4000)
+    rows = found.means.std((0, 1))
+    inside, sd = post.theta["sd(Intercept|g:c)"].item(), post.theta["sd(Intercept|g)"].item()
+    assert rows[0, 0] == pytest.approx(0.0, abs=1e-6)  # a group that is known
+    assert rows[0, 1].item() == pytest.approx(inside, rel=0.05)  # a new one in a known task
+    assert rows[1, 0].item() == pytest.approx((inside**2 + sd**2) ** 0.5, rel=0.05)
+    with pytest.raises(ValueError, match="repeats=0"):
+        f.predict(post, new, repeats=0)
+
+
 def test_tasks_that_were_adapted_to_are_known() -> None:
     f, post = fitted("y ~ x + (1 | g)")
     frame = FRAME[FRAME["g"] == "g3"].assign(g="new", y=lambda d: d["y"] + 5.0)
@@ -88,6 +102,18 @@ def test_tasks_that_were_adapted_to_are_known() -> None:
     one, other = (f.predict(p, frame).mean.mean() for p in (adapted, post))
     assert one > other + 1.0
     assert f.data(frame.drop(columns="y")).y is None
+
+
+def test_outcomes_of_a_new_frame_are_read_as_those_of_the_first() -> None:
+    f = bm.formula("rank ~ x + (1 | g)", FRAME, family=F.Ordinal())
+    one = FRAME[FRAME["rank"] == "high"].iloc[[0]]
+    for rank in (one["rank"], one["rank"].astype(str), pd.Categorical(["high"], ["high", "low"])):
+        tasks = f.data(one.assign(rank=rank))
+        assert tasks.y is not None and tasks.y.item() == 2
+    with pytest.raises(bm.FormulaError, match=r"'rank' is top in 1 rows.*'low', 'middle'"):
+        f.data(one.assign(rank="top"))
+    single = bm.formula("y ~ x + (1 | g)", FRAME).data(FRAME.iloc[[5]])
+    assert single.y is not None and single.y.item() == FRAME["y"][5]
 
 
 def test_scale_is_that_of_the_first_frame() -> None:

@@ -103,7 +103,7 @@ def test_the_source_reads_as_it_is_written_in_the_documents() -> None:
 
 def test_names_that_are_no_python_names() -> None:
     frame = FRAME.rename(columns={"x": "x x", "y": "1st 'y'", "g": "class"})
-    f = bm.formula("`1st 'y'` ~ `x x` + I(`x x` / 2) + (1 | class)", frame)
+    f = bm.formula("`1st 'y'` ~ `x x` + I(`x x` / 2) + (I(`x x` / 2) | class)", frame)
     assert f.plan.design.predictors == ("x x", "I(x x per 2)")
     assert density(f.model, f.tasks).isfinite().all()
 
@@ -132,3 +132,24 @@ def test_what_the_source_draws_is_found() -> None:
     theta = bm.Importance(draws=1000)
     found = bm.sbc(f.model, f.tasks, theta=theta, phi=bm.Exact(), simulations=40, progress=False)
     assert not found.failing and not found.failures, str(found)
+
+
+PAIRS: dict[str, tuple[bm.Theta, bm.Phi]] = {
+    "full Bayes": (bm.NUTS(chains=1, tune=20, draws=20, max_depth=5, compile=False), bm.Joint()),
+    "variational": (bm.Gaussian(draws=50, adam=bm.Adam(steps=30, compile=False)), bm.Joint()),
+    "iMAML": (bm.Point(adam=bm.Adam(steps=30, compile=False)), bm.Mode()),
+    "MAML": (bm.Point(adam=bm.Adam(steps=30, compile=False)), bm.GradientSteps(lr=1e-3)),
+    "amortised": (bm.Point(adam=bm.Adam(steps=30, compile=False)), bm.Amortised()),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("text", CASES)
+def test_every_pair_takes_it(text: str, pair: str) -> None:
+    f = bm.formula(text, FRAME, family=CASES[text])
+    theta, phi = PAIRS[pair]
+    post = bm.fit(f.model, f.tasks, theta=theta, phi=phi, progress=False)
+    for table in (f.coefficients(post), f.variation(post), f.group_effects(post)):
+        assert table.notna().all(axis=None)
+    assert f.predict(post, FRAME).mean[f.tasks.mask].isfinite().all()
