@@ -147,4 +147,5 @@ class Integrated(Phi):
     ) -> Tensor:
         """Draws of phi around its modes, (draws, tasks, d_phi)."""
         z = noise.normal((len(theta), *mode.phi.shape[1:]), theta.dtype)
-        return mode.phi + mode.precision.root().times(z)
+        # In place: of networks these are the largest tensors there are.
+        return mode.precision.root().times(z).add_(mode.phi)

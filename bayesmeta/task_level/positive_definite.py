@@ -178,7 +178,7 @@ class _LowRankRoot(Root):
         inner = _triangular(_and_one(self.lower), _times(self.rows, scaled), upper=False)
         inner = _triangular(self.lower.mT, inner, upper=True)
         back = self.rows / self.scale.square()[..., None, :]
-        return scaled - _times(back.mT, inner)
+        return _minus_times(scaled, back.mT, inner)
 
     def transposed_times(self, vector: Tensor) -> Tensor:
         scaled = vector / self.scale
@@ -207,6 +207,14 @@ def _times(matrix: Tensor, vector: Tensor) -> Tensor:
         # All draws share the matrices, which broadcasting would copy for each.
         return (vector.movedim(0, -2) @ matrix[0].mT).movedim(-2, 0)
     return (matrix @ vector[..., None])[..., 0]
+
+
+def _minus_times(start: Tensor, matrix: Tensor, vector: Tensor) -> Tensor:
+    """start - matrix vector, without another tensor of its size where all draws share matrices."""
+    if matrix.dim() == 4 and len(matrix) == 1 < len(vector):
+        at, by = start.movedim(0, -2), vector.movedim(0, -2)
+        return torch.baddbmm(at, by, matrix[0].mT, alpha=-1).movedim(-2, 0)
+    return start - _times(matrix, vector)
 
 
 def _triangular(matrix: Tensor, vector: Tensor, *, upper: bool) -> Tensor:
