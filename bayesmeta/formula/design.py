@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 FUNCTIONS = {"np": np, "log": np.log, "log1p": np.log1p, "log2": np.log2, "log10": np.log10}
 FUNCTIONS |= {"exp": np.exp, "sqrt": np.sqrt, "abs": np.abs, "sin": np.sin, "cos": np.cos}
 INTERCEPT = "Intercept"
+# Of categories, as in C(x, Sum), which formulae counts among columns.
+_CODINGS = ("Sum", "Treatment")
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Design:
             FormulaError: for a column that is missing, a value that is, and a level that the model
                 has no coefficient of.
         """
-        read = {name for matrix in self.matrices for name in _read_by(matrix.terms.values())}
+        read = {name for matrix in self.matrices for name in _read_by(matrix.terms.values(), frame)}
         check_columns(frame, sorted(read), "the formula")
         for name, levels in self.levels.items():
             new = set(frame[name].unique()) - set(levels)
@@ -105,7 +107,7 @@ def design(parts: Parts, frame: pd.DataFrame) -> Design:
     terms = () if common is None else tuple(common.terms.values())
     names = tuple(label for term in terms if term.kind != "offset" for label in _labels(term))
     offsets = tuple(label for term in terms if term.kind == "offset" for label in _labels(term))
-    read = {name for matrix in matrices for name in _read_by(matrix.terms.values())}
+    read = {name for matrix in matrices for name in _read_by(matrix.terms.values(), frame)}
     levels = {
         name: tuple(sorted(frame[name].unique(), key=str))
         for name in sorted(read)
@@ -149,7 +151,7 @@ def matrices_of(side: str, frame: pd.DataFrame, text: str) -> Any:
     Raises:
         FormulaError: as `design`.
     """
-    names, where = sorted(reads(side)), f"the formula '{text}'"
+    names, where = sorted(_in(frame, reads(side))), f"the formula '{text}'"
     check_columns(frame, names, where)
     check_kinds(frame, names, where)
     if INTERCEPT in names:
@@ -174,8 +176,13 @@ def _labels(term: Any) -> list[str]:
     return [label.replace("/", "per") for label in term.labels]
 
 
-def _read_by(terms: Any) -> set[str]:
-    return {name for term in terms for name in term.var_names if name}
+def _read_by(terms: Any, frame: pd.DataFrame) -> set[str]:
+    return _in(frame, {name for term in terms for name in term.var_names if name})
+
+
+def _in(frame: pd.DataFrame, names: set[str]) -> set[str]:
+    """Names of columns, whether they are there or not, without those of codings."""
+    return {name for name in names if name in frame.columns or name not in _CODINGS}
 
 
 def _columns(pairs: Any, frame: pd.DataFrame) -> dict[str, np.ndarray]:

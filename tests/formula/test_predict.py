@@ -171,3 +171,16 @@ def test_tables_are_of_the_draws() -> None:
     assert len(effects) == 24 and list(effects.index.names) == ["factor", "group", "term"]
     shift = post.phi["x|g"][..., 3].flatten() - slope
     assert effects.loc[("g", "g3", "x"), "sd"] == pytest.approx(shift.std(correction=0).item())
+
+
+@pytest.mark.parametrize("coding", ["Sum", "Treatment", "Treatment('b')"])
+def test_codings_of_categories_are_no_columns_and_change_no_prediction(coding: str) -> None:
+    """The same means at any coding, but for its priors."""
+    frame = FRAME.assign(k=["abc"[i % 3] for i in range(len(FRAME))])
+    means = []
+    for text in ("y ~ k + (1 | g)", f"y ~ C(k, {coding}) + (1 | g)"):
+        f = bm.formula(text, frame)
+        post = bm.fit(f.model, f.tasks, theta=bm.Importance(), phi=bm.Exact(), progress=False)
+        means.append(f.predict(post, frame.drop(columns="y")).mean)
+    sd = float(FRAME["y"].std())
+    assert (means[0] - means[1]).abs().max() < 0.1 * sd
